@@ -1,0 +1,113 @@
+"""Loads the named queries of the top-level folder sql/, each file once. Knows no dialect and no driver.
+
+A file holds queries separated by their headers::
+
+    -- name: delete_sessions
+    -- Deletes the next batch of sessions that nothing refers to any more.
+    DELETE FROM session AS s WHERE s.created_at < :horizon
+      AND s.website_id = :website_id                                    --? one_website
+
+Values are written `:name` and always travel as parameters. A line that ends in `--? word` stands only
+when the caller asks for that word, one that ends in `--? !word` only when he doesn't; with every such
+comment left in place the file is still plain SQL, which is how a test parses it
+(docs/decisions/0002-conditional-lines.md).
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+_HEADER = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
+_CONDITION = re.compile(r"\s*--\? (!?)(\w+)\s*$")
+# A single colon before a name: neither the cast `::uuid` nor the minutes of a time literal.
+_PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)")
+
+
+@dataclass(frozen=True)
+class Query:
+    """One named piece of fixed SQL.
+
+    `name` is file and query, as in `prune.delete_sessions`; `about` the sentence under its header;
+    `text` the SQL with `:name` parameters and, until `when` was called, its conditional lines.
+    """
+
+    name: str
+    about: str
+    text: str
+
+    def when(self, words: Iterable[str]) -> Query:
+        """Return the query with its conditional lines settled: those asked for by `words` stay."""
+        wanted = frozenset(words)
+        lines = []
+        for line in self.text.splitlines():
+            condition = _CONDITION.search(line)
+            if condition is None:
+                lines.append(line)
+            elif (condition[2] in wanted) != (condition[1] == "!"):
+                lines.append(line[: condition.start()])
+        return Query(self.name, self.about, "\n".join(lines))
+
+    @functools.cached_property
+    def parameters(self) -> frozenset[str]:
+        """The names of the values this query takes."""
+        return frozenset(_PARAMETER.findall(self.text))
+
+    def for_driver(self) -> str:
+        """Return the SQL with `%(name)s` parameters, as both drivers spell them."""
+        return _PARAMETER.sub(r"%(\1)s", self.text.replace("%", "%%"))
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.text))
+
+
+class Queries(Mapping[str, Query]):
+    """All queries of one dialect, by `file.name`."""
+
+    def __init__(self, dialect: str) -> None:
+        self._queries = dict(_load(dialect))
+
+    def __getitem__(self, name: str) -> Query:
+        return self._queries[name]
+
+    def __iter__(self) -> Iterable[str]:  # type: ignore[override]
+        return iter(self._queries)
+
+    def __len__(self) -> int:
+        return len(self._queries)
+
+
+@functools.cache
+def queries(dialect: str) -> Queries:
+    """Return the queries of sql/<dialect>/, read at the first call."""
+    return Queries(dialect)
+
+
+def resource(path: str) -> Traversable:
+    """Return a file or folder of sql/: inside the installed package, or in the checkout it runs from."""
+    inside = files("umami_ops") / "_sql"
+    root = inside if inside.is_dir() else Path(__file__).parents[1] / "sql"
+    return root.joinpath(*path.split("/"))
+
+
+def _load(dialect: str) -> Iterable[tuple[str, Query]]:
+    for file in sorted(resource(dialect).iterdir(), key=lambda entry: entry.name):
+        if file.name.endswith(".sql"):
+            stem = file.name.removesuffix(".sql")
+            for query in _parse(stem, file.read_text(encoding="utf-8")):
+                yield query.name, query
+
+
+def _parse(stem: str, text: str) -> Iterable[Query]:
+    _, *parts = _HEADER.split(text)
+    for name, body in zip(parts[::2], parts[1::2], strict=True):
+        about = []
+        lines = body.strip().splitlines()
+        while lines and lines[0].startswith("-- "):
+            about.append(lines.pop(0).removeprefix("-- "))
+        yield Query(f"{stem}.{name}", " ".join(about), "\n".join(lines).strip().rstrip(";"))
