@@ -1,0 +1,60 @@
+-- What the catalogue says about the server and the database this session looks at (DATABASE()).
+
+-- name: server
+-- The server, the database and the user behind this session.
+SELECT VERSION() AS version,
+       @@version_comment AS comment,
+       DATABASE() AS `database`,
+       CURRENT_USER() AS `user`,
+       @@global.read_only AS read_only,
+       NOW(6) AS now;
+
+-- name: tls_cipher
+-- The cipher of this session's TLS, empty without TLS.
+SHOW SESSION STATUS LIKE 'Ssl_cipher';
+
+-- name: relations
+-- Every table and view of the database; InnoDB estimates its rows.
+SELECT t.table_name AS name,
+       CASE WHEN t.table_type = 'VIEW' THEN 'view'
+            WHEN t.create_options LIKE '%partitioned%' THEN 'partitioned table'
+            ELSE 'table' END AS kind,
+       COALESCE(t.table_rows, 0) AS rows_estimate,
+       COALESCE(t.data_length, 0) AS table_bytes,
+       COALESCE(t.index_length, 0) AS index_bytes
+FROM information_schema.tables AS t
+WHERE t.table_schema = DATABASE()
+ORDER BY t.table_name;
+
+-- name: columns
+-- Every column of the database's relations with its type.
+SELECT c.table_name AS relation, c.column_name AS name, c.column_type AS type
+FROM information_schema.columns AS c
+WHERE c.table_schema = DATABASE()
+ORDER BY c.table_name, c.ordinal_position;
+
+-- name: missing_rights
+-- Those of the named tables on which nothing grants this user a right; roles can't be seen, so with one none is named.
+SELECT t.table_name AS name
+FROM information_schema.tables AS t
+WHERE t.table_schema = DATABASE()
+  AND t.table_name IN :tables
+  AND CURRENT_ROLE() IN ('NONE', '')
+  AND NOT EXISTS (
+    SELECT 1 FROM information_schema.user_privileges AS p
+    WHERE p.privilege_type = :right
+  )
+  AND NOT EXISTS (
+    SELECT 1 FROM information_schema.schema_privileges AS p
+    WHERE p.privilege_type = :right AND DATABASE() LIKE p.table_schema
+  )
+  AND NOT EXISTS (
+    SELECT 1 FROM information_schema.table_privileges AS p
+    WHERE p.privilege_type = :right AND p.table_schema = DATABASE() AND p.table_name = t.table_name
+  );
+
+-- name: prisma_migrations
+-- What Prisma has written down about its migrations.
+SELECT migration_name, checksum, started_at, finished_at, rolled_back_at, logs
+FROM _prisma_migrations
+ORDER BY migration_name, started_at;

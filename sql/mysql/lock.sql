@@ -1,0 +1,28 @@
+-- One run at a time (a named lock of the session), and never beside a migration of Prisma's.
+-- A name holds 64 characters, hence the hash of the database's name.
+
+-- name: acquire
+-- Takes the lock of umami-ops if nobody holds it.
+SELECT GET_LOCK(CONCAT('umami_ops.', MD5(DATABASE())), 0) AS acquired;
+
+-- name: holder
+-- Who holds the lock, and since when: its session does nothing else, so it has idled since then.
+SELECT NOW(6) - INTERVAL p.time SECOND AS since,
+       p.user AS purpose,
+       IS_USED_LOCK(CONCAT('umami_ops.', MD5(DATABASE()))) AS session_id
+FROM (SELECT 1 AS one) AS always
+LEFT JOIN information_schema.processlist AS p
+  ON p.id = IS_USED_LOCK(CONCAT('umami_ops.', MD5(DATABASE())))
+WHERE IS_USED_LOCK(CONCAT('umami_ops.', MD5(DATABASE()))) IS NOT NULL;
+
+-- name: session
+-- The number under which `holder` shows this session.
+SELECT CONNECTION_ID() AS session_id;
+
+-- name: prisma_held
+-- Whether Prisma migrates on this server now: the name is that of its migration engine's lock.
+SELECT IS_USED_LOCK('prisma_migrate') IS NOT NULL AS held;
+
+-- name: fence_prisma
+-- False if Prisma migrates; its DDL waits for our open transaction by itself.
+SELECT IS_USED_LOCK('prisma_migrate') IS NULL AS fenced;

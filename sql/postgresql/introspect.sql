@@ -1,0 +1,59 @@
+-- What the catalogue says about the server and the schema this session looks at (current_schema()).
+
+-- name: server
+-- The server, the database and the user behind this session.
+SELECT split_part(current_setting('server_version'), ' ', 1) AS version,
+       current_database() AS database,
+       current_schema() AS schema,
+       current_user AS "user",
+       current_setting('transaction_read_only')::boolean OR pg_is_in_recovery() AS read_only,
+       clock_timestamp() AS now;
+
+-- name: relations
+-- Every table, partitioned table and view of the schema; a partition counts for its parent.
+WITH RECURSIVE relation AS (
+  SELECT c.oid, c.oid AS root, c.relname AS name,
+         CASE c.relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table'
+                        WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' ELSE 'foreign table' END AS kind
+  FROM pg_class AS c
+  WHERE c.relnamespace = (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = current_schema())
+    AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+    AND NOT c.relispartition
+  UNION ALL
+  SELECT i.inhrelid, r.root, r.name, r.kind
+  FROM relation AS r
+  JOIN pg_inherits AS i ON i.inhparent = r.oid
+)
+SELECT r.name,
+       r.kind,
+       SUM(GREATEST(c.reltuples, 0))::bigint AS rows_estimate,
+       SUM(CASE WHEN c.relkind IN ('r', 'm') THEN pg_table_size(c.oid) ELSE 0 END)::bigint AS table_bytes,
+       SUM(CASE WHEN c.relkind IN ('r', 'm') THEN pg_indexes_size(c.oid) ELSE 0 END)::bigint AS index_bytes
+FROM relation AS r
+JOIN pg_class AS c ON c.oid = r.oid
+GROUP BY r.root, r.name, r.kind
+ORDER BY r.name;
+
+-- name: columns
+-- Every column of the schema's relations with its type.
+SELECT c.relname AS relation, a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type
+FROM pg_attribute AS a
+JOIN pg_class AS c ON c.oid = a.attrelid
+WHERE c.relnamespace = (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = current_schema())
+  AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+  AND NOT c.relispartition
+  AND a.attnum > 0
+  AND NOT a.attisdropped
+ORDER BY c.relname, a.attnum;
+
+-- name: missing_rights
+-- Those of the named tables on which this user lacks a right.
+SELECT t.name
+FROM UNNEST(CAST(:tables AS text[])) AS t(name)
+WHERE NOT has_table_privilege(quote_ident(current_schema()) || '.' || quote_ident(t.name), :right);
+
+-- name: prisma_migrations
+-- What Prisma has written down about its migrations.
+SELECT migration_name, checksum, started_at, finished_at, rolled_back_at, logs
+FROM _prisma_migrations
+ORDER BY migration_name, started_at;

@@ -1,0 +1,35 @@
+-- One run at a time (an advisory lock of the session), and never beside a migration of Prisma's.
+-- The key: the class is 'umop' in ASCII, the object a hash of the schema; advisory locks know their database.
+
+-- name: acquire
+-- Takes the lock of umami-ops if nobody holds it.
+SELECT pg_try_advisory_lock(1970106224, hashtext(current_schema())) AS acquired;
+
+-- name: holder
+-- Who holds the lock, and since when.
+SELECT a.backend_start AS since, a.application_name AS purpose, l.pid AS session_id
+FROM pg_locks AS l
+LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid
+WHERE l.locktype = 'advisory'
+  AND l.granted
+  AND l.classid = 1970106224
+  AND l.objid = CAST(hashtext(current_schema()) AS oid)
+  AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database());
+
+-- name: session
+-- The number under which `holder` shows this session.
+SELECT pg_backend_pid() AS session_id;
+
+-- name: prisma_held
+-- Whether Prisma migrates this database now: 72707369 is the lock of its migration engine.
+SELECT EXISTS (
+  SELECT 1
+  FROM pg_locks AS l
+  WHERE l.locktype = 'advisory'
+    AND l.objid = 72707369
+    AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+) AS held;
+
+-- name: fence_prisma
+-- Keeps Prisma's migration out until this transaction ends; false if it already runs.
+SELECT pg_try_advisory_xact_lock_shared(72707369) AS fenced;

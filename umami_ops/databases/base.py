@@ -1,0 +1,238 @@
+"""What an operation may ask of a database: Connection, Dialect, Features, Introspector, Database.
+
+Nothing here knows a driver or a dialect by name. `postgresql/` and `mysql/` implement it under the same
+file names, their SQL stands under the same query names in sql/, and `registry.py` picks one by the URL.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+
+from umami_ops.databases.url import DatabaseUrl
+from umami_ops.sql import Queries, Query, queries
+
+#: A row as it is handed out: column name → value. Ids are text, times are aware and in UTC.
+Row = dict[str, Any]
+Values = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a server can and can't do, one question a line. Operations branch on these, never on a name."""
+
+    #: Can one statement delete from several tables and count each (PostgreSQL's data-modifying WITH)?
+    deletes_in_one_statement: bool
+    #: Do deletes on disjoint ranges run faster in parallel connections?
+    parallel_deletes: bool
+    #: Does copying the survivors and swapping the tables by RENAME beat deleting when much goes?
+    rebuild_pays: bool
+    #: Does a deleted row's space become reusable only after VACUUM?
+    needs_vacuum: bool
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """One SQL dialect: its name, how it quotes identifiers, what it can do, and its queries.
+
+    `maintenance_command` is what gives a table's free space back to the disk on this server.
+    """
+
+    name: str
+    title: str
+    quote_character: str
+    features: Features
+    maintenance_command: str
+
+    @property
+    def queries(self) -> Queries:
+        """The named queries of sql/<dialect>/."""
+        return queries(self.name)
+
+    def quote(self, identifier: str) -> str:
+        """Quote one identifier, doubling the quote character: the only place where that is done."""
+        mark = self.quote_character
+        return f"{mark}{identifier.replace(mark, mark * 2)}{mark}"
+
+
+@dataclass(frozen=True)
+class Server:
+    """The server behind a connection. `flavour` is postgresql, mysql or mariadb."""
+
+    flavour: str
+    version: str
+    title: str
+    database: str
+    schema: str
+    user: str
+    read_only: bool
+    pooled: bool
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A table, view or partitioned table as the catalogue shows it. Sizes in bytes; rows are an estimate."""
+
+    name: str
+    kind: str
+    rows_estimate: int
+    table_bytes: int
+    index_bytes: int
+
+
+@dataclass(frozen=True)
+class MigrationRow:
+    """A row of `_prisma_migrations`."""
+
+    name: str
+    checksum: str
+    started_at: datetime | None
+    finished_at: datetime | None
+    rolled_back_at: datetime | None
+    logs: str | None
+
+
+class Connection(ABC):
+    """One session on a server: UTC, autocommit outside `transaction()`, driver errors translated.
+
+    Raises (by every method that talks to the server) DatabaseFault, PermissionFault, TransientFault or
+    ConnectionLost, never a driver's own exception.
+    """
+
+    dialect: Dialect
+    url: DatabaseUrl
+
+    @abstractmethod
+    def rows(self, query: Query, **values: Any) -> list[Row]:
+        """Run a query and return all its rows."""
+
+    @abstractmethod
+    def run(self, query: Query, **values: Any) -> int:
+        """Run a statement and return the number of rows it touched."""
+
+    @abstractmethod
+    def render(self, query: Query, values: Values) -> str:
+        """Return the statement with its values written in, for a person to read or paste."""
+
+    @abstractmethod
+    def server(self) -> Server:
+        """Say what server this is; one round trip at the first call."""
+
+    @abstractmethod
+    def begin(self, *, read_only: bool) -> None:
+        """Open a transaction: READ COMMITTED to write, one consistent snapshot to read."""
+
+    @abstractmethod
+    def commit(self) -> None:
+        """Commit the open transaction."""
+
+    @abstractmethod
+    def rollback(self) -> None:
+        """Roll the open transaction back; silent when the connection is already gone."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the session; silent when it is already gone."""
+
+    @contextmanager
+    def transaction(self, *, read_only: bool = False) -> Iterator[None]:
+        """Commit what happens inside, or roll it back when that raises."""
+        self.begin(read_only=read_only)
+        try:
+            yield
+        except BaseException:
+            self.rollback()
+            raise
+        self.commit()
+
+    def row(self, query: Query, **values: Any) -> Row:
+        """Run a query that returns exactly one row."""
+        (row,) = self.rows(query, **values)
+        return row
+
+    def value(self, query: Query, **values: Any) -> Any:
+        """Run a query that returns exactly one value."""
+        (value,) = self.row(query, **values).values()
+        return value
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Introspector:
+    """Reads the catalogue of the schema that a connection looks at; the SQL differs, the answers don't."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._queries = connection.dialect.queries
+
+    def relations(self) -> list[Relation]:
+        """Return every table and view of the schema with sizes and row estimates, without a scan."""
+        return [
+            Relation(
+                name=row["name"],
+                kind=row["kind"],
+                rows_estimate=int(row["rows_estimate"] or 0),
+                table_bytes=int(row["table_bytes"] or 0),
+                index_bytes=int(row["index_bytes"] or 0),
+            )
+            for row in self._connection.rows(self._queries["introspect.relations"])
+        ]
+
+    def columns(self) -> dict[str, dict[str, str]]:
+        """Return relation → column → type, as the server spells the type."""
+        columns: dict[str, dict[str, str]] = {}
+        for row in self._connection.rows(self._queries["introspect.columns"]):
+            columns.setdefault(row["relation"], {})[row["name"]] = row["type"]
+        return columns
+
+    def missing_rights(self, tables: Sequence[str], right: str) -> list[str]:
+        """Return those of `tables` on which the user surely lacks `right` (SELECT, DELETE …)."""
+        found = self._connection.rows(
+            self._queries["introspect.missing_rights"], tables=list(tables), right=right
+        )
+        return [row["name"] for row in found]
+
+    def prisma_migrations(self) -> list[MigrationRow]:
+        """Return the rows of `_prisma_migrations`, oldest first; the table must exist."""
+        return [
+            MigrationRow(
+                name=row["migration_name"],
+                checksum=row["checksum"],
+                started_at=row["started_at"],
+                finished_at=row["finished_at"],
+                rolled_back_at=row["rolled_back_at"],
+                logs=row["logs"],
+            )
+            for row in self._connection.rows(self._queries["introspect.prisma_migrations"])
+        ]
+
+    def prisma_lock_held(self) -> bool:
+        """Say whether a Prisma migration runs at this moment (its lock: shared/umami, `migrate deploy`)."""
+        return bool(self._connection.value(self._queries["lock.prisma_held"]))
+
+
+class Database(ABC):
+    """A database by its URL: hands out connections. Holds none itself."""
+
+    dialect: Dialect
+
+    def __init__(self, url: DatabaseUrl) -> None:
+        self.url = url
+
+    @abstractmethod
+    def connect(self, purpose: str = "umami-ops") -> Connection:
+        """Open a session; `purpose` is what the server's list of sessions shows, where it has such a thing.
+
+        Raises ConnectionFault with one clear sentence, UsageFault for a parameter that can't be honoured.
+        """

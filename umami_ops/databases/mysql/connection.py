@@ -1,0 +1,290 @@
+"""Sessions on MySQL and MariaDB: the one module that names PyMySQL."""
+
+from __future__ import annotations
+
+import functools
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import pymysql
+from pymysql.constants import CLIENT, FIELD_TYPE
+from pymysql.converters import conversions, escape_datetime
+from pymysql.converters import convert_datetime as _convert_datetime
+from pymysql.cursors import DictCursor
+
+from umami_ops.databases.base import Connection, Database, Row, Server, Values
+from umami_ops.databases.mysql.dialect import MYSQL
+from umami_ops.databases.url import DatabaseUrl
+from umami_ops.errors import (
+    ConnectionFault,
+    ConnectionLost,
+    DatabaseFault,
+    PermissionFault,
+    TransientFault,
+    UsageFault,
+)
+from umami_ops.sql import Query
+
+# Numbers from https://dev.mysql.com/doc/mysql-errors/en/server-error-reference.html and mariadb.com/kb
+_DEADLOCK, _LOCK_WAIT_TIMEOUT, _RECORD_CHANGED = 1213, 1205, 1020
+_TRANSIENT = {_DEADLOCK, _LOCK_WAIT_TIMEOUT, _RECORD_CHANGED}
+_FORBIDDEN = {1044, 1142, 1143, 1227, 1290, 1792, 1836, 3098, 1419}
+_BROKEN = {0, 1053, 1077, 1079, 1927, 2006, 2013, 2014, 2055, 3169, 4031}
+_UNKNOWN_DATABASE, _ACCESS_DENIED, _NO_SUCH_HOST = 1049, 1045, 2005
+
+
+class MysqlDatabase(Database):
+    """A MySQL or MariaDB database by its URL."""
+
+    dialect = MYSQL
+
+    def connect(self, purpose: str = "umami-ops") -> MysqlConnection:
+        """Open a session in UTC."""
+        tls = _tls(self.url)
+        try:
+            raw = pymysql.connect(**_arguments(self.url, purpose), **tls.arguments)
+        except (pymysql.Error, OSError, RuntimeError) as fault:
+            raise _connection_fault(fault, self.url) from None
+        connection = MysqlConnection(raw, self.url)
+        if tls.required and not connection.is_encrypted():
+            connection.close()
+            raise ConnectionFault(
+                f"The server at {self.url.where} offers no TLS, and the URL requires it.",
+                hint="Enable TLS on the server, or drop the ssl parameters from the URL.",
+            )
+        return connection
+
+
+class MysqlConnection(Connection):
+    """One PyMySQL session."""
+
+    dialect = MYSQL
+
+    def __init__(self, raw: pymysql.Connection[DictCursor], url: DatabaseUrl) -> None:
+        self.url = url
+        self._raw = raw
+        # The session's time zone converts every TIMESTAMP; READ COMMITTED takes no gap locks, so that
+        # ingest is not stopped by deletes beside it.
+        self._execute(
+            "SET time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION',"
+            " innodb_lock_wait_timeout = 10, lock_wait_timeout = 10, wait_timeout = 86400"
+        )
+
+    def rows(self, query: Query, **values: Any) -> list[Row]:
+        """Run a query and return all its rows."""
+        with _translated(query), self._raw.cursor() as cursor:
+            cursor.execute(query.for_driver(), values)
+            return list(cursor.fetchall())
+
+    def run(self, query: Query, **values: Any) -> int:
+        """Run a statement and return the number of rows it touched."""
+        with _translated(query), self._raw.cursor() as cursor:
+            return cursor.execute(query.for_driver(), values)
+
+    def render(self, query: Query, values: Values) -> str:
+        """Return the statement with its values written in."""
+        with self._raw.cursor() as cursor:
+            return cursor.mogrify(query.for_driver(), {k: values[k] for k in query.parameters})
+
+    @functools.lru_cache  # noqa: B019 -- one small answer a connection
+    def server(self) -> Server:
+        """Say what server this is; MariaDB names itself in its version."""
+        row = self.row(self.dialect.queries["introspect.server"])
+        is_mariadb = "mariadb" in f"{row['version']} {row['comment']}".lower()
+        version = row["version"].removeprefix("5.5.5-").partition("-")[0]
+        name = "MariaDB" if is_mariadb else "MySQL"
+        return Server(
+            flavour=name.lower(),
+            version=version,
+            title=f"{name} {version}",
+            database=row["database"],
+            schema=row["database"],
+            user=row["user"],
+            read_only=bool(row["read_only"]),
+            pooled=False,
+        )
+
+    def is_encrypted(self) -> bool:
+        """Say whether this session runs over TLS."""
+        return bool(self.row(self.dialect.queries["introspect.tls_cipher"])["Value"])
+
+    def begin(self, *, read_only: bool) -> None:
+        """Open a transaction: READ COMMITTED to write, one consistent snapshot to read."""
+        if read_only:
+            self._execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            self._execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+        else:
+            self._execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+            self._execute("START TRANSACTION")
+
+    def commit(self) -> None:
+        """Commit the open transaction."""
+        self._execute("COMMIT")
+
+    def rollback(self) -> None:
+        """Roll the open transaction back; silent when the connection is already gone."""
+        if self._raw.open:
+            try:
+                self._raw.rollback()
+            except (pymysql.Error, OSError):
+                self.close()
+
+    def close(self) -> None:
+        """Close the session."""
+        if self._raw.open:
+            try:
+                self._raw.close()
+            except (pymysql.Error, OSError):
+                # The server is gone already; PyMySQL has closed its socket by now.
+                return
+
+    def _execute(self, sql: str) -> None:
+        self.run(Query("connection", "", sql))
+
+
+class _Tls:
+    """How to reach TLS by PyMySQL: its arguments, and whether the session must turn out encrypted."""
+
+    def __init__(self, arguments: dict[str, Any], *, required: bool) -> None:
+        self.arguments = arguments
+        self.required = required
+
+
+def _tls(url: DatabaseUrl) -> _Tls:
+    """Translate Prisma's sslaccept, sslcert and MySQL's own ssl-mode; without any, TLS is used if offered."""
+    given = url.parameters
+    if given.get("sslidentity"):
+        raise UsageFault(
+            "sslidentity names a PKCS#12 file, which PyMySQL can't read.",
+            hint="Split it by `openssl pkcs12 -in FILE -nodes -out client.pem` and name that file in the URL "
+            "as sslkey=client.pem (Prisma ignores it).",
+        )
+    mode = (given.get("ssl-mode") or given.get("sslmode") or "").lower().replace("-", "_")
+    modes = {
+        "": "preferred", "disable": "disabled", "prefer": "preferred", "require": "required",
+        "verify_full": "verify_identity", "no_verify": "required",
+    }  # fmt: skip
+    mode = modes.get(mode, mode)
+    if given.get("sslaccept") == "strict":
+        mode = "verify_identity"
+    elif given.get("sslaccept") or (given.get("sslcert") and mode == "preferred"):
+        mode = "required"
+    if mode not in {"disabled", "preferred", "required", "verify_ca", "verify_identity"}:
+        raise UsageFault(
+            f"The URL's ssl mode {mode!r} is not known.",
+            hint="Use one of disabled, preferred, required, verify_ca, verify_identity.",
+        )
+    if mode == "disabled":
+        return _Tls({"ssl_disabled": True}, required=False)
+    try:
+        context = ssl.create_default_context(cafile=given.get("sslca") or given.get("sslcert") or None)
+        if given.get("sslkey"):
+            context.load_cert_chain(given["sslkey"], password=given.get("sslpassword"))
+    except (OSError, ssl.SSLError) as fault:
+        raise ConnectionFault(
+            f"TLS can't be prepared: {fault.strerror or fault}.", hint="Check the files that the URL names."
+        ) from None
+    context.check_hostname = mode == "verify_identity"
+    context.verify_mode = ssl.CERT_REQUIRED if mode.startswith("verify") else ssl.CERT_NONE
+    return _Tls({"ssl": context}, required=mode != "preferred")
+
+
+def _arguments(url: DatabaseUrl, purpose: str) -> dict[str, Any]:
+    socket = {"unix_socket": url.socket} if url.socket else {"host": url.host or "localhost"}
+    return socket | {
+        "port": url.port or 3306,
+        "user": url.user,
+        "password": url.password or "",
+        "database": url.database,
+        "charset": "utf8mb4",
+        "autocommit": True,
+        "connect_timeout": _seconds(url.parameters.get("connect_timeout")),
+        "client_flag": CLIENT.FOUND_ROWS,
+        "cursorclass": DictCursor,
+        "conv": _CONVERSIONS,
+        "program_name": purpose,
+    }
+
+
+def _seconds(text: str | None) -> int:
+    if text is None:
+        return 10
+    if not text.isdecimal():
+        raise UsageFault(f"The URL's connect_timeout {text!r} is not a number of seconds.")
+    return int(text) or 10
+
+
+def _aware(text: str | bytes) -> Any:
+    """Read a server's time, which stands in UTC because the session does; a zero date stays text."""
+    moment = _convert_datetime(text)
+    return moment.replace(tzinfo=UTC) if isinstance(moment, datetime) else moment
+
+
+def _naive(moment: datetime, mapping: Any = None) -> str:
+    """Write a time for the server in UTC, without an offset, which older servers don't take."""
+    return escape_datetime(moment.astimezone(UTC).replace(tzinfo=None), mapping)
+
+
+_CONVERSIONS = conversions | {
+    FIELD_TYPE.TIMESTAMP: _aware,
+    FIELD_TYPE.DATETIME: _aware,
+    datetime: _naive,
+}
+
+
+@contextmanager
+def _translated(query: Query) -> Iterator[None]:
+    try:
+        yield
+    except pymysql.Error as fault:
+        number = fault.args[0] if fault.args and isinstance(fault.args[0], int) else 0
+        text = str(fault.args[-1]) if fault.args else type(fault).__name__
+        if number in _BROKEN or isinstance(fault, pymysql.InterfaceError):
+            raise ConnectionLost(f"The connection broke: {text or 'it is closed'}") from None
+        if number in _TRANSIENT:
+            raise TransientFault(f"{text} (in {query.name})") from None
+        if number in _FORBIDDEN:
+            raise PermissionFault(
+                f"The server refuses {query.name}: {text}",
+                hint="Grant the right to this user, or connect as the owner of Umami's tables.",
+            ) from None
+        raise DatabaseFault(f"{query.name} failed: {text}") from None
+    except OSError as fault:
+        raise ConnectionLost(f"The connection broke: {fault}") from None
+
+
+def _connection_fault(fault: BaseException, url: DatabaseUrl) -> ConnectionFault:
+    """Turn PyMySQL's message into one that names the cause, and what to do about it."""
+    number = fault.args[0] if fault.args and isinstance(fault.args[0], int) else 0
+    text = str(fault.args[-1] if fault.args else fault)
+    user = url.user or "(none)"
+    if number in (_ACCESS_DENIED, 1698):
+        return ConnectionFault(
+            f"The server at {url.where} rejects user {user} with this password.",
+            hint="Check user and password in the URL; special characters must be percent-encoded.",
+        )
+    if number in (_UNKNOWN_DATABASE, 1044):
+        what = "There is no database" if number == _UNKNOWN_DATABASE else f"User {user} may not use database"
+        return ConnectionFault(f"{what} {url.database!r} at {url.where}.", hint="Check the path of the URL.")
+    known = (
+        ("Name or service not known", f"The host {url.host} is unknown.", "Check its spelling, or the network."),
+        ("name resolution", f"The host {url.host} is unknown.", "Check its spelling, or the network."),
+        ("No address associated", f"The host {url.host} is unknown.", "Check its spelling, or the network."),
+        ("certificate", f"TLS with {url.where} failed: {text}", "Check sslaccept and sslcert in the URL."),
+        ("SSL", f"TLS with {url.where} failed: {text}", "Check sslaccept and sslcert in the URL."),
+        ("refused", f"Nothing answers at {url.where}: connection refused.",
+         "Is the server running, and is this its port?"),
+        ("No such file", f"There is no server's socket at {url.where}.", "Is the server running?"),
+        ("timed out", f"{url.where} does not answer in time.", "Check host, port and firewall."),
+        ("Too many connections", f"The server at {url.where} has no connection left to give.",
+         "Raise max_connections or close other clients."),
+        ("is not allowed to connect", f"The server at {url.where} does not let this host in.",
+         "Grant the user from this address: CREATE USER 'name'@'%'."),
+    )  # fmt: skip
+    for sign, message, hint in known:
+        if sign in text:
+            return ConnectionFault(message, hint=hint)
+    return ConnectionFault(f"No connection to the server at {url.where}: {text}")

@@ -1,0 +1,1 @@
+"""PostgreSQL 13 and later, through psycopg 3."""

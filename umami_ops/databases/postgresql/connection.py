@@ -1,0 +1,242 @@
+"""Sessions on PostgreSQL: the one module that names psycopg."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import errors as pg
+from psycopg.rows import dict_row
+from psycopg.types.string import TextLoader
+
+from umami_ops.databases.base import Connection, Database, Row, Server, Values
+from umami_ops.databases.postgresql.dialect import POSTGRESQL
+from umami_ops.databases.url import DatabaseUrl
+from umami_ops.errors import (
+    ConnectionFault,
+    ConnectionLost,
+    DatabaseFault,
+    PermissionFault,
+    TransientFault,
+    UsageFault,
+)
+from umami_ops.sql import Query
+
+#: URL parameters that libpq knows under the same name.
+_PASSED_ON = (
+    "sslmode", "sslrootcert", "sslcert", "sslkey", "sslpassword", "sslcrl", "channel_binding", "options",
+    "connect_timeout", "target_session_attrs", "gssencmode",
+)  # fmt: skip
+_TRANSIENT = (pg.DeadlockDetected, pg.SerializationFailure, pg.LockNotAvailable)
+_FORBIDDEN = (pg.InsufficientPrivilege, pg.ReadOnlySqlTransaction)
+_BROKEN = (pg.AdminShutdown, pg.CrashShutdown, pg.CannotConnectNow, pg.IdleInTransactionSessionTimeout)
+
+
+class PostgresqlDatabase(Database):
+    """A PostgreSQL database by its URL."""
+
+    dialect = POSTGRESQL
+
+    def connect(self, purpose: str = "umami-ops") -> PostgresqlConnection:
+        """Open a session in UTC with the URL's schema first on the search path."""
+        try:
+            raw = psycopg.connect(**_arguments(self.url, purpose), autocommit=True, row_factory=dict_row)
+        except psycopg.ProgrammingError as fault:
+            raise UsageFault(f"A parameter of the database URL is not usable: {_first_line(fault)}") from None
+        except psycopg.Error as fault:
+            raise _connection_fault(fault, self.url) from None
+        return PostgresqlConnection(raw, self.url)
+
+
+class PostgresqlConnection(Connection):
+    """One psycopg session."""
+
+    dialect = POSTGRESQL
+
+    def __init__(self, raw: psycopg.Connection[Row], url: DatabaseUrl) -> None:
+        self.url = url
+        self._raw = raw
+        raw.adapters.register_loader("uuid", TextLoader)
+        # A pooler answers the connection with a process id of its own making.
+        self._pooled = url.is_pooled or self._single("SELECT pg_backend_pid()") != raw.info.backend_pid
+        if self._pooled:
+            raw.prepare_threshold = None
+        else:
+            for setting in self._settings("SET"):
+                self._single_none(setting)
+
+    def rows(self, query: Query, **values: Any) -> list[Row]:
+        """Run a query and return all its rows."""
+        with _translated(query):
+            return self._raw.execute(query.for_driver(), values).fetchall()  # type: ignore[arg-type]
+
+    def run(self, query: Query, **values: Any) -> int:
+        """Run a statement and return the number of rows it touched."""
+        with _translated(query):
+            return self._raw.execute(query.for_driver(), values).rowcount  # type: ignore[arg-type]
+
+    def render(self, query: Query, values: Values) -> str:
+        """Return the statement with its values written in."""
+        cursor = psycopg.ClientCursor(self._raw)
+        return cursor.mogrify(query.for_driver(), {k: values[k] for k in query.parameters})  # type: ignore[arg-type]
+
+    @functools.lru_cache  # noqa: B019 -- one small answer a connection
+    def server(self) -> Server:
+        """Say what server this is."""
+        row = self.row(self.dialect.queries["introspect.server"])
+        return Server(
+            flavour="postgresql",
+            version=row["version"],
+            title=f"PostgreSQL {row['version']}",
+            database=row["database"],
+            schema=row["schema"] or "",
+            user=row["user"],
+            read_only=row["read_only"],
+            pooled=self._pooled,
+        )
+
+    def begin(self, *, read_only: bool) -> None:
+        """Open a transaction: READ COMMITTED to write, REPEATABLE READ READ ONLY to read."""
+        mode = "ISOLATION LEVEL REPEATABLE READ READ ONLY" if read_only else "ISOLATION LEVEL READ COMMITTED"
+        self._single_none(f"BEGIN {mode}")
+        if self._pooled:
+            for setting in self._settings("SET LOCAL"):
+                self._single_none(setting)
+
+    def commit(self) -> None:
+        """Commit the open transaction."""
+        self._single_none("COMMIT")
+
+    def rollback(self) -> None:
+        """Roll the open transaction back; silent when the connection is already gone."""
+        if not self._raw.closed:
+            try:
+                self._raw.execute("ROLLBACK")
+            except psycopg.OperationalError:
+                self._raw.close()
+
+    def close(self) -> None:
+        """Close the session."""
+        self._raw.close()
+
+    def _settings(self, verb: str) -> Iterator[str]:
+        yield f"{verb} TIME ZONE 'UTC'"
+        yield f"{verb} lock_timeout = '10s'"
+        yield f"{verb} client_min_messages = warning"
+        if self.url.schema:
+            yield f"{verb} search_path = {self.dialect.quote(self.url.schema)}"
+
+    def _single(self, sql: str) -> Any:
+        with _translated(Query("connection", "", sql)):
+            row = self._raw.execute(sql).fetchone()  # type: ignore[arg-type]
+        return next(iter(row.values())) if row else None
+
+    def _single_none(self, sql: str) -> None:
+        with _translated(Query("connection", "", sql)):
+            self._raw.execute(sql)  # type: ignore[arg-type]
+
+
+def _arguments(url: DatabaseUrl, purpose: str) -> dict[str, Any]:
+    """Translate the URL for libpq: Prisma's TLS parameters, and libpq's own, which node-postgres takes."""
+    given = url.parameters
+    arguments: dict[str, Any] = {name: given[name] for name in _PASSED_ON if given.get(name)}
+    arguments |= {
+        "host": url.socket or url.host,
+        "port": url.port,
+        "user": url.user,
+        "password": url.password,
+        "dbname": url.database,
+        "application_name": purpose,
+    }
+    arguments.setdefault("connect_timeout", "10")
+    if given.get("sslidentity"):
+        raise UsageFault(
+            "sslidentity names a PKCS#12 file, which PostgreSQL's client library can't read.",
+            hint="Split it by `openssl pkcs12 -in FILE -nodes -out client.pem` and name that file in the URL "
+            "as sslcert=client.pem&sslkey=client.pem.",
+        )
+    if arguments.get("sslcert") and not arguments.get("sslkey"):
+        # Prisma's sslcert is the authority's certificate; only with sslkey is it the client's.
+        arguments["sslrootcert"] = arguments.pop("sslcert")
+    if given.get("sslmode") == "no-verify":
+        arguments["sslmode"] = "require"
+    match given.get("sslaccept"):
+        case "strict":
+            arguments["sslmode"] = "verify-full"
+            arguments.setdefault("sslrootcert", "system")
+        case "accept_invalid_certs":
+            arguments["sslmode"] = "require"
+            arguments.pop("sslrootcert", None)
+    return {name: value for name, value in arguments.items() if value is not None}
+
+
+@contextmanager
+def _translated(query: Query) -> Iterator[None]:
+    try:
+        yield
+    except _BROKEN as fault:
+        raise ConnectionLost(f"The server closed the connection: {_first_line(fault)}") from None
+    except _TRANSIENT as fault:
+        raise TransientFault(f"{_first_line(fault)} (in {query.name})") from None
+    except _FORBIDDEN as fault:
+        raise PermissionFault(
+            f"The server refuses {query.name}: {_first_line(fault)}",
+            hint="Grant the right to this user, or connect as the owner of Umami's tables.",
+        ) from None
+    except psycopg.OperationalError as fault:
+        if fault.sqlstate is None or fault.sqlstate.startswith(("08", "57P")):
+            raise ConnectionLost(f"The connection broke: {_first_line(fault)}") from None
+        raise DatabaseFault(f"{query.name} failed: {_first_line(fault)}") from None
+    except psycopg.Error as fault:
+        raise DatabaseFault(f"{query.name} failed: {_first_line(fault)}") from None
+
+
+def _connection_fault(fault: psycopg.Error, url: DatabaseUrl) -> ConnectionFault:
+    """Turn libpq's many lines into one that names the cause, and what to do about it."""
+    text = str(fault)
+    user = url.user or "the current user"
+    known = (
+        ("password authentication failed", f"PostgreSQL at {url.where} rejects the password of user {user}.",
+         "Check user and password in the URL; special characters must be percent-encoded."),
+        ("no password supplied", f"PostgreSQL at {url.where} wants a password for user {user}, the URL has none.",
+         "Write it as postgresql://user:password@host/database."),
+        ("no pg_hba.conf entry", f"PostgreSQL at {url.where} does not let user {user} in from this address.",
+         "Its pg_hba.conf decides; with '&sslmode=require' it may be different."),
+        ("translate host name", f"The host {url.host} is unknown.", "Check its spelling, or the network."),
+        ("resolve host", f"The host {url.host} is unknown.", "Check its spelling, or the network."),
+        ("Name or service not known", f"The host {url.host} is unknown.", "Check its spelling, or the network."),
+        ("certificate", f"TLS with {url.where} failed: {_cause(text)}",
+         "Check sslmode, sslrootcert (Prisma: sslcert) and sslaccept in the URL."),
+        ("SSL", f"TLS with {url.where} failed: {_cause(text)}",
+         "Check sslmode in the URL; 'sslmode=disable' connects without TLS."),
+        ("Connection refused", f"Nothing answers at {url.where}: connection refused.",
+         "Is the server running, and is this its port?"),
+        ("No such file or directory", f"There is no server's socket in {url.where}.", "Is the server running?"),
+        ("timeout", f"{url.where} does not answer in time.", "Check host, port and firewall."),
+        ("too many c", f"PostgreSQL at {url.where} has no connection left to give.",
+         "Raise max_connections or close other clients."),
+        ("starting up", f"PostgreSQL at {url.where} is still starting.", "Try again in a moment."),
+    )  # fmt: skip
+    if "database" in text and "does not exist" in text:
+        return ConnectionFault(
+            f"There is no database {url.database!r} at {url.where}.", hint="Check the path of the URL."
+        )
+    if "role" in text and "does not exist" in text:
+        return ConnectionFault(f"There is no user {user} at {url.where}.", hint="Check the user in the URL.")
+    for sign, message, hint in known:
+        if sign in text:
+            return ConnectionFault(message, hint=hint)
+    return ConnectionFault(f"No connection to PostgreSQL at {url.where}: {_cause(text)}")
+
+
+def _cause(text: str) -> str:
+    """Return the telling end of libpq's message: what follows the last 'failed:' of its first lines."""
+    return text.rpartition("failed:")[2].strip().splitlines()[0].strip().removeprefix("FATAL:").strip()
+
+
+def _first_line(fault: BaseException) -> str:
+    lines = str(fault).strip().splitlines()
+    return lines[0] if lines else type(fault).__name__

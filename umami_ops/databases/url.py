@@ -1,0 +1,105 @@
+"""DATABASE_URL as Prisma and Umami read it, without a word about any driver."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+from umami_ops.errors import UsageFault
+
+#: Scheme → dialect. Prisma knows no `mariadb://`, people write it all the same.
+SCHEMES = {"postgresql": "postgresql", "postgres": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
+
+_EXAMPLE = "postgresql://user:password@host:5432/umami or mysql://user:password@host:3306/umami"
+
+
+@dataclass(frozen=True)
+class DatabaseUrl:
+    """One parsed URL. `password` stays out of every repr; `str()` gives the URL without it."""
+
+    dialect: str
+    host: str | None
+    port: int | None
+    user: str | None
+    password: str | None = field(repr=False)
+    database: str
+    parameters: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str, *, source: str = "DATABASE_URL") -> DatabaseUrl:
+        """Parse a URL; `source` names in errors where it came from.
+
+        Raises UsageFault (exit 2) when it is empty or malformed. The message never repeats the URL, which
+        may hold a password in an unexpected place.
+        """
+        text = text.strip().strip("\"'")
+        if not text:
+            raise UsageFault(f"{source} is empty.", hint=f"Set it as Umami has it: {_EXAMPLE}")
+        scheme = text.partition("://")[0].lower()
+        if "://" not in text or scheme not in SCHEMES:
+            shown = f" ('{scheme}://')" if "://" in text and re.fullmatch(r"[a-z][a-z0-9+.-]{0,20}", scheme) else ""
+            raise UsageFault(
+                f"{source} does not begin with a scheme that is known{shown}.",
+                hint=f"It must read like {_EXAMPLE}",
+            )
+        try:
+            parts = urlsplit(text)
+            port = parts.port
+        except ValueError as fault:
+            raise _malformed(source) from fault
+        parameters = dict(parse_qsl(parts.query, keep_blank_values=True))
+        database = unquote(parts.path.lstrip("/"))
+        if not database:
+            raise UsageFault(f"{source} names no database.", hint=f"It must read like {_EXAMPLE}")
+        if parts.fragment:
+            # An unencoded '#' in a password cuts the URL short; whatever follows would be lost silently.
+            raise _malformed(source)
+        host = unquote(parts.hostname) if parts.hostname else None
+        return cls(
+            dialect=SCHEMES[scheme],
+            host=host or parameters.get("host") or None,
+            port=port,
+            user=unquote(parts.username) if parts.username else None,
+            password=unquote(parts.password) if parts.password else None,
+            database=database,
+            parameters=parameters,
+        )
+
+    @property
+    def schema(self) -> str | None:
+        """The PostgreSQL schema that Umami's tables live in, if the URL names one."""
+        return self.parameters.get("schema") or None
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether the URL says that a transaction pooler stands between (Prisma's `pgbouncer=true`)."""
+        return self.parameters.get("pgbouncer", "").lower() == "true"
+
+    @property
+    def socket(self) -> str | None:
+        """The unix socket (PostgreSQL: its folder), by Prisma's `host=/…` or `socket=/…`."""
+        for candidate in (self.parameters.get("socket"), self.parameters.get("host"), self.host):
+            if candidate and candidate.startswith("/"):
+                return candidate
+        return None
+
+    @property
+    def where(self) -> str:
+        """The address for messages: host and port, or the socket."""
+        if self.socket:
+            return self.socket
+        default = 5432 if self.dialect == "postgresql" else 3306
+        return f"{self.host or 'localhost'}:{self.port or default}"
+
+    def __str__(self) -> str:
+        user = f"{quote(self.user)}@" if self.user else ""
+        address = "" if self.socket else self.where
+        return f"{self.dialect}://{user}{address}/{quote(self.database)}"
+
+
+def _malformed(source: str) -> UsageFault:
+    return UsageFault(
+        f"{source} is not a well-formed URL.",
+        hint="Characters such as @ : / # ? % in user or password must be percent-encoded (@ is %40, # is %23).",
+    )
