@@ -1,0 +1,113 @@
+"""Makes a database that looks as Umami's own migrations leave it, at any level, on any of the servers."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from types import ModuleType
+
+from testbed.bulk import Batch, Loader, cell, connect
+from umami_ops.databases.mysql import ddl as mysql_ddl
+from umami_ops.databases.postgresql import ddl as postgresql_ddl
+from umami_ops.umami.migrations import migrations
+from umami_ops.umami.schema import Column, PrimaryKey, Schema, Table, schema_at
+
+ADMIN_ID = "41e2b680-648e-4b09-bcd7-3e2b10c06264"
+_DDL: dict[str, ModuleType] = {"postgresql": postgresql_ddl, "mysql": mysql_ddl}
+
+# bcrypt of "umami": what Umami's first migration inserts, and its documentation tells to change.
+_ADMIN_PASSWORD = "$2b$10$BUli0c.muyCW1ErNJc3jL.vFRFtFJWrT8/GcR4A.sUdCznaXiqFXa"
+
+_PRISMA_MIGRATIONS = {
+    "postgresql": Table(
+        "_prisma_migrations",
+        (
+            Column("id", "character varying(36)"),
+            Column("checksum", "character varying(64)"),
+            Column("finished_at", "timestamp with time zone", nullable=True),
+            Column("migration_name", "character varying(255)"),
+            Column("logs", "text", nullable=True),
+            Column("rolled_back_at", "timestamp with time zone", nullable=True),
+            Column("started_at", "timestamp with time zone", default="now()"),
+            Column("applied_steps_count", "integer", default="0"),
+        ),
+        PrimaryKey("_prisma_migrations_pkey", ("id",)),
+    ),
+    "mysql": Table(
+        "_prisma_migrations",
+        (
+            Column("id", "varchar(36)"),
+            Column("checksum", "varchar(64)"),
+            Column("finished_at", "datetime(3)", nullable=True),
+            Column("migration_name", "varchar(255)"),
+            Column("logs", "text", nullable=True),
+            Column("rolled_back_at", "datetime(3)", nullable=True),
+            Column("started_at", "datetime(3)", default="CURRENT_TIMESTAMP(3)"),
+            Column("applied_steps_count", "int unsigned", default="0"),
+        ),
+        PrimaryKey("PRIMARY", ("id",)),
+    ),
+}
+
+
+def create_umami(url: str, level: int, *, indexes: bool = True) -> None:
+    """Create Umami's schema at `level` in an empty database, with Prisma's records and the user admin.
+
+    Without `indexes` the secondary indexes and foreign keys are left out, for a fast load: `build_indexes`
+    adds them.
+    """
+    with connect(url) as loader:
+        schema = schema_at(loader.dialect, level)
+        writer = _DDL[loader.dialect]
+        for table in (*schema.tables, _PRISMA_MIGRATIONS[loader.dialect]):
+            loader.execute(writer.table_statement(table))
+        loader.load(_applied_migrations(schema))
+        loader.load(_admin())
+        if indexes:
+            _build_indexes(loader, schema)
+
+
+def build_indexes(url: str, level: int) -> None:
+    """Create what `create_umami(…, indexes=False)` left out, and refresh the planner's statistics."""
+    with connect(url) as loader:
+        schema = schema_at(loader.dialect, level)
+        _build_indexes(loader, schema)
+        loader.commit()
+        for statement in _analyze_statements(schema):
+            loader.execute(statement)
+
+
+def _build_indexes(loader: Loader, schema: Schema) -> None:
+    writer = _DDL[schema.dialect]
+    for table in schema.tables:
+        for statement in writer.index_statements(table):
+            loader.execute(statement)
+    for table in schema.tables:
+        for statement in writer.foreign_key_statements(table):
+            loader.execute(statement)
+
+
+def _analyze_statements(schema: Schema) -> Iterator[str]:
+    if schema.dialect == "postgresql":
+        yield "ANALYZE"
+    else:
+        yield "ANALYZE TABLE " + ", ".join(f"`{name}`" for name in schema.table_names)
+
+
+def _applied_migrations(schema: Schema) -> Batch:
+    """Return Prisma's records, as `prisma migrate deploy` of Umami's newest release writes them."""
+    lines = []
+    for migration in migrations(schema.dialect):
+        if migration.level <= schema.level:
+            row_id = uuid.uuid5(uuid.NAMESPACE_URL, migration.name)
+            # An unreleased migration's file, and so its checksum, is not known: zeros stand for it.
+            checksum = migration.checksum or "0" * 64
+            at = f"2024-01-01 00:00:{migration.level:02}"
+            values = (row_id, checksum, f"{at}.500", migration.name, None, None, at, 1)
+            lines.append(",".join(cell(value) for value in values))
+    return Batch("_prisma_migrations", _PRISMA_MIGRATIONS[schema.dialect].column_names, lines)
+
+
+def _admin() -> Batch:
+    values = {"user_id": ADMIN_ID, "username": "admin", "role": "admin", "password": _ADMIN_PASSWORD}
+    return Batch("user", tuple(values), [",".join(cell(value) for value in values.values())])
