@@ -1,16 +1,19 @@
 """Puts many rows into a database fast: COPY on PostgreSQL, LOAD DATA or long INSERTs on MySQL and MariaDB.
 
 Rows travel as lines of one CSV dialect that all three servers read alike: every value in double quotes, a
-quote doubled, numbers and NULL bare. Such a line between parentheses is also a MySQL row constructor (under the
-SQL mode NO_BACKSLASH_ESCAPES), which is what serves where LOAD DATA LOCAL is switched off.
+quote doubled, numbers and NULL bare. Such a line between parentheses is also a MySQL row constructor (under
+the SQL mode NO_BACKSLASH_ESCAPES), which is what serves where LOAD DATA LOCAL is switched off.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 import psycopg
@@ -21,6 +24,7 @@ from umami_ops.databases.url import DatabaseUrl
 
 NULL = "NULL"
 _ROWS_PER_INSERT = 1000
+_DAY_MS = 86_400_000
 
 
 def cell(value: object) -> str:
@@ -154,6 +158,23 @@ class MySQL:
         return inserted
 
 
+class Clock:
+    """Writes times, given in milliseconds since 1970, as the dialect keeps them: MySQL has whole seconds."""
+
+    def __init__(self, dialect: str) -> None:
+        self._milliseconds = dialect == "postgresql"
+        self._seconds = [f"{s // 3600:02}:{s // 60 % 60:02}:{s % 60:02}" for s in range(86_400)]
+        self._date = cache(lambda day: (datetime(1970, 1, 1) + timedelta(days=day)).strftime("%Y-%m-%d"))
+
+    def cell(self, time_ms: int) -> str:
+        """Return the time as a cell, truncated where the dialect is coarser."""
+        day, rest = divmod(time_ms, _DAY_MS)
+        second, millisecond = divmod(rest, 1000)
+        if self._milliseconds:
+            return f'"{self._date(day)} {self._seconds[second]}.{millisecond:03}"'
+        return f'"{self._date(day)} {self._seconds[second]}"'
+
+
 Loader = PostgreSQL | MySQL
 _LOADERS: dict[str, type[PostgreSQL] | type[MySQL]] = {"postgresql": PostgreSQL, "mysql": MySQL}
 
@@ -171,9 +192,18 @@ def connect(url: str) -> Iterator[Loader]:
 
 
 def load(loader: Loader, batches: Iterable[Batch]) -> dict[str, int]:
-    """Load every batch, in order, and return the number of rows by table."""
+    """Load every batch, in order, and return the number of rows by table.
+
+    One batch is on its way to the server while the next is being made.
+    """
     counts: dict[str, int] = {}
-    for batch in batches:
-        loader.load(batch)
-        counts[batch.table] = counts.get(batch.table, 0) + len(batch.lines)
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        on_its_way: Future[None] | None = None
+        for batch in batches:
+            if on_its_way:
+                on_its_way.result()
+            on_its_way = pool.submit(loader.load, batch)
+            counts[batch.table] = counts.get(batch.table, 0) + len(batch.lines)
+        if on_its_way:
+            on_its_way.result()
     return counts
