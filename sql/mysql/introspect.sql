@@ -58,3 +58,14 @@ WHERE t.table_schema = DATABASE()
 SELECT migration_name, checksum, started_at, finished_at, rolled_back_at, logs
 FROM _prisma_migrations
 ORDER BY migration_name, started_at;
+
+-- name: elsewhere
+-- The other databases of this server that hold Umami's tables or Prisma's, as far as this user may see them.
+SELECT t.table_schema AS `schema`,
+       MAX(t.table_name = 'website_event') AS has_umami,
+       MAX(t.table_name = '_prisma_migrations') AS has_migrations
+FROM information_schema.tables AS t
+WHERE t.table_name IN ('website_event', '_prisma_migrations')
+  AND t.table_schema <> DATABASE()
+GROUP BY t.table_schema
+ORDER BY t.table_schema;

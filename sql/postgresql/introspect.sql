@@ -57,3 +57,16 @@ WHERE NOT has_table_privilege(quote_ident(current_schema()) || '.' || quote_iden
 SELECT migration_name, checksum, started_at, finished_at, rolled_back_at, logs
 FROM _prisma_migrations
 ORDER BY migration_name, started_at;
+
+-- name: elsewhere
+-- The other schemas of this database that hold Umami's tables or Prisma's.
+SELECT n.nspname AS schema,
+       bool_or(c.relname = 'website_event') AS has_umami,
+       bool_or(c.relname = '_prisma_migrations') AS has_migrations
+FROM pg_class AS c
+JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.relname IN ('website_event', '_prisma_migrations')
+  AND c.relkind IN ('r', 'p', 'v')
+  AND n.nspname IS DISTINCT FROM current_schema()
+GROUP BY n.nspname
+ORDER BY n.nspname;

@@ -97,6 +97,15 @@ class MigrationRow:
     logs: str | None
 
 
+@dataclass(frozen=True)
+class Elsewhere:
+    """Another schema (on MySQL: another database) with Umami's tables, with Prisma's, or with both."""
+
+    schema: str
+    has_umami: bool
+    has_migrations: bool
+
+
 class Connection(ABC):
     """One session on a server: UTC, autocommit outside `transaction()`, driver errors translated.
 
@@ -215,6 +224,13 @@ class Introspector:
                 logs=row["logs"],
             )
             for row in self._connection.rows(self._queries["introspect.prisma_migrations"])
+        ]
+
+    def elsewhere(self) -> list[Elsewhere]:
+        """Return the other schemas (on MySQL: databases) in reach that hold Umami's or Prisma's tables."""
+        return [
+            Elsewhere(row["schema"], bool(row["has_umami"]), bool(row["has_migrations"]))
+            for row in self._connection.rows(self._queries["introspect.elsewhere"])
         ]
 
     def prisma_lock_held(self) -> bool:

@@ -38,7 +38,8 @@ class DatabaseUrl:
             raise UsageFault(f"{source} is empty.", hint=f"Set it as Umami has it: {_EXAMPLE}")
         scheme = text.partition("://")[0].lower()
         if "://" not in text or scheme not in SCHEMES:
-            shown = f" ('{scheme}://')" if "://" in text and re.fullmatch(r"[a-z][a-z0-9+.-]{0,20}", scheme) else ""
+            is_scheme = "://" in text and re.fullmatch(r"[a-z][a-z0-9+.-]{0,20}", scheme)
+            shown = f" ('{scheme}://')" if is_scheme else ""
             raise UsageFault(
                 f"{source} does not begin with a scheme that is known{shown}.",
                 hint=f"It must read like {_EXAMPLE}",
@@ -101,5 +102,5 @@ class DatabaseUrl:
 def _malformed(source: str) -> UsageFault:
     return UsageFault(
         f"{source} is not a well-formed URL.",
-        hint="Characters such as @ : / # ? % in user or password must be percent-encoded (@ is %40, # is %23).",
+        hint="In user and password @ : / # ? % and the like must be percent-encoded (@ is %40, # is %23).",
     )

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pymysql
-from pymysql.constants import CLIENT, FIELD_TYPE
+from pymysql.constants import CLIENT, CR, FIELD_TYPE
 from pymysql.converters import conversions, escape_datetime
 from pymysql.converters import convert_datetime as _convert_datetime
 from pymysql.cursors import DictCursor
@@ -44,18 +44,23 @@ class MysqlDatabase(Database):
     def connect(self, purpose: str = "umami-ops") -> MysqlConnection:
         """Open a session in UTC."""
         tls = _tls(self.url)
+        arguments = _arguments(self.url, purpose)
         try:
-            raw = pymysql.connect(**_arguments(self.url, purpose), **tls.arguments)
+            connection = MysqlConnection(_session(arguments, tls), self.url)
+        except _NoTlsOffered:
+            raise self._no_tls() from None
         except (pymysql.Error, OSError, RuntimeError) as fault:
             raise _connection_fault(fault, self.url) from None
-        connection = MysqlConnection(raw, self.url)
         if tls.required and not connection.is_encrypted():
             connection.close()
-            raise ConnectionFault(
-                f"The server at {self.url.where} offers no TLS, and the URL requires it.",
-                hint="Enable TLS on the server, or drop the ssl parameters from the URL.",
-            )
+            raise self._no_tls()
         return connection
+
+    def _no_tls(self) -> ConnectionFault:
+        return ConnectionFault(
+            f"The server at {self.url.where} offers no TLS, and the URL requires it.",
+            hint="Enable TLS on the server, or drop the ssl parameters from the URL.",
+        )
 
 
 class MysqlConnection(Connection):
@@ -192,6 +197,23 @@ def _tls(url: DatabaseUrl) -> _Tls:
     return _Tls({"ssl": context}, required=mode != "preferred")
 
 
+class _NoTlsOffered(Exception):  # noqa: N818 -- an answer, not an error of ours
+    """The server has no TLS though this session requires it."""
+
+
+def _session(arguments: dict[str, Any], tls: _Tls) -> pymysql.Connection[DictCursor]:
+    """Open a session: with TLS if there is TLS, without if there is none and none is required."""
+    try:
+        return pymysql.connect(**arguments, **tls.arguments)
+    except pymysql.OperationalError as fault:
+        # Before 1.2 PyMySQL went on in the clear, hence the look at the cipher in `connect`.
+        if fault.args[0] != CR.CR_SSL_CONNECTION_ERROR or "doesn't support" not in str(fault.args[-1]):
+            raise
+        if tls.required:
+            raise _NoTlsOffered from None
+    return pymysql.connect(**arguments, ssl_disabled=True)
+
+
 def _arguments(url: DatabaseUrl, purpose: str) -> dict[str, Any]:
     socket = {"unix_socket": url.socket} if url.socket else {"host": url.host or "localhost"}
     return socket | {
@@ -261,6 +283,7 @@ def _connection_fault(fault: BaseException, url: DatabaseUrl) -> ConnectionFault
     number = fault.args[0] if fault.args and isinstance(fault.args[0], int) else 0
     text = str(fault.args[-1] if fault.args else fault)
     user = url.user or "(none)"
+    unknown = f"The host {url.host} is unknown."
     if number in (_ACCESS_DENIED, 1698):
         return ConnectionFault(
             f"The server at {url.where} rejects user {user} with this password.",
@@ -270,9 +293,9 @@ def _connection_fault(fault: BaseException, url: DatabaseUrl) -> ConnectionFault
         what = "There is no database" if number == _UNKNOWN_DATABASE else f"User {user} may not use database"
         return ConnectionFault(f"{what} {url.database!r} at {url.where}.", hint="Check the path of the URL.")
     known = (
-        ("Name or service not known", f"The host {url.host} is unknown.", "Check its spelling, or the network."),
-        ("name resolution", f"The host {url.host} is unknown.", "Check its spelling, or the network."),
-        ("No address associated", f"The host {url.host} is unknown.", "Check its spelling, or the network."),
+        ("Name or service not known", unknown, "Check its spelling, or the network."),
+        ("name resolution", unknown, "Check its spelling, or the network."),
+        ("No address associated", unknown, "Check its spelling, or the network."),
         ("certificate", f"TLS with {url.where} failed: {text}", "Check sslaccept and sslcert in the URL."),
         ("SSL", f"TLS with {url.where} failed: {text}", "Check sslaccept and sslcert in the URL."),
         ("refused", f"Nothing answers at {url.where}: connection refused.",

@@ -71,17 +71,17 @@ class PostgresqlConnection(Connection):
     def rows(self, query: Query, **values: Any) -> list[Row]:
         """Run a query and return all its rows."""
         with _translated(query):
-            return self._raw.execute(query.for_driver(), values).fetchall()  # type: ignore[arg-type]
+            return self._raw.execute(query.for_driver(), values).fetchall()
 
     def run(self, query: Query, **values: Any) -> int:
         """Run a statement and return the number of rows it touched."""
         with _translated(query):
-            return self._raw.execute(query.for_driver(), values).rowcount  # type: ignore[arg-type]
+            return self._raw.execute(query.for_driver(), values).rowcount
 
     def render(self, query: Query, values: Values) -> str:
         """Return the statement with its values written in."""
         cursor = psycopg.ClientCursor(self._raw)
-        return cursor.mogrify(query.for_driver(), {k: values[k] for k in query.parameters})  # type: ignore[arg-type]
+        return cursor.mogrify(query.for_driver(), {k: values[k] for k in query.parameters})
 
     @functools.lru_cache  # noqa: B019 -- one small answer a connection
     def server(self) -> Server:
@@ -131,12 +131,12 @@ class PostgresqlConnection(Connection):
 
     def _single(self, sql: str) -> Any:
         with _translated(Query("connection", "", sql)):
-            row = self._raw.execute(sql).fetchone()  # type: ignore[arg-type]
+            row = self._raw.execute(sql).fetchone()
         return next(iter(row.values())) if row else None
 
     def _single_none(self, sql: str) -> None:
         with _translated(Query("connection", "", sql)):
-            self._raw.execute(sql)  # type: ignore[arg-type]
+            self._raw.execute(sql)
 
 
 def _arguments(url: DatabaseUrl, purpose: str) -> dict[str, Any]:
@@ -198,16 +198,17 @@ def _connection_fault(fault: psycopg.Error, url: DatabaseUrl) -> ConnectionFault
     """Turn libpq's many lines into one that names the cause, and what to do about it."""
     text = str(fault)
     user = url.user or "the current user"
+    unknown = f"The host {url.host} is unknown."
     known = (
         ("password authentication failed", f"PostgreSQL at {url.where} rejects the password of user {user}.",
          "Check user and password in the URL; special characters must be percent-encoded."),
-        ("no password supplied", f"PostgreSQL at {url.where} wants a password for user {user}, the URL has none.",
+        ("no password supplied", f"User {user} needs a password at {url.where}, the URL has none.",
          "Write it as postgresql://user:password@host/database."),
         ("no pg_hba.conf entry", f"PostgreSQL at {url.where} does not let user {user} in from this address.",
          "Its pg_hba.conf decides; with '&sslmode=require' it may be different."),
-        ("translate host name", f"The host {url.host} is unknown.", "Check its spelling, or the network."),
-        ("resolve host", f"The host {url.host} is unknown.", "Check its spelling, or the network."),
-        ("Name or service not known", f"The host {url.host} is unknown.", "Check its spelling, or the network."),
+        ("translate host name", unknown, "Check its spelling, or the network."),
+        ("resolve host", unknown, "Check its spelling, or the network."),
+        ("Name or service not known", unknown, "Check its spelling, or the network."),
         ("certificate", f"TLS with {url.where} failed: {_cause(text)}",
          "Check sslmode, sslrootcert (Prisma: sslcert) and sslaccept in the URL."),
         ("SSL", f"TLS with {url.where} failed: {_cause(text)}",

@@ -1,0 +1,70 @@
+"""Options that commands share, and the way from them to a database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from umami_ops.databases.base import Database
+    from umami_ops.settings import Settings
+
+# Click shares `meta` between the group and its commands, so an option may stand before or behind the command.
+_URL, _CONFIG = "umami_ops.url", "umami_ops.config"
+
+
+def _remember(key: str) -> Any:
+    def callback(ctx: click.Context, _parameter: click.Parameter, value: Any) -> None:
+        if value is not None:
+            ctx.meta[key] = value
+
+    return callback
+
+
+url = click.option(
+    "--url",
+    metavar="URL",
+    expose_value=False,
+    callback=_remember(_URL),
+    help="The database, instead of DATABASE_URL. Other users of this machine can see it in the list of "
+    "processes, password included: prefer the variable, or DATABASE_URL_FILE.",
+)
+
+config = click.option(
+    "--config",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    expose_value=False,
+    callback=_remember(_CONFIG),
+    help="A settings file, instead of umami-ops.toml in this folder.",
+)
+
+json_output = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON document on stdout and nothing else there."
+)
+
+yes = click.option("--yes", "-y", is_flag=True, help="Answer yes to the question before the work begins.")
+
+
+def settings_from_options() -> Settings:
+    """Return the settings of this run: flags, environment, .env, umami-ops.toml, defaults.
+
+    Raises UsageFault for a malformed setting, OpsError for a file that can't be read.
+    """
+    from umami_ops.settings import load
+
+    meta = click.get_current_context().meta
+    return load(url=meta.get(_URL), config=meta.get(_CONFIG))
+
+
+def open_from_options(*, needs_session: bool = False) -> Database:
+    """Return the database that this run is about; connects to nothing yet.
+
+    With `needs_session` (locks, settings of the session) DIRECT_DATABASE_URL goes before DATABASE_URL, since
+    a transaction pooler keeps no session. Raises UsageFault when there is no URL or a malformed one.
+    """
+    from umami_ops.databases.registry import open_database
+
+    return open_database(settings_from_options().database(needs_session=needs_session))

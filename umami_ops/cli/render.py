@@ -1,0 +1,343 @@
+"""What people see: tables, sizes and times in words, questions, progress; and JSON for programs.
+
+The only module that imports rich. Results go to stdout, questions and progress to stderr. Text that came out
+of a database passes through `safe`, here or in the functions that print, before a terminal may see it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, is_dataclass
+from datetime import UTC, date, datetime
+from enum import Enum
+from types import TracebackType
+from typing import Any, Self
+
+import click
+from rich import box, progress
+from rich.cells import cell_len
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from umami_ops.errors import Refused
+
+#: Wide enough that nothing is cut when the output isn't a terminal: a pipe has no width.
+_PIPE_WIDTH = 10_000
+_GAP = 2
+_TEXT_MINIMUM = 12
+_LINE_EVERY_SECONDS = 5.0
+
+
+# --- words for numbers -----------------------------------------------------------------------------------
+
+
+def size(size_bytes: int) -> str:
+    """Return `1.2 GB`: powers of ten, one decimal below ten units."""
+    value = float(size_bytes)
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if abs(value) < 999.5 or unit == "TB":
+            break
+        value /= 1000
+    return f"{value:.0f} {unit}" if unit == "B" or abs(value) >= 9.95 else f"{value:.1f} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """Return `0.42 s`, `12 s`, `3 min 20 s`, `2 h 5 min` or `3 d 4 h`."""
+    if seconds < 9.95:
+        return f"{seconds:.2f} s" if seconds < 0.995 else f"{seconds:.1f} s"
+    whole = round(seconds)
+    for large, small, large_name, small_name in (
+        (86_400, 3_600, "d", "h"), (3_600, 60, "h", "min"), (60, 1, "min", "s"),
+    ):  # fmt: skip
+        if whole >= large:
+            rest = whole % large // small
+            return f"{whole // large} {large_name}" + (f" {rest} {small_name}" if rest else "")
+    return f"{whole} s"
+
+
+def count(number: int, *, estimated: bool = False) -> str:
+    """Return `1,234,567`, or `~1,230,000` for an estimate, whose further digits would pretend to be known."""
+    if not estimated:
+        return f"{number:,}"
+    digits = len(str(abs(number)))
+    return f"~{round(number, -max(digits - 3, 0)):,}"
+
+
+def rate(per_day: float) -> str:
+    """Return a number of rows a day: whole ones, unless they are few."""
+    return f"{per_day:,.0f}" if per_day >= 9.95 or per_day == 0 else f"{per_day:.1f}"
+
+
+def percentage(part: float, whole: float) -> str:
+    """Return `12 %`, `3.4 %` or `<0.1 %`; a dash when there is no whole."""
+    if not whole:
+        return "–"
+    share = 100 * part / whole
+    if 0 < share < 0.1:
+        return "<0.1 %"
+    return f"{share:.0f} %" if share >= 9.95 or share == 0 else f"{share:.1f} %"
+
+
+def moment(when: datetime | None, *, seconds: bool = False) -> str:
+    """Return `2025-03-01 14:05` in UTC; a dash for none."""
+    if when is None:
+        return "–"
+    return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M")
+
+
+def safe(text: str) -> str:
+    """Return text with what could steer a terminal, control and direction characters, written as escapes."""
+    return "".join(_visible(character) for character in text)
+
+
+def _visible(character: str) -> str:
+    if unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Zl", "Zp") or character == "\u200d":
+        return character
+    return character.encode("unicode_escape", "backslashreplace").decode("ascii")
+
+
+# --- on the screen ---------------------------------------------------------------------------------------
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a console that colours nothing but a terminal, respects NO_COLOR, and cuts nothing in a pipe."""
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else _PIPE_WIDTH
+    return Console(file=stream, width=width, markup=False, highlight=False, emoji=False, soft_wrap=False)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table; a narrow terminal may go without an optional one."""
+
+    head: str
+    is_number: bool = False
+    is_optional: bool = False
+    style: str = ""
+
+
+def number(head: str, *, optional: bool = False) -> Column:
+    """Return a column of numbers: to the right, never wrapped nor cut."""
+    return Column(head, is_number=True, is_optional=optional)
+
+
+def text(head: str, *, optional: bool = False, style: str = "") -> Column:
+    """Return a column of text, which wraps when it must."""
+    return Column(head, is_optional=optional, style=style)
+
+
+def print_table(
+    columns: Sequence[Column],
+    rows: Sequence[Sequence[str]],
+    *,
+    title: str = "",
+    footer: Sequence[str] | None = None,
+    dim: Iterable[int] = (),
+) -> None:
+    """Print a table on stdout; `footer` is a last row of totals, `dim` the numbers of rows that matter less.
+
+    When the terminal is too narrow, optional columns go, the last first; numbers are never cut.
+    """
+    out = console()
+    cells = [[safe(cell) for cell in row] for row in (*rows, *([footer] if footer else []))]
+    shown, width = _fitting(columns, cells, out.width)
+    table = Table(
+        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _GAP, 0, 0), collapse_padding=True,
+        show_footer=False, header_style="dim",
+    )  # fmt: skip
+    for index in shown:
+        column = columns[index]
+        if column.is_number:
+            table.add_column(column.head, justify="right", no_wrap=True, overflow="ignore")
+        else:
+            table.add_column(column.head, overflow="fold", style=column.style)
+    faint = frozenset(dim)
+    last = len(rows) - 1
+    for position, row in enumerate(cells):
+        style = "bold" if position > last else ("dim" if position in faint else "")
+        table.add_row(*(Text(row[index]) for index in shown), style=style, end_section=position == last)
+    if title:
+        heading(title)
+    _print_lines(out, Padding(table, (0, 0, 0, 2)), width)
+
+
+def _fitting(
+    columns: Sequence[Column], cells: Sequence[Sequence[str]], available: int
+) -> tuple[list[int], int]:
+    """Return the columns that fit, by their places, and the width that they need at least."""
+    widths = [
+        max([cell_len(column.head), *(cell_len(row[place]) for row in cells)])
+        for place, column in enumerate(columns)
+    ]
+    least = [
+        width if column.is_number else min(width, max(_TEXT_MINIMUM, cell_len(column.head)))
+        for width, column in zip(widths, columns, strict=True)
+    ]
+    shown = list(range(len(columns)))
+
+    def needed() -> int:
+        return sum(least[place] + _GAP for place in shown) + _GAP
+
+    for place in reversed(range(len(columns))):
+        if columns[place].is_optional and needed() > available:
+            shown.remove(place)
+    return shown, max(needed(), available)
+
+
+def _print_lines(out: Console, renderable: Any, width: int) -> None:
+    """Print without the blanks that a table leaves at the ends of its lines."""
+    with out.capture() as captured:
+        out.print(renderable, width=width, crop=False, no_wrap=True)
+    lines = captured.get().splitlines()
+    print("\n".join(line.rstrip() for line in lines), file=out.file)  # noqa: T201 -- the screen is ours
+
+
+def heading(title: str) -> None:
+    """Print a blank line and a heading on stdout."""
+    out = console()
+    out.print()
+    out.print(Text(safe(title), style="bold"))
+
+
+def print_facts(facts: Mapping[str, str]) -> None:
+    """Print names with their values, one a line, on stdout."""
+    out = console()
+    grid = Table.grid(padding=(0, _GAP, 0, 0))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in facts.items():
+        grid.add_row(name, Text(safe(value)))
+    _print_lines(out, Padding(grid, (0, 0, 0, 2)), out.width)
+
+
+def print_remark(sign: str, sentence: str, follow: str = "", *, style: str = "") -> None:
+    """Print a sign and a sentence on stdout, and below it, faintly, what follows from it."""
+    out = console()
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(no_wrap=True, style=style)
+    grid.add_column(overflow="fold")
+    grid.add_row(sign, Text(safe(sentence)))
+    if follow:
+        grid.add_row("", Text(safe(follow), style="dim"))
+    _print_lines(out, Padding(grid, (0, 0, 0, 2)), out.width)
+
+
+def print_line(line: str = "", *, style: str = "") -> None:
+    """Print one line, or paragraph, on stdout."""
+    console().print(Text(safe(line), style=style))
+
+
+def say(line: str) -> None:
+    """Print talk, which is no result, on stderr."""
+    console(stderr=True).print(Text(safe(line)))
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document on stdout; times as ISO 8601 in UTC, dataclasses as objects."""
+    text = json.dumps(document, default=_plain, indent=2, ensure_ascii=False)
+    print(text)  # noqa: T201 -- stdout is where the result belongs
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON can hold. Raises TypeError for what it can't."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, Enum):
+        return value.value
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, (set, frozenset, tuple)):
+        return sorted(value) if isinstance(value, (set, frozenset)) else list(value)
+    raise TypeError(f"{type(value).__name__} has no place in a JSON document")
+
+
+# --- questions and progress ------------------------------------------------------------------------------
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Return if the user agrees, by --yes or at the terminal.
+
+    Raises Refused when he doesn't, and when there is no terminal to ask at.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise Refused(
+            "This wants a confirmation, and there is no terminal to ask at.",
+            hint="Add --yes to go on without a question, or --dry-run to see what would happen.",
+            done="Nothing was changed.",
+        )
+    if not click.confirm(safe(question), default=False, err=True):
+        raise Refused("You did not confirm.", done="Nothing was changed.")
+
+
+class Progress:
+    """How far long work has come, on stderr: a moving bar at a terminal, else a line every few seconds.
+
+    Use it as a context manager and call `at` as often as you like.
+    """
+
+    def __init__(self, title: str, total: int | None, *, unit: str = "rows") -> None:
+        self._title = safe(title)
+        self._total = total
+        self._unit = unit
+        self._done = 0
+        self._started = self._told = time.monotonic()
+        self._bar: progress.Progress | None = None
+        self._task: progress.TaskID | None = None
+
+    def __enter__(self) -> Self:
+        self._started = self._told = time.monotonic()
+        out = console(stderr=True)
+        if out.is_terminal and os.environ.get("TERM") != "dumb":
+            self._bar = progress.Progress(
+                progress.TextColumn("{task.description}"),
+                progress.BarColumn(bar_width=24),
+                progress.TextColumn("{task.fields[state]}"),
+                console=out, transient=True,
+            )  # fmt: skip
+            self._task = self._bar.add_task(self._title, total=self._total, state="")
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def at(self, done: int, note: str = "") -> None:
+        """Say how much is done in all so far; `note` is shown behind it (the current table, a wait)."""
+        self._done = done
+        state = self._state(note)
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=done, state=state)
+        elif time.monotonic() - self._told >= _LINE_EVERY_SECONDS:
+            self._told = time.monotonic()
+            say(f"{self._title}: {state}")
+
+    def _state(self, note: str) -> str:
+        """Return percentage, rows, rate and time left, as far as they are known."""
+        elapsed = time.monotonic() - self._started
+        speed = self._done / elapsed if elapsed > 0 else 0.0
+        parts = [f"{count(self._done)} {self._unit}"]
+        if self._total:
+            # An estimated total may be passed: never claim more than all of it.
+            share = min(self._done / self._total, 1.0)
+            parts = [f"{100 * share:.0f} %", f"{count(self._done)} of {count(self._total)} {self._unit}"]
+        if elapsed >= 1:
+            parts.append(f"{count(round(speed))}/s")
+            if self._total and speed and self._done < self._total:
+                parts.append(f"{duration((self._total - self._done) / speed)} left")
+        return " · ".join([*parts, safe(note)] if note else parts)

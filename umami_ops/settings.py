@@ -1,0 +1,217 @@
+"""Settings: flag > environment > .env in the working directory > umami-ops.toml > default.
+
+Each place may name a URL directly (DATABASE_URL) or by a file that holds it (DATABASE_URL_FILE, as Docker
+secrets do). Both in one place are refused, since nobody could say which was meant; otherwise the place of
+higher rank wins, whichever form it has. A DIRECT_DATABASE_URL counts only if no place of higher rank names a
+DATABASE_URL: else `DATABASE_URL=<test> umami-ops prune` in a folder with production's .env would meet
+production. Importing this module imports pydantic, so commands do it late.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from umami_ops.databases.url import DatabaseUrl
+from umami_ops.errors import OpsError, UsageFault
+
+DEFAULT_FILE = Path("umami-ops.toml")
+_URLS = ("database_url", "direct_database_url")
+
+
+class Address(SecretStr):
+    """The text of a URL, kept out of every repr, and the place where it was found."""
+
+    source: str = "DATABASE_URL"
+
+    @classmethod
+    def found(cls, text: str, source: str) -> Address:
+        """Return an address that remembers its source."""
+        address = cls(text)
+        address.source = source
+        return address
+
+    def parsed(self) -> DatabaseUrl:
+        """Parse it. Raises UsageFault, which names the source."""
+        return DatabaseUrl.parse(self.get_secret_value(), source=self.source)
+
+
+class Settings(BaseSettings):
+    """What a run needs to know beyond its command's own options."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True)
+
+    database_url: Address | None = None
+    database_url_file: Path | None = None
+    direct_database_url: Address | None = None
+    direct_database_url_file: Path | None = None
+
+    def database(self, *, needs_session: bool = False) -> DatabaseUrl:
+        """Return the URL to use: with `needs_session` the direct one, if there is one.
+
+        Raises UsageFault when none is set or it is malformed.
+        """
+        address = (self.direct_database_url if needs_session else None) or self.database_url
+        address = address or self.direct_database_url
+        if address is None:
+            raise UsageFault(
+                "No database is named.",
+                hint="Set DATABASE_URL as Umami has it (in the environment or in .env here), or point "
+                "DATABASE_URL_FILE at a file that holds it.",
+            )
+        return address.parsed()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 -- the signature is pydantic's
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put the places into their order of rank."""
+        flags = dict(init_settings())
+        config: Path | None = flags.pop("config", None)
+        places = {
+            "": flags,
+            "environment": env_settings(),
+            ".env": dotenv_settings(),
+            str(config or DEFAULT_FILE): _read_toml(config),
+        }
+        return (_Ranked(settings_cls, places),)
+
+
+def load(*, url: str | None = None, config: Path | None = None) -> Settings:
+    """Gather the settings of this run.
+
+    Raises UsageFault for contradictions and malformed settings, OpsError for a file that can't be read.
+    """
+    flags: dict[str, Any] = {"config": config}
+    if url is not None:
+        flags["database_url"] = Address.found(url, "--url")
+    try:
+        return Settings(**flags)
+    except ValidationError as fault:
+        key = ".".join(str(part) for part in fault.errors()[0]["loc"])
+        raise UsageFault(f"The setting {key} is not usable: {fault.errors()[0]['msg']}.") from None
+    except UnicodeDecodeError:
+        raise UsageFault("The file .env is not UTF-8 text.") from None
+    except OSError as fault:
+        raise OpsError(f"The file {fault.filename} can't be read: {fault.strerror}.") from None
+
+
+class _Ranked(PydanticBaseSettingsSource):
+    """All places as one source, so that what counts in one can depend on those of higher rank."""
+
+    def __init__(self, settings_cls: type[BaseSettings], places: Mapping[str, Mapping[str, Any]]) -> None:
+        super().__init__(settings_cls)
+        self._places = places
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+        """Return nothing: all values come at once, from `__call__`."""
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for place, given in self._places.items():
+            is_decided = "database_url" in values
+            for name in _URLS:
+                if name not in values and not (is_decided and name == "direct_database_url"):
+                    values |= _address(name, given, place)
+            values = {key: value for key, value in given.items() if not _is_url(key)} | values
+        return values
+
+
+def _is_url(key: str) -> bool:
+    return key.removesuffix("_file") in _URLS
+
+
+def _address(name: str, given: Mapping[str, Any], place: str) -> dict[str, Address]:
+    """Return the URL that a place gives under `name`, or by the file that it names; nothing if neither."""
+    text, file = given.get(name), given.get(f"{name}_file")
+    if isinstance(text, Address):
+        return {name: text}
+    variable = name.upper()
+    if text is not None and file is not None:
+        raise UsageFault(
+            f"Both {variable} and {variable}_FILE are set in {_title(place)}, and only one can count.",
+            hint="Remove one of the two.",
+        )
+    if file is not None:
+        return {name: Address.found(_read_secret(str(file), f"{variable}_FILE"), f"{variable}_FILE ({file})")}
+    if text is not None:
+        source = variable if place == "environment" else f"{variable} in {place}"
+        return {name: Address.found(str(text), source)}
+    return {}
+
+
+def _title(place: str) -> str:
+    return "the environment" if place == "environment" else place
+
+
+def _read_secret(file: str, variable: str) -> str:
+    """Return a file's text without the newline that editors and `echo` put behind it."""
+    if not file.strip():
+        raise UsageFault(f"{variable} is empty.", hint="It must name a file that holds the URL.")
+    try:
+        return Path(file).read_text(encoding="utf-8").rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise UsageFault(f"{variable} names {file}, which is not UTF-8 text.") from None
+    except OSError as fault:
+        raise OpsError(
+            f"{variable} names {file}, which can't be read: {fault.strerror}.",
+            hint="Check the path, and that the secret is mounted for this user.",
+        ) from None
+
+
+def _read_toml(config: Path | None) -> dict[str, Any]:
+    """Read the settings file, which may be missing unless it was asked for.
+
+    Raises UsageFault with line and key.
+    """
+    path = config or DEFAULT_FILE
+    if config is None and not path.is_file():
+        return {}
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = tomllib.loads(text)
+    except OSError as fault:
+        raise OpsError(f"The settings file {path} can't be read: {fault.strerror}.") from None
+    except UnicodeDecodeError:
+        raise UsageFault(f"The settings file {path} is not UTF-8 text.") from None
+    except tomllib.TOMLDecodeError as fault:
+        raise UsageFault(_syntax_fault(path, text, str(fault))) from None
+    for key, value in values.items():
+        _check_key(path, text, key, value)
+    return values
+
+
+def _syntax_fault(path: Path, text: str, fault: str) -> str:
+    """Say where the file stops being TOML: `… (at line 3, column 8)` is how tomllib puts it."""
+    found = re.search(r"\(at line (\d+), column \d+\)", fault)
+    number = int(found[1]) if found else len(text.splitlines())
+    what = re.sub(r"\s*\(at .*\)$", "", fault)
+    line = text.splitlines()[number - 1] if number <= len(text.splitlines()) else ""
+    key = line.partition("=")[0].strip()
+    return f"{path} line {number}{f', key {key}' if key and '=' in line else ''}: {what}."
+
+
+def _check_key(path: Path, text: str, key: str, value: Any) -> None:
+    """Hold a key of the file to those that exist, and its value to text."""
+    pattern = re.compile(rf"^\s*\[?[\"']?{re.escape(key)}[\"']?\s*[=.\]]")
+    number = next((n for n, line in enumerate(text.splitlines(), 1) if pattern.match(line)), 1)
+    if key not in Settings.model_fields:
+        near = difflib.get_close_matches(key, Settings.model_fields, n=1)
+        hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(Settings.model_fields)}."
+        raise UsageFault(f"{path} line {number}: there is no setting {key!r}.", hint=hint)
+    if not isinstance(value, str):
+        raise UsageFault(f"{path} line {number}: {key} must be text in quotes.")
