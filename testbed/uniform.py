@@ -42,7 +42,12 @@ class Uniform:
     websites: int = 3
 
     def batches(self, schema: Schema) -> Iterator[Batch]:
-        """Yield website_event, session, event_data and the websites; a constant amount of memory is used."""
+        """Yield website_event, session, event_data and the websites; a constant amount of memory is used.
+
+        Raises ValueError below level 9, the first with all columns that it fills.
+        """
+        if schema.level < 9:
+            raise ValueError(f"a uniform load needs a schema at level 9 or later, not {schema.level}")
         yield from _UniformLoad(self, schema).run()
 
 
