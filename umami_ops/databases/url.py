@@ -49,6 +49,9 @@ class DatabaseUrl:
             port = parts.port
         except ValueError as fault:
             raise _malformed(source) from fault
+        if "@" in parts.path + parts.query and not parts.username:
+            # What was meant as a password ended the address early; it must not turn up as a database's name.
+            raise _malformed(source)
         parameters = dict(parse_qsl(parts.query, keep_blank_values=True))
         database = unquote(parts.path.lstrip("/"))
         if not database:
@@ -57,6 +60,8 @@ class DatabaseUrl:
             # An unencoded '#' in a password cuts the URL short; whatever follows would be lost silently.
             raise _malformed(source)
         host = unquote(parts.hostname) if parts.hostname else None
+        if not _is_host(host) or "\0" in unquote(text):
+            raise _malformed(source)
         return cls(
             dialect=SCHEMES[scheme],
             host=host or parameters.get("host") or None,
@@ -91,12 +96,23 @@ class DatabaseUrl:
         if self.socket:
             return self.socket
         default = 5432 if self.dialect == "postgresql" else 3306
-        return f"{self.host or 'localhost'}:{self.port or default}"
+        host = self.host or "localhost"
+        return f"{f'[{host}]' if ':' in host else host}:{self.port or default}"
 
     def __str__(self) -> str:
         user = f"{quote(self.user)}@" if self.user else ""
         address = "" if self.socket else self.where
         return f"{self.dialect}://{user}{address}/{quote(self.database)}"
+
+
+def _is_host(host: str | None) -> bool:
+    """Say whether this can be looked up; drivers fail on the rest in ways of their own."""
+    if host is None or host.startswith("/"):
+        return True
+    try:
+        return " " not in host and bool(host.encode("idna"))
+    except UnicodeError:
+        return False
 
 
 def _malformed(source: str) -> UsageFault:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -189,8 +190,10 @@ def _tls(url: DatabaseUrl) -> _Tls:
         if given.get("sslkey"):
             context.load_cert_chain(given["sslkey"], password=given.get("sslpassword"))
     except (OSError, ssl.SSLError) as fault:
+        files = dict.fromkeys(given[key] for key in ("sslca", "sslcert", "sslkey") if given.get(key))
         raise ConnectionFault(
-            f"TLS can't be prepared: {fault.strerror or fault}.", hint="Check the files that the URL names."
+            f"TLS can't be prepared from {' and '.join(files)}: {fault.strerror or fault}.",
+            hint="Check the files that the URL names: they must hold PEM text that this user may read.",
         ) from None
     context.check_hostname = mode == "verify_identity"
     context.verify_mode = ssl.CERT_REQUIRED if mode.startswith("verify") else ssl.CERT_NONE
@@ -204,14 +207,24 @@ class _NoTlsOffered(Exception):  # noqa: N818 -- an answer, not an error of ours
 def _session(arguments: dict[str, Any], tls: _Tls) -> pymysql.Connection[DictCursor]:
     """Open a session: with TLS if there is TLS, without if there is none and none is required."""
     try:
-        return pymysql.connect(**arguments, **tls.arguments)
+        return _connected(arguments | tls.arguments)
     except pymysql.OperationalError as fault:
         # Before 1.2 PyMySQL went on in the clear, hence the look at the cipher in `connect`.
         if fault.args[0] != CR.CR_SSL_CONNECTION_ERROR or "doesn't support" not in str(fault.args[-1]):
             raise
         if tls.required:
             raise _NoTlsOffered from None
-    return pymysql.connect(**arguments, ssl_disabled=True)
+    return _connected(arguments | {"ssl_disabled": True})
+
+
+def _connected(arguments: dict[str, Any]) -> pymysql.Connection[DictCursor]:
+    """Connect, and give up on a server that says nothing: PyMySQL's connect_timeout covers TCP alone."""
+    raw: pymysql.Connection[DictCursor] = pymysql.connect(
+        **arguments, read_timeout=arguments["connect_timeout"]
+    )
+    # A statement may take as long as it takes; PyMySQL has no public way to say so afterwards.
+    raw._read_timeout = None  # type: ignore[attr-defined]
+    return raw
 
 
 def _arguments(url: DatabaseUrl, purpose: str) -> dict[str, Any]:
@@ -219,7 +232,8 @@ def _arguments(url: DatabaseUrl, purpose: str) -> dict[str, Any]:
     return socket | {
         "port": url.port or 3306,
         "user": url.user,
-        "password": url.password or "",
+        # PyMySQL would encode text as Latin-1, which no other client does.
+        "password": (url.password or "").encode(),
         "database": url.database,
         "charset": "utf8mb4",
         "autocommit": True,
@@ -286,22 +300,30 @@ def _connection_fault(fault: BaseException, url: DatabaseUrl) -> ConnectionFault
     unknown = f"The host {url.host} is unknown."
     if number in (_ACCESS_DENIED, 1698):
         return ConnectionFault(
-            f"The server at {url.where} rejects user {user} with this password.",
+            f"The server at {url.where} rejects the password of user {user}.",
             hint="Check user and password in the URL; special characters must be percent-encoded.",
         )
     if number in (_UNKNOWN_DATABASE, 1044):
-        what = "There is no database" if number == _UNKNOWN_DATABASE else f"User {user} may not use database"
-        return ConnectionFault(f"{what} {url.database!r} at {url.where}.", hint="Check the path of the URL.")
+        # Who may not use a database isn't told whether there is one.
+        doubt = "" if number == _UNKNOWN_DATABASE else f", or user {user} may not use it"
+        return ConnectionFault(
+            f"There is no database {url.database!r} at {url.where}{doubt}.", hint="Check the path of the URL."
+        )
     known = (
         ("Name or service not known", unknown, "Check its spelling, or the network."),
         ("name resolution", unknown, "Check its spelling, or the network."),
         ("No address associated", unknown, "Check its spelling, or the network."),
-        ("certificate", f"TLS with {url.where} failed: {text}", "Check sslaccept and sslcert in the URL."),
-        ("SSL", f"TLS with {url.where} failed: {text}", "Check sslaccept and sslcert in the URL."),
+        ("SSL", f"TLS with {url.where} failed: {_tls_cause(text)}.",
+         "Is sslcert in the URL the authority that signed the server's certificate, and sslaccept as strict as "
+         "you want it?"),
         ("refused", f"Nothing answers at {url.where}: connection refused.",
          "Is the server running, and is this its port?"),
         ("No such file", f"There is no server's socket at {url.where}.", "Is the server running?"),
         ("timed out", f"{url.where} does not answer in time.", "Check host, port and firewall."),
+        ("Packet sequence number wrong", f"What answers at {url.where} is no MySQL or MariaDB.",
+         "Check scheme and port of the URL."),
+        ("Lost connection", f"What answers at {url.where} closed the connection at once.",
+         "Check scheme, host and port of the URL, and the server's log."),
         ("Too many connections", f"The server at {url.where} has no connection left to give.",
          "Raise max_connections or close other clients."),
         ("is not allowed to connect", f"The server at {url.where} does not let this host in.",
@@ -311,3 +333,9 @@ def _connection_fault(fault: BaseException, url: DatabaseUrl) -> ConnectionFault
         if sign in text:
             return ConnectionFault(message, hint=hint)
     return ConnectionFault(f"No connection to the server at {url.where}: {text}")
+
+
+def _tls_cause(text: str) -> str:
+    """Return the reason out of `Can't connect … ([SSL: CODE] reason (_ssl.c:1006))`."""
+    found = re.search(r"\[SSL[^\]]*\] (.+?)\s*(?:\(_ssl|$)", text)
+    return found[1] if found else text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -47,6 +48,10 @@ class PostgresqlDatabase(Database):
         except psycopg.ProgrammingError as fault:
             raise UsageFault(f"A parameter of the database URL is not usable: {_first_line(fault)}") from None
         except psycopg.Error as fault:
+            if "invalid" in str(fault) and " value: " in str(fault):
+                raise UsageFault(
+                    f"A parameter of the database URL is not usable: {_cause(str(fault))}"
+                ) from None
             raise _connection_fault(fault, self.url) from None
         return PostgresqlConnection(raw, self.url)
 
@@ -144,7 +149,7 @@ def _arguments(url: DatabaseUrl, purpose: str) -> dict[str, Any]:
     given = url.parameters
     arguments: dict[str, Any] = {name: given[name] for name in _PASSED_ON if given.get(name)}
     arguments |= {
-        "host": url.socket or url.host,
+        "host": url.socket or url.host or "localhost",
         "port": url.port,
         "user": url.user,
         "password": url.password,
@@ -166,11 +171,23 @@ def _arguments(url: DatabaseUrl, purpose: str) -> dict[str, Any]:
     match given.get("sslaccept"):
         case "strict":
             arguments["sslmode"] = "verify-full"
-            arguments.setdefault("sslrootcert", "system")
         case "accept_invalid_certs":
-            arguments["sslmode"] = "require"
+            # Says nothing about whether there must be TLS: as in Prisma, that is sslmode's.
+            if arguments.get("sslmode", "").startswith("verify"):
+                arguments["sslmode"] = "require"
             arguments.pop("sslrootcert", None)
+    if arguments.get("sslmode") == "verify-full":
+        arguments.setdefault("sslrootcert", _system_authorities())
     return {name: value for name, value in arguments.items() if value is not None}
+
+
+def _system_authorities() -> str:
+    """Return the file of this system's certificate authorities.
+
+    libpq's own word for it, `system`, asks the OpenSSL that psycopg's binary package brings along, and that
+    one looks into a folder which no system has.
+    """
+    return ssl.get_default_verify_paths().cafile or "system"
 
 
 @contextmanager
@@ -199,6 +216,10 @@ def _connection_fault(fault: psycopg.Error, url: DatabaseUrl) -> ConnectionFault
     text = str(fault)
     user = url.user or "the current user"
     unknown = f"The host {url.host} is unknown."
+    authority = (
+        "Is sslrootcert (Prisma: sslcert) in the URL the authority that signed the server's certificate, and "
+        "sslmode as strict as you want it?"
+    )
     known = (
         ("password authentication failed", f"PostgreSQL at {url.where} rejects the password of user {user}.",
          "Check user and password in the URL; special characters must be percent-encoded."),
@@ -209,13 +230,17 @@ def _connection_fault(fault: psycopg.Error, url: DatabaseUrl) -> ConnectionFault
         ("translate host name", unknown, "Check its spelling, or the network."),
         ("resolve host", unknown, "Check its spelling, or the network."),
         ("Name or service not known", unknown, "Check its spelling, or the network."),
-        ("certificate", f"TLS with {url.where} failed: {_cause(text)}",
-         "Check sslmode, sslrootcert (Prisma: sslcert) and sslaccept in the URL."),
-        ("SSL", f"TLS with {url.where} failed: {_cause(text)}",
-         "Check sslmode in the URL; 'sslmode=disable' connects without TLS."),
+        ("does not support SSL", f"The server at {url.where} offers no TLS, and the URL requires it.",
+         "Enable TLS on the server, or drop the ssl parameters from the URL."),
+        ("invalid response to SSL", f"What answers at {url.where} is no PostgreSQL.",
+         "Check scheme and port of the URL."),
+        ("certificate", f"TLS with {url.where} failed: {_cause(text)}.", authority),
+        ("SSL", f"TLS with {url.where} failed: {_cause(text)}.", authority),
+        ("closed the connection unexpectedly", f"What answers at {url.where} closed the connection at once.",
+         "Check scheme, host and port of the URL, and the server's log."),
         ("Connection refused", f"Nothing answers at {url.where}: connection refused.",
          "Is the server running, and is this its port?"),
-        ("No such file or directory", f"There is no server's socket in {url.where}.", "Is the server running?"),
+        ("No such file or directory", f"No socket for port {url.port or 5432} is in {url.where}.", "Is the server running?"),
         ("timeout", f"{url.where} does not answer in time.", "Check host, port and firewall."),
         ("too many c", f"PostgreSQL at {url.where} has no connection left to give.",
          "Raise max_connections or close other clients."),
@@ -235,7 +260,8 @@ def _connection_fault(fault: psycopg.Error, url: DatabaseUrl) -> ConnectionFault
 
 def _cause(text: str) -> str:
     """Return the telling end of libpq's message: what follows the last 'failed:' of its first lines."""
-    return text.rpartition("failed:")[2].strip().splitlines()[0].strip().removeprefix("FATAL:").strip()
+    line = text.rpartition("failed:")[2].strip().splitlines()[0]
+    return line.strip().removeprefix("FATAL:").removeprefix("connection is bad:").strip()
 
 
 def _first_line(fault: BaseException) -> str:
