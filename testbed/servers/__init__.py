@@ -10,6 +10,7 @@ Names are in `servers.NAMES`. Where servers come from: `testbed.servers.resolve`
 the Python process: `servers.process_in(directory, name)`.
 """
 
+from testbed.servers.mysql import find_pt_archiver
 from testbed.servers.process import ServerProcess
 from testbed.servers.resolve import (
     KINDS,
@@ -40,6 +41,7 @@ __all__ = [
     "Source",
     "database_name",
     "find",
+    "find_pt_archiver",
     "get",
     "lasting_directory",
     "process_in",

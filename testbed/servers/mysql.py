@@ -73,7 +73,7 @@ class MysqlProcess(ServerProcess):
             make += ["--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"]
         self.run([*make, f"--datadir={self.data}", *as_root])
 
-    def command(self, *, first: bool) -> list[str]:
+    def command(self) -> list[str]:
         """Run the daemon on 127.0.0.1 and on a socket in the server's directory, without option files."""
         settings = {
             "datadir": str(self.data),
@@ -93,7 +93,7 @@ class MysqlProcess(ServerProcess):
             settings["ssl-key"] = str(certificates / "server.key")
         if os.geteuid() == 0:
             settings["user"] = "root"
-        if first:
+        if self.is_new:
             settings["init-file"] = str(self._write_accounts())
         settings |= self.settings
         binary_log = [] if "log-bin" in settings or "log_bin" in settings else ["--skip-log-bin"]

@@ -68,7 +68,7 @@ class PostgresqlProcess(ServerProcess):
         self.run([*initdb, "--encoding=UTF8", "--no-locale", "--no-instructions"])
         password_file.unlink()
 
-    def command(self, *, first: bool) -> list[str]:
+    def command(self) -> list[str]:
         """Run postgres itself, on 127.0.0.1 and on a socket in the server's directory."""
         settings = {
             "listen_addresses": "127.0.0.1",
@@ -106,39 +106,47 @@ def program_version(release: str) -> str:
 
 
 def _reachable(programs: Path, release: str, account: Account) -> Path:
-    """A folder of the same programs that `account` can run: a copy when a parent folder is closed to it."""
+    """Programs that `account` can run: a copy of `programs` when a folder above them is closed to it."""
     if _can_run(programs, account):
         return programs
-    distribution, _ = WHEELS[release]
-    version = importlib.metadata.version(distribution)
-    cache = Path("/var/cache/umami-ops")
-    copy = cache / f"{distribution}-{version}"
+    distribution, package = WHEELS[release]
+    copy = Path("/var/cache/umami-ops") / f"{distribution}-{importlib.metadata.version(distribution)}"
+    copied_programs = copy / package / "pginstall" / "bin"
     if not copy.exists():
-        cache.mkdir(mode=0o755, parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache) as work:
-            whole = shutil.copytree(
-                programs.parent,
-                Path(work) / "install",
-                symlinks=True,
-                ignore=shutil.ignore_patterns("include"),
-            )
-            whole.chmod(0o755)
-            try:
-                whole.rename(copy)
-            except OSError:  # another process was faster
-                if not copy.exists():
-                    raise
-    if not _can_run(copy / "bin", account):
-        raise ServerError(
-            f"PostgreSQL does not run as root, and user {account.user_id} cannot run {copy}/bin"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.parent.chmod(0o755)  # whatever the umask
+        _copy_wheel(programs.parents[2], package, copy)
+    if not _can_run(copied_programs, account):
+        raise ServerError(f"PostgreSQL refuses to run as root, and nobody cannot run {copied_programs}")
+    return copied_programs
+
+
+def _copy_wheel(site_packages: Path, package: str, copy: Path) -> None:
+    """Copy a wheel's server with the libraries beside it, so that `copy` is there whole or not at all."""
+    headers = shutil.ignore_patterns("include")
+    with tempfile.TemporaryDirectory(dir=copy.parent) as work:
+        whole = Path(work) / "whole"
+        shutil.copytree(
+            site_packages / package / "pginstall",
+            whole / package / "pginstall",
+            symlinks=True,
+            ignore=headers,
         )
-    return copy / "bin"
+        for libraries in site_packages.glob(f"{package}*.libs"):
+            shutil.copytree(libraries, whole / libraries.name, symlinks=True)
+        for folder in (whole, whole / package):
+            folder.chmod(0o755)
+        try:
+            whole.rename(copy)
+        except OSError:
+            if not copy.exists():  # otherwise another process was faster
+                raise
 
 
 def _can_run(programs: Path, account: Account) -> bool:
     try:
         done = subprocess.run(
-            [programs / "postgres", "--version"],
+            [programs / "initdb", "--version"],
             cwd="/",
             capture_output=True,
             user=account.user_id,

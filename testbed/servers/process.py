@@ -80,7 +80,7 @@ class ServerProcess(ABC):
         self.password = ""
         self._fixed_port = port
         self._process: subprocess.Popen[bytes] | None = None
-        if self._state_file.exists():
+        if not self.is_new:
             self._recall()
 
     # -- what a kind of server has to say ------------------------------------------------------------
@@ -100,8 +100,8 @@ class ServerProcess(ABC):
         """Fill the empty data directory."""
 
     @abstractmethod
-    def command(self, *, first: bool) -> list[str]:
-        """The command that runs the server in the foreground; `first` on new data."""
+    def command(self) -> list[str]:
+        """The command that runs the server in the foreground."""
 
     # -- life ----------------------------------------------------------------------------------------
 
@@ -110,17 +110,21 @@ class ServerProcess(ABC):
         """Whether the server runs, started by this Python process or by another."""
         return self._main_process() is not None
 
+    @property
+    def is_new(self) -> bool:
+        """Whether the server has never answered yet."""
+        return not self._state_file.exists()
+
     def start(self) -> None:
         """Start the server unless it runs, and return when it answers. Errors: ServerError."""
         if self.running:
             return
-        first = not self._state_file.exists()
-        if first:
+        if self.is_new:
             self._prepare()
         for _ in range(3):
-            if first:
+            if self.is_new:
                 self.port = self._fixed_port or free_port()
-            if self._launch(first=first):
+            if self._launch():
                 self._remember()
                 return
         raise ServerError(f"the server in {self.directory} found its port taken\n{self.log_tail()}")
@@ -168,7 +172,7 @@ class ServerProcess(ABC):
 
     def _remember(self) -> None:
         """Write down what a later process must know; its presence says that the data are complete."""
-        if not self._state_file.exists():
+        if self.is_new:
             self._state_file.touch(mode=0o600)
             self._state_file.write_text(json.dumps({"port": self.port, "password": self.password}))
 
@@ -221,11 +225,11 @@ class ServerProcess(ABC):
             extra_groups=[] if self.account else None,
         )
 
-    def _launch(self, *, first: bool) -> bool:
+    def _launch(self) -> bool:
         """Run the server until it answers; False when its port was taken meanwhile."""
         seen = len(self.log())
         with self._log_file.open("ab") as log:
-            self._process = self._popen(self.command(first=first), log)
+            self._process = self._popen(self.command(), log)
         databases = administer(self.admin_url)
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:

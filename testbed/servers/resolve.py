@@ -113,7 +113,7 @@ def _from_environment(kind: Kind) -> Source:
     flavour, version = administer(url).version()
     if flavour != kind.flavour or version.split(".")[0] not in kind.majors:
         raise ServerError(f"{kind.variable} leads to {flavour} {version}, which is no {kind.name}")
-    return Source(kind, kind.variable, version, lambda settings, tls: GivenServer(url))
+    return Source(kind, kind.variable, version, lambda _settings, _tls: GivenServer(url))
 
 
 def _from_docker(kind: Kind) -> Source:
@@ -121,7 +121,7 @@ def _from_docker(kind: Kind) -> Source:
         raise NotHere(reason)
     service = containers.services()[kind.name]
 
-    def start(settings: Mapping[str, str], tls: bool) -> Backend:
+    def start(settings: Mapping[str, str], _tls: bool) -> Backend:
         container = containers.ServerContainer(service, settings)
         container.start()
         return container

@@ -13,7 +13,7 @@ import pymysql
 import pytest
 
 from testbed import servers
-from testbed.servers import Server, ServerProcess
+from testbed.servers import Server, ServerError, ServerProcess
 
 
 def connect(url: str, **options: Any) -> Any:
@@ -84,6 +84,22 @@ def test_template_is_copied(postgresql_server: Server) -> None:
 def test_mysql_refuses_a_template(mysql_server: Server) -> None:
     with pytest.raises(ValueError, match="cannot copy"):
         mysql_server.create_database(template="mysql")
+
+
+def test_server_given_by_url_is_used_but_not_stopped(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(servers.KINDS[server.name].variable, server.admin_url)
+    source = servers.find.__wrapped__(server.name)
+    given = Server.running_on(source.start({}, False), server.name, source.origin)
+    assert (given.version, given.origin) == (server.version, servers.KINDS[server.name].variable)
+    with pytest.raises(ServerError, match="not ours"):
+        given.stop()
+
+
+def test_url_of_another_kind_is_refused(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = next(kind for kind in servers.KINDS.values() if kind.name != server.name)
+    monkeypatch.setenv(other.variable, server.admin_url)
+    with pytest.raises(ServerError, match=f"is no {other.name}"):
+        servers.find.__wrapped__(other.name)
 
 
 @pytest.mark.parametrize("name", servers.NAMES)
