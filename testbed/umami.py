@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from types import ModuleType
 
 from testbed.bulk import Batch, Loader, cell, connect
@@ -53,14 +54,16 @@ _PRISMA_MIGRATIONS = {
 def create_umami(url: str, level: int, *, indexes: bool = True) -> None:
     """Create Umami's schema at `level` in an empty database, with Prisma's records and the user admin.
 
-    Without `indexes` the secondary indexes and foreign keys are left out, for a fast load: `build_indexes`
-    adds them.
+    Without `indexes` every index and foreign key is left out for a fast load: `build_indexes` adds them.
+    MySQL's primary keys stay, as InnoDB stores rows in their order.
     """
     with connect(url) as loader:
         schema = schema_at(loader.dialect, level)
         writer = _DDL[loader.dialect]
-        for table in (*schema.tables, _PRISMA_MIGRATIONS[loader.dialect]):
-            loader.execute(writer.table_statement(table))
+        bare = not indexes and loader.dialect == "postgresql"
+        for table in schema.tables:
+            loader.execute(writer.table_statement(replace(table, primary_key=None) if bare else table))
+        loader.execute(writer.table_statement(_PRISMA_MIGRATIONS[loader.dialect]))
         loader.load(_applied_migrations(schema))
         loader.load(_admin())
         if indexes:
@@ -71,6 +74,10 @@ def build_indexes(url: str, level: int) -> None:
     """Create what `create_umami(…, indexes=False)` left out, and refresh the planner's statistics."""
     with connect(url) as loader:
         schema = schema_at(loader.dialect, level)
+        if schema.dialect == "postgresql":
+            for table in schema.tables:
+                for statement in postgresql_ddl.primary_key_statements(table):
+                    loader.execute(statement)
         _build_indexes(loader, schema)
         loader.commit()
         for statement in _analyze_statements(schema):

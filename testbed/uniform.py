@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 from testbed.bulk import NULL, Batch, Clock, cell
 from testbed.umami import ADMIN_ID
@@ -67,11 +68,8 @@ class _Ids:
     def __getitem__(self, row: int) -> str:
         place = row * self._step % self.count
         high = (place << 64) // self.count
-        low = (row * _GOLDEN_64 + self._salt) & _MASK_64
-        return (
-            f"{high >> 32:08x}-{high >> 16 & 0xFFFF:04x}-4{high >> 4 & 0xFFF:03x}"
-            f"-a{low >> 52:03x}-{low & 0xFFFFFFFFFFFF:012x}"
-        )
+        digits = f"{high << 64 | (row * _GOLDEN_64 + self._salt) & _MASK_64:032x}"
+        return f"{digits[:8]}-{digits[8:12]}-4{digits[12:15]}-a{digits[16:19]}-{digits[19:31]}"
 
     def in_order(self) -> Iterator[int]:
         """Yield all row numbers in the order of their ids."""
@@ -86,6 +84,8 @@ class _UniformLoad:
         self._start_ms = int(profile.start.timestamp() * 1000)
         self._span_ms = int(profile.end.timestamp() * 1000) - self._start_ms
         salt = profile.seed * 8
+        # A session's events follow each other in time: its ids are asked for several times in a row.
+        self._visit = lru_cache(maxsize=16)(self._visit_cells)
         self._event_ids = _Ids(profile.events, salt)
         self._session_ids = _Ids(profile.sessions, salt + 1)
         self._visit_ids = _Ids(profile.sessions, salt + 2)
@@ -114,6 +114,10 @@ class _UniformLoad:
     def _time(self, row: int, count: int) -> str:
         return self._clock.cell(self._start_ms + self._span_ms * row // count)
 
+    def _visit_cells(self, session: int) -> str:
+        website = self._websites[session % len(self._websites)]
+        return f'"{website}","{self._session_ids[session]}","{self._visit_ids[session]}"'
+
     def _session(self) -> tuple[tuple[str, ...], Callable[[int], str]]:
         columns = ("session_id", "website_id", "created_at")
         looks_columns = ("browser", "os", "device", "screen", "language", "country", "city")
@@ -133,17 +137,16 @@ class _UniformLoad:
         ids = ("event_id", "website_id", "session_id", "visit_id", "created_at")
         values = ("url_path", "page_title", "referrer_domain", "event_type", "event_name", "hostname")
         events, sessions = self._profile.events, self._profile.sessions
+        hosts = [f'"uniform-{number}.example"' for number in range(len(self._websites))]
 
         def line(row: int) -> str:
             session = row * sessions // events
-            website = session % len(self._websites)
             page = self._pages[int((row * _GOLDEN_64 & _MASK_64) / 2**64 * 31.5) ** 2]
             referrer = self._referrers[row * 17 % len(self._referrers)]
             kind = '2,"signup"' if row % 5 == 0 else "1,NULL"
             return (
-                f'"{self._event_ids[row]}","{self._websites[website]}","{self._session_ids[session]}",'
-                f'"{self._visit_ids[session]}",{self._time(row, events)},{page},{referrer},{kind},'
-                f'"uniform-{website}.example"'
+                f'"{self._event_ids[row]}",{self._visit(session)},{self._time(row, events)},'
+                f"{page},{referrer},{kind},{hosts[session % len(hosts)]}"
             )
 
         return ids + values, line

@@ -32,6 +32,16 @@ def table_statement(table: Table, *, schema: str | None = None) -> str:
     return exp.Create(this=body, kind="TABLE").sql(dialect=_DIALECT)
 
 
+def primary_key_statements(table: Table, *, schema: str | None = None) -> list[str]:
+    """Return an ALTER TABLE statement that adds the primary key to a table created without one.
+
+    After a big load it is built by one sort, where filling it row by row touches a random page for each.
+    """
+    if table.primary_key is None:
+        return []
+    return [_add_constraint(_primary_key(table.primary_key), _table(table.name, schema))]
+
+
 def index_statements(table: Table, *, schema: str | None = None) -> list[str]:
     """Return one CREATE INDEX statement for each secondary index; each locks the table against writes."""
     return [_index(index, _table(table.name, schema)).sql(dialect=_DIALECT) for index in table.indexes]
@@ -40,12 +50,7 @@ def index_statements(table: Table, *, schema: str | None = None) -> list[str]:
 def foreign_key_statements(table: Table, *, schema: str | None = None) -> list[str]:
     """Return an ALTER TABLE statement for each foreign key; run them when all tables are there."""
     return [
-        exp.Alter(
-            this=_table(table.name, schema),
-            kind="TABLE",
-            actions=[exp.AddConstraint(expressions=[_foreign_key(key, schema)])],
-        ).sql(dialect=_DIALECT)
-        for key in table.foreign_keys
+        _add_constraint(_foreign_key(key, schema), _table(table.name, schema)) for key in table.foreign_keys
     ]
 
 
@@ -55,6 +60,11 @@ def _quoted(name: str) -> exp.Identifier:
 
 def _table(name: str, schema: str | None) -> exp.Table:
     return exp.Table(this=_quoted(name), db=_quoted(schema) if schema else None)
+
+
+def _add_constraint(constraint: exp.Constraint, table: exp.Table) -> str:
+    action = exp.AddConstraint(expressions=[constraint])
+    return exp.Alter(this=table, kind="TABLE", actions=[action]).sql(dialect=_DIALECT)
 
 
 def _column(column: Column) -> exp.ColumnDef:
