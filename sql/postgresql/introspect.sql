@@ -10,7 +10,8 @@ SELECT split_part(current_setting('server_version'), ' ', 1) AS version,
        clock_timestamp() AS now;
 
 -- name: relations
--- Every table, partitioned table and view of the schema; a partition counts for its parent.
+-- Every table, partitioned table and view of the schema; a partition counts for its parent. As the planner does,
+-- this scales the rows that ANALYZE saw to the pages of today; never analysed, a row is taken to fill 200 bytes.
 WITH RECURSIVE relation AS (
   SELECT c.oid, c.oid AS root, c.relname AS name,
          CASE c.relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table'
@@ -26,7 +27,10 @@ WITH RECURSIVE relation AS (
 )
 SELECT r.name,
        r.kind,
-       SUM(GREATEST(c.reltuples, 0))::bigint AS rows_estimate,
+       SUM(CASE WHEN c.relkind NOT IN ('r', 'm') THEN 0
+                WHEN c.reltuples >= 0 AND c.relpages > 0
+                THEN c.reltuples / c.relpages * (pg_relation_size(c.oid) / 8192.0)
+                ELSE pg_relation_size(c.oid) / 200.0 END)::bigint AS rows_estimate,
        SUM(CASE WHEN c.relkind IN ('r', 'm') THEN pg_table_size(c.oid) ELSE 0 END)::bigint AS table_bytes,
        SUM(CASE WHEN c.relkind IN ('r', 'm') THEN pg_indexes_size(c.oid) ELSE 0 END)::bigint AS index_bytes
 FROM relation AS r

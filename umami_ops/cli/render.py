@@ -31,7 +31,7 @@ from umami_ops.errors import Refused
 #: Wide enough that nothing is cut when the output isn't a terminal: a pipe has no width.
 _PIPE_WIDTH = 10_000
 _GAP = 2
-_TEXT_MINIMUM = 12
+_TEXT_MINIMUM, _WORD_MAXIMUM = 12, 24
 _LINE_EVERY_SECONDS = 5.0
 
 
@@ -149,20 +149,25 @@ def print_table(
     cells = [[safe(cell) for cell in row] for row in (*rows, *([footer] if footer else []))]
     shown, width = _fitting(columns, cells, out.width)
     table = Table(
-        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _GAP, 0, 0), collapse_padding=True,
-        show_footer=False, header_style="dim",
-    )  # fmt: skip
+        box=box.SIMPLE,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, _GAP, 0, 0),
+        collapse_padding=True,
+        show_footer=footer is not None,
+        header_style="dim",
+        footer_style="bold",
+    )
     for index in shown:
         column = columns[index]
+        foot = Text(safe(footer[index])) if footer else ""
         if column.is_number:
-            table.add_column(column.head, justify="right", no_wrap=True, overflow="ignore")
+            table.add_column(column.head, foot, justify="right", no_wrap=True, overflow="crop")
         else:
-            table.add_column(column.head, overflow="fold", style=column.style)
+            table.add_column(column.head, foot, overflow="fold", style=column.style)
     faint = frozenset(dim)
-    last = len(rows) - 1
-    for position, row in enumerate(cells):
-        style = "bold" if position > last else ("dim" if position in faint else "")
-        table.add_row(*(Text(row[index]) for index in shown), style=style, end_section=position == last)
+    for position, row in enumerate(cells[: len(rows)]):
+        table.add_row(*(Text(row[index]) for index in shown), style="dim" if position in faint else "")
     if title:
         heading(title)
     _print_lines(out, Padding(table, (0, 0, 0, 2)), width)
@@ -177,8 +182,10 @@ def _fitting(
         for place, column in enumerate(columns)
     ]
     least = [
-        width if column.is_number else min(width, max(_TEXT_MINIMUM, cell_len(column.head)))
-        for width, column in zip(widths, columns, strict=True)
+        width
+        if column.is_number
+        else min(width, _wrapped_width([column.head, *(row[place] for row in cells)]))
+        for place, (width, column) in enumerate(zip(widths, columns, strict=True))
     ]
     shown = list(range(len(columns)))
 
@@ -189,6 +196,12 @@ def _fitting(
         if columns[place].is_optional and needed() > available:
             shown.remove(place)
     return shown, max(needed(), available)
+
+
+def _wrapped_width(texts: Iterable[str]) -> int:
+    """Return the width in which texts wrap between words, but for words that are too long to be words."""
+    longest = max((cell_len(word) for text in texts for word in text.split()), default=0)
+    return min(max(longest, _TEXT_MINIMUM), _WORD_MAXIMUM)
 
 
 def _print_lines(out: Console, renderable: Any, width: int) -> None:

@@ -48,6 +48,8 @@ class Dialect:
     quote_character: str
     features: Features
     maintenance_command: str
+    #: A time before every row's, as the server reads it.
+    earliest: str
 
     @property
     def queries(self) -> Queries:
@@ -123,6 +125,19 @@ class Connection(ABC):
     @abstractmethod
     def run(self, query: Query, **values: Any) -> int:
         """Run a statement and return the number of rows it touched."""
+
+    @abstractmethod
+    def estimate(self, query: Query, **values: Any) -> int:
+        """Return how many rows the server's planner expects of a query, without running it.
+
+        The query must not aggregate, since the planner would expect one row.
+        """
+
+    def count(self, query: Query, **values: Any) -> int:
+        """Return how many rows a query has, without fetching them."""
+        text = f"SELECT COUNT(*) AS row_count FROM ({query.text}) AS counted"  # noqa: S608 -- no value in it
+        counting = Query(query.name, query.about, text)
+        return int(self.value(counting, **values))
 
     @abstractmethod
     def render(self, query: Query, values: Values) -> str:

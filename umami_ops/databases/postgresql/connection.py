@@ -83,6 +83,12 @@ class PostgresqlConnection(Connection):
         with _translated(query):
             return self._raw.execute(query.for_driver(), values).rowcount
 
+    def estimate(self, query: Query, **values: Any) -> int:
+        """Return how many rows the planner expects."""
+        explain = Query(query.name, query.about, f"EXPLAIN (FORMAT JSON) {query.text}")
+        (statement,) = self.value(explain, **values)
+        return int(statement["Plan"]["Plan Rows"])
+
     def render(self, query: Query, values: Values) -> str:
         """Return the statement with its values written in."""
         cursor = psycopg.ClientCursor(self._raw)
@@ -240,7 +246,8 @@ def _connection_fault(fault: psycopg.Error, url: DatabaseUrl) -> ConnectionFault
          "Check scheme, host and port of the URL, and the server's log."),
         ("Connection refused", f"Nothing answers at {url.where}: connection refused.",
          "Is the server running, and is this its port?"),
-        ("No such file or directory", f"No socket for port {url.port or 5432} is in {url.where}.", "Is the server running?"),
+        ("No such file or directory", f"No socket for port {url.port or 5432} is in {url.where}.",
+         "Is the server running, and is this its folder?"),
         ("timeout", f"{url.where} does not answer in time.", "Check host, port and firewall."),
         ("too many c", f"PostgreSQL at {url.where} has no connection left to give.",
          "Raise max_connections or close other clients."),
