@@ -25,6 +25,7 @@ from umami_ops.umami.schema import Schema, schema_at
 
 Counts = dict[str, int]
 _DAY_MS = 86_400_000
+_SALT_MS = 30 * _DAY_MS  # Umami changes it with the calendar month
 _BATCH_ROWS = 10_000
 
 # Every column that a table has at any level, in the order in which rows are made below; those that were
@@ -256,6 +257,15 @@ class _Site:
     visitors_of_month: list[_Visitor] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class _Visit:
+    """One visitor on one site for some minutes."""
+
+    site: _Site
+    visitor: _Visitor
+    visit_id: str
+
+
 def _quoted_all(rows: Sequence[Sequence[str | None]]) -> list[tuple[str, ...]]:
     return [tuple(cell(value) for value in row) for row in rows]
 
@@ -283,11 +293,13 @@ class _Simulation:
         self._arrivals = [(*row, *_click_ids(row[0])) for row in _quoted_all(_ARRIVALS)]
         self._within = (NULL,) * 15
         self._no_performance = (NULL,) * 5
+        self._has_links = "link" in schema and "pixel" in schema
+        self._measures_performance = "lcp" in schema.table("website_event").column_names
         self._chunks = self._replay_chunks() if "session_replay" in schema else []
         self._replays = 0
         self._sites = [self._website(*_WEBSITES[number]) for number in range(traffic.websites)]
-        self._link = _Site(self._uuid(), "go.acme.example", [(cell("/go"), NULL)], [1.0])
-        self._pixel = _Site(self._uuid(), "pixel.acme.example", [(cell("/open"), NULL)], [1.0])
+        self._link = _Site(self._uuid(), cell("go.acme.example"), [(cell("/go"), NULL)], [1.0])
+        self._pixel = _Site(self._uuid(), cell("pixel.acme.example"), [(cell("/open"), NULL)], [1.0])
 
     def run(self) -> Iterator[Batch]:
         """Yield all rows."""
@@ -319,55 +331,52 @@ class _Simulation:
     def _visit(self, number: int, hour_ms: int) -> None:
         draw = self._random.random
         time_ms = min(hour_ms + int(draw() * 3_600_000), self._end_ms - 1)
-        if "link" in self._schema and number % _EVERY["link"] == 0:
+        if self._has_links and number % _EVERY["link"] == 0:
             self._single_hit(self._link, time_ms, _LINK)
-        elif "pixel" in self._schema and number % _EVERY["pixel"] == 0:
+        elif self._has_links and number % _EVERY["pixel"] == 0:
             self._single_hit(self._pixel, time_ms, _PIXEL)
         else:
             site = self._sites[int(draw() ** 1.6 * len(self._sites))]
-            self._page_views(site, number, time_ms)
+            self._page_views(
+                _Visit(site, self._visitor(site, number, time_ms), self._uuid()), number, time_ms
+            )
 
     def _single_hit(self, site: _Site, time_ms: int, event_type: str) -> None:
         visitor = self._anonymous(site, time_ms)
         self._session_row(site, visitor, time_ms)
-        self._event(
-            site, visitor, self._uuid(), time_ms, site.pages[0], event_type, arrival=self._arrivals[0]
-        )
+        visit = _Visit(site, visitor, self._uuid())
+        self._event(visit, time_ms, site.pages[0], event_type)
 
-    def _page_views(self, site: _Site, number: int, time_ms: int) -> None:
+    def _page_views(self, visit: _Visit, number: int, time_ms: int) -> None:
         draw = self._random.random
-        visitor = self._visitor(site, number, time_ms)
-        visit_id = self._uuid()
+        first_ms, site = time_ms, visit.site
         arrival = self._random.choices(self._arrivals, cum_weights=_ARRIVAL_WEIGHTS)[0]
         views = 1 + min(int(-math.log(1 - draw()) * 1.5), 24)
-        first_ms = time_ms
         for page in self._random.choices(site.pages, cum_weights=site.cumulative_weights, k=views):
             undated = number % _EVERY["NULL created_at"] == 0 and time_ms == first_ms
-            self._event(site, visitor, visit_id, None if undated else time_ms, page, arrival=arrival)
+            self._event(visit, None if undated else time_ms, page, arrival=arrival)
             arrival = self._within
             if number % _EVERY["heatmap"] == 0:
-                self._click(site, visitor, visit_id, time_ms, page)
+                self._click(visit, time_ms, page)
             if draw() < 0.14:
-                own_clock = number % _EVERY["own clock"] == 0
-                self._custom_event(site, visitor, visit_id, time_ms, page, own_clock=own_clock)
+                clock_ms = time_ms + 40 * _DAY_MS if number % _EVERY["own clock"] == 0 else time_ms
+                self._custom_event(visit, time_ms, page, min(clock_ms, self._end_ms - 1))
             time_ms = min(time_ms + 1000 + int(-math.log(1 - draw()) * 45_000), self._end_ms - 1)
-        visitor.last_seen_ms = time_ms
-        if number % _EVERY["performance"] == 0 and self._schema.level >= 18:
-            self._performance(site, visitor, visit_id, first_ms)
+        visit.visitor.last_seen_ms = time_ms
+        if self._measures_performance and number % _EVERY["performance"] == 0:
+            self._performance(visit, first_ms)
         if self._chunks and number % _EVERY["replay"] == 0:
-            self._replay(site, visitor, visit_id, first_ms)
+            self._replay(visit, first_ms)
 
     def _event(
         self,
-        site: _Site,
-        visitor: _Visitor,
-        visit_id: str,
+        visit: _Visit,
         time_ms: int | None,
         page: tuple[str, str],
         event_type: str = _PAGE_VIEW,
         name: str = NULL,
         *,
-        arrival: tuple[str, ...],
+        arrival: tuple[str, ...] | None = None,
         performance: tuple[str, ...] | None = None,
     ) -> str:
         event_id = self._uuid()
@@ -375,45 +384,30 @@ class _Simulation:
         self._writer.add(
             "website_event",
             event_id,
-            site.website_id,
-            visitor.session_id,
-            visit_id,
+            *(visit.site.website_id, visit.visitor.session_id, visit.visit_id),
             NULL if time_ms is None else self._clock.cell(time_ms),
-            *page,
-            event_type,
-            name,
-            site.hostname,
+            *(*page, event_type, name, visit.site.hostname),
             '"beta"' if self._events % 50 == 0 else NULL,
-            *arrival,
+            *(arrival or self._within),
             *(performance or self._no_performance),
         )
         return event_id
 
-    def _custom_event(
-        self,
-        site: _Site,
-        visitor: _Visitor,
-        visit_id: str,
-        time_ms: int,
-        page: tuple[str, str],
-        *,
-        own_clock: bool,
-    ) -> None:
-        draw = self._random.random
-        kind = int(draw() * 4)
-        name = ('"purchase"', '"signup"', '"Download"', '"download"')[kind]
-        event_id = self._event(site, visitor, visit_id, time_ms, page, _CUSTOM, name, arrival=self._within)
-        at = self._clock.cell(min(time_ms + 40 * _DAY_MS, self._end_ms - 1) if own_clock else time_ms)
-        if kind == 0:
+    def _custom_event(self, visit: _Visit, time_ms: int, page: tuple[str, str], details_ms: int) -> None:
+        """Write a custom event and its properties; these and revenue are dated `details_ms`."""
+        draw, site = self._random.random, visit.site
+        name = self._random.choice(('"purchase"', '"signup"', '"Download"', '"download"'))
+        event_id = self._event(visit, time_ms, page, _CUSTOM, name)
+        at = self._clock.cell(details_ms)
+        if name == '"purchase"':
             price = f"{1 + int(draw() * 20_000) / 100:.4f}"
-            self._property(site, event_id, at, '"total"', _NUMBER, f'"{price}"', price)
+            delivery = self._clock.cell(time_ms + 3 * _DAY_MS)
+            self._property(site, event_id, at, '"total"', _NUMBER, f'"{price}"', number=price)
             self._property(site, event_id, at, '"product.name"', _STRING, '"Kettle, 1 l"')
-            day = self._clock.cell(time_ms + 3 * _DAY_MS)
-            self._property(site, event_id, at, '"delivery"', _DATE, day, NULL, day)
-            currency = '"EUR"' if kind == int(draw() * 3) else '"USD"'
+            self._property(site, event_id, at, '"delivery"', _DATE, delivery, date=delivery)
             self._writer.add(
-                *("revenue", self._uuid(), site.website_id, visitor.session_id, event_id, name),
-                *(currency, price, at),
+                *("revenue", self._uuid(), site.website_id, visit.visitor.session_id, event_id, name),
+                *('"EUR"' if draw() < 0.7 else '"USD"', price, at),
             )
         else:
             self._property(site, event_id, at, '"plan"', _STRING, '"free"' if draw() < 0.8 else '"größer"')
@@ -427,32 +421,27 @@ class _Simulation:
         key: str,
         kind: str,
         text: str,
+        *,
         number: str = NULL,
         date: str = NULL,
     ) -> None:
         row_id = self._uuid()
-        values = (text, text, number, number, date, date)
         self._writer.add(
-            "event_data", row_id, row_id, site.website_id, event_id, at, key, key, kind, kind, *values
+            *("event_data", row_id, row_id, site.website_id, event_id, at, key, key, kind, kind),
+            *(text, text, number, number, date, date),
         )
 
-    def _performance(self, site: _Site, visitor: _Visitor, visit_id: str, time_ms: int) -> None:
+    def _performance(self, visit: _Visit, time_ms: int) -> None:
         draw = self._random.random
         lcp, inp, fcp, ttfb = (f"{scale * (0.3 + draw() * 2):.1f}" for scale in (1800, 90, 1100, 300))
         measured = (lcp, inp, f"{draw() / 4:.4f}", fcp, ttfb)
-        self._event(
-            *(site, visitor, visit_id, time_ms, site.pages[0], _PERFORMANCE),
-            arrival=self._within,
-            performance=measured,
-        )
+        self._event(visit, time_ms, visit.site.pages[0], _PERFORMANCE, performance=measured)
 
-    def _click(
-        self, site: _Site, visitor: _Visitor, visit_id: str, time_ms: int, page: tuple[str, str]
-    ) -> None:
+    def _click(self, visit: _Visit, time_ms: int, page: tuple[str, str]) -> None:
         x, y = int(self._random.random() * 1400), int(self._random.random() * 3000)
         self._writer.add(
-            *("heatmap_event", self._uuid(), site.website_id, visitor.session_id, visit_id, page[0], "1"),
-            *(str(x), str(y), "1440", "900", "3200", NULL, self._clock.cell(time_ms)),
+            *("heatmap_event", self._uuid(), visit.site.website_id, visit.visitor.session_id, visit.visit_id),
+            *(page[0], "1", str(x), str(y), "1440", "900", "3200", NULL, self._clock.cell(time_ms)),
         )
 
     # Visitors
@@ -460,13 +449,14 @@ class _Simulation:
     def _visitor(self, site: _Site, number: int, time_ms: int) -> _Visitor:
         """Choose who comes: an identified person, somebody back within the month, or somebody new."""
         draw = self._random.random
-        chance = draw()
+        odd = number % _EVERY["no session row"] == 0 or number % _EVERY["imported"] == 0
+        chance = 1.0 if odd else draw()
         if chance < 0.12:
             person = site.people[int(draw() * len(site.people))]
             if time_ms < person.leaves_ms:
                 self._session_row(site, person, time_ms)
                 return person
-        elif chance < 0.4 and site.visitors_of_month and site.month == time_ms // (30 * _DAY_MS):
+        elif chance < 0.4 and site.visitors_of_month and site.month == time_ms // _SALT_MS:
             return site.visitors_of_month[int(draw() * len(site.visitors_of_month))]
         visitor = self._anonymous(site, time_ms)
         if number % _EVERY["imported"] == 0:
@@ -480,7 +470,7 @@ class _Simulation:
 
     def _anonymous(self, site: _Site, time_ms: int) -> _Visitor:
         """Return a new visitor; the salt changes by the month, so those of the month before are forgotten."""
-        month = time_ms // (30 * _DAY_MS)
+        month = time_ms // _SALT_MS
         if month != site.month:
             site.month, site.visitors_of_month = month, []
         visitor = self._new_visitor()
@@ -517,13 +507,9 @@ class _Simulation:
             for number, person in enumerate(site.people):
                 if not person.has_row:
                     continue
-                left = person.leaves_ms < self._end_ms
-                again = left and number % 3 == 0
-                at = (
-                    self._end_ms - 1 - int(self._random.random() * 9 * _DAY_MS)
-                    if again
-                    else person.last_seen_ms
-                )
+                at = person.last_seen_ms
+                if person.leaves_ms < self._end_ms and number % 3 == 0:
+                    at = self._end_ms - 1 - int(self._random.random() * 9 * _DAY_MS)
                 self._trait(site, person, at, '"plan"', _STRING, '"Bob"' if number % 2 else '"bob"')
                 self._trait(site, person, at, '"visits"', _NUMBER, '"3.0000"', "3.0000")
                 if number % 5 == 0 and self._schema.level < 23:
@@ -539,23 +525,22 @@ class _Simulation:
 
     # Replays
 
-    def _replay(self, site: _Site, visitor: _Visitor, visit_id: str, time_ms: int) -> None:
+    def _replay(self, visit: _Visit, time_ms: int) -> None:
         """Record a visit in chunks of half a minute; every tenth visitor comes back to the tab days later."""
-        draw = self._random.random
-        replay_number = self._replays = self._replays + 1
+        draw, website_id = self._random.random, visit.site.website_id
+        self._replays += 1
         for chunk in range(2 + int(draw() * 8)):
-            if replay_number % 10 == 0 and chunk == 1:
+            if self._replays % 10 == 0 and chunk == 1:
                 time_ms += 3 * _DAY_MS
             begin_ms = min(time_ms + chunk * 30_000, self._end_ms - 30_000)
             begin, end = self._clock.cell(begin_ms), self._clock.cell(begin_ms + 29_000)
-            events, event_count = self._chunks[int(draw() * len(self._chunks))]
             self._writer.add(
-                *("session_replay", self._uuid(), site.website_id, visitor.session_id, visit_id, str(chunk)),
-                *(events, event_count, begin, end, end),
+                *("session_replay", self._uuid(), website_id, visit.visitor.session_id, visit.visit_id),
+                *(str(chunk), *self._random.choice(self._chunks), begin, end, end),
             )
-        if replay_number % 7 == 1:
-            name, at = cell(f"Odd checkout {replay_number}"), self._clock.cell(time_ms)
-            self._writer.add("session_replay_saved", self._uuid(), name, site.website_id, visit_id, at)
+        if self._replays % 7 == 1:
+            name, at = cell(f"Odd checkout {self._replays}"), self._clock.cell(time_ms)
+            self._writer.add("session_replay_saved", self._uuid(), name, website_id, visit.visit_id, at)
 
     def _replay_chunks(self) -> list[tuple[str, str]]:
         """Return some payloads, gzipped JSON as Umami keeps them, with the number of events in each."""
@@ -599,7 +584,7 @@ class _Simulation:
             website_id = site.website_id.strip('"')
             ids = {"website_id": website_id, "created_by": ADMIN_ID}
             owner = {"team_id": team} if number == 1 else {"user_id": ADMIN_ID}
-            replay = {"replay_enabled": number == 0, "share_id": "shared" if number == 0 else None}
+            replay = {"replay_enabled": True, "share_id": "shared" if number == 0 else None}
             yield from row("website", **ids, **owner, **replay, name=name, domain=domain, created_at=at)
             yield from self._saved_views(website_id, team if number == 1 else None, at)
         owner = {"user_id": ADMIN_ID, "created_at": at}
@@ -630,11 +615,10 @@ class _Simulation:
     def _orphans(self) -> None:
         site = self._sites[0]
         for number in range(4):
-            at = self._clock.cell(self._start_ms + (self._end_ms - self._start_ms) * number // 4)
+            time_ms = self._start_ms + (self._end_ms - self._start_ms) * number // 4
+            at = self._clock.cell(time_ms)
             self._property(site, self._uuid(), at, '"plan"', _STRING, '"orphan"')
-            self._trait(
-                site, self._new_visitor(), self._start_ms + number * _DAY_MS, '"plan"', _STRING, '"orphan"'
-            )
+            self._trait(site, self._new_visitor(), time_ms, '"plan"', _STRING, '"orphan"')
             self._writer.add(
                 *("revenue", self._uuid(), site.website_id, self._uuid(), self._uuid(), '"purchase"'),
                 *('"EUR"', "9.9900", at),
