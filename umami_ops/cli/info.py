@@ -167,12 +167,14 @@ def _print_outlook(contents: Contents) -> None:
 
     events = next(table for table in contents.tables if table.name == "website_event")
     older = events.older or events.amount
-    growth = sum(source.events_per_day for source in contents.sources)
+    growth = render.rate(sum(source.events_per_day for source in contents.sources))
+    if any(source.growth_estimated for source in contents.sources):
+        growth = f"~{growth}"
     render.print_line()
     share = f" ({_share(older, events.amount)})" if events.amount.rows else ""
     render.print_remark(
         "→",
-        f"{_amount(older)} events{share} are older than 365 days; {render.rate(growth)} a day are added.",
+        f"{_amount(older)} events{share} are older than 365 days; {growth} a day are added.",
         "What exactly would go: umami-ops prune --days 365 --dry-run",
     )
     if any(table.amount.estimated for table in contents.tables):

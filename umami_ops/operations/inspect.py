@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from umami_ops.databases.base import Connection, Introspector, MigrationRow, Relation, Server
-from umami_ops.errors import Refused
+from umami_ops.errors import Refused, TransientFault
 from umami_ops.operations.problems import (
     CORE_TABLES,
     MIGRATIONS_TABLE,
@@ -76,15 +76,15 @@ class Installation:
 
 
 def inspect(connection: Connection) -> Installation:
-    """Return what the database behind a connection is. A dozen queries of the catalogue; takes no lock."""
+    """Return what the database behind a connection is: a dozen queries of the catalogue, which hold no lock.
+
+    Raises Refused when another session keeps the catalogue from being read, as some of Umami's migrations do.
+    """
     introspector = Introspector(connection)
-    catalogue = Catalogue(
-        server=connection.server(),
-        url_schema=connection.url.schema,
-        relations={relation.name: relation for relation in introspector.relations()},
-        columns=introspector.columns(),
-        elsewhere=introspector.elsewhere(),
-    )
+    try:
+        catalogue = _catalogue(connection, introspector)
+    except TransientFault:
+        raise _locked_out(introspector) from None
     facts, level, problems = Migrations(), None, list[Problem]()
     if all(catalogue.has(table) for table in CORE_TABLES):
         facts, level, problems = _examine(catalogue, introspector, connection.dialect.name)
@@ -110,6 +110,27 @@ def require_session(server: Server) -> None:
             hint="Set DIRECT_DATABASE_URL to the server's own address; DATABASE_URL may stay as it is.",
             done="Nothing was changed.",
         )
+
+
+def _catalogue(connection: Connection, introspector: Introspector) -> Catalogue:
+    return Catalogue(
+        server=connection.server(),
+        url_schema=connection.url.schema,
+        relations={relation.name: relation for relation in introspector.relations()},
+        columns=introspector.columns(),
+        elsewhere=introspector.elsewhere(),
+    )
+
+
+def _locked_out(introspector: Introspector) -> Refused:
+    if introspector.prisma_lock_held():
+        problem = prisma_lock()
+        return Refused(problem.sentence, hint=problem.cure, done="Nothing was changed.")
+    return Refused(
+        "Another session has locked one of the tables for itself (ALTER TABLE, VACUUM FULL …).",
+        hint="Wait until it is done, then run this again.",
+        done="Nothing was changed.",
+    )
 
 
 def _examine(
