@@ -8,9 +8,12 @@ A file holds queries separated by their headers::
       AND s.website_id = :website_id                                    --? one_website
 
 Values are written `:name` and always travel as parameters. A line that ends in `--? word` stands only
-when the caller asks for that word, one that ends in `--? !word` only when he doesn't; with every such
-comment left in place the file is still plain SQL, which is how a test parses it
-(docs/decisions/0002-conditional-lines.md).
+when the caller asks for that word, one that ends in `--? !word` only when he doesn't; a line `--? word`
+by itself begins a block that ends at `--? end` (docs/decisions/0002-conditional-lines.md).
+
+A query may be several statements, each closed by `;` at the end of a line. Above a statement,
+`-- deletes: table` says which table's rows its row count counts, and `-- collect: name` that its one
+column becomes a list, the value `:name` of the statements after it.
 """
 
 from __future__ import annotations
@@ -18,13 +21,15 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
 _HEADER = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
 _CONDITION = re.compile(r"\s*--\? (!?)(\w+)\s*$")
+_END_OF_STATEMENT = re.compile(r";[ \t]*$", re.MULTILINE)
+_MARK = re.compile(r"^-- (deletes|collect): (\w+)\n", re.MULTILINE)
 # A single colon before a name: neither the cast `::uuid` nor the minutes of a time literal.
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)")
 
@@ -34,24 +39,53 @@ class Query:
     """One named piece of fixed SQL.
 
     `name` is file and query, as in `prune.delete_sessions`; `about` the sentence under its header;
-    `text` the SQL with `:name` parameters and, until `when` was called, its conditional lines.
+    `text` the SQL with `:name` parameters and, until `when` was called, its conditional lines;
+    `deletes` and `collect` the marks of a single statement.
     """
 
     name: str
     about: str
     text: str
+    deletes: str | None = None
+    collect: str | None = None
 
     def when(self, words: Iterable[str]) -> Query:
         """Return the query with its conditional lines settled: those asked for by `words` stay."""
         wanted = frozenset(words)
-        lines = []
+        lines: list[str] = []
+        in_dropped_block = False
         for line in self.text.splitlines():
             condition = _CONDITION.search(line)
-            if condition is None:
+            if condition is not None:
+                stands = (condition[2] in wanted) != (condition[1] == "!")
+                line = line[: condition.start()]
+                if not line.strip():
+                    in_dropped_block = condition[2] != "end" and not stands
+                    continue
+            else:
+                stands = True
+            if stands and not in_dropped_block:
                 lines.append(line)
-            elif (condition[2] in wanted) != (condition[1] == "!"):
-                lines.append(line[: condition.start()])
-        return Query(self.name, self.about, "\n".join(lines))
+        return replace(self, text="\n".join(lines))
+
+    @functools.cached_property
+    def words(self) -> frozenset[str]:
+        """The words that this query's conditional lines ask about."""
+        found = (_CONDITION.search(line) for line in self.text.splitlines())
+        return frozenset(condition[2] for condition in found if condition) - {"end"}
+
+    @functools.cached_property
+    def statements(self) -> tuple[Query, ...]:
+        """The statements of this query one by one, each with what it `deletes` or `collect`s."""
+        statements = []
+        for text in _END_OF_STATEMENT.split(self.text):
+            marks = dict(_MARK.findall(text))
+            bare = _MARK.sub("", text).strip()
+            if bare:
+                statements.append(
+                    replace(self, text=bare, deletes=marks.get("deletes"), collect=marks.get("collect"))
+                )
+        return tuple(statements)
 
     @functools.cached_property
     def parameters(self) -> frozenset[str]:
@@ -61,6 +95,10 @@ class Query:
     def for_driver(self) -> str:
         """Return the SQL with `%(name)s` parameters, as both drivers spell them."""
         return _PARAMETER.sub(r"%(\1)s", self.text.replace("%", "%%"))
+
+    def with_literals(self, literals: Mapping[str, str]) -> str:
+        """Return the SQL with the given literals in place of their parameters; others stay `:name`."""
+        return _PARAMETER.sub(lambda match: literals.get(match[1], match[0]), self.text)
 
     def __hash__(self) -> int:
         return hash((self.name, self.text))
@@ -108,6 +146,6 @@ def _parse(stem: str, text: str) -> Iterable[Query]:
     for name, body in zip(parts[::2], parts[1::2], strict=True):
         about = []
         lines = body.strip().splitlines()
-        while lines and lines[0].startswith("-- "):
+        while lines and lines[0].startswith("-- ") and not _MARK.match(lines[0] + "\n"):
             about.append(lines.pop(0).removeprefix("-- "))
         yield Query(f"{stem}.{name}", " ".join(about), "\n".join(lines).strip().rstrip(";"))

@@ -140,8 +140,12 @@ class Connection(ABC):
         return int(self.value(counting, **values))
 
     @abstractmethod
+    def literal(self, value: Any) -> str:
+        """Return a value as this server would read it in a statement, for `render` alone."""
+
     def render(self, query: Query, values: Values) -> str:
-        """Return the statement with its values written in, for a person to read or paste."""
+        """Return the statement with the known values written in, for a person to read or paste."""
+        return query.with_literals({name: self.literal(value) for name, value in values.items()})
 
     @abstractmethod
     def server(self) -> Server:

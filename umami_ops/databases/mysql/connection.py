@@ -16,7 +16,7 @@ from pymysql.converters import conversions, escape_datetime
 from pymysql.converters import convert_datetime as _convert_datetime
 from pymysql.cursors import DictCursor
 
-from umami_ops.databases.base import Connection, Database, Row, Server, Values
+from umami_ops.databases.base import Connection, Database, Row, Server
 from umami_ops.databases.mysql.dialect import MYSQL
 from umami_ops.databases.url import DatabaseUrl
 from umami_ops.errors import (
@@ -104,10 +104,9 @@ class MysqlConnection(Connection):
             expected *= float(row["rows"] or 0) * float(row["filtered"] or 100) / 100
         return round(expected)
 
-    def render(self, query: Query, values: Values) -> str:
-        """Return the statement with its values written in."""
-        with self._raw.cursor() as cursor:
-            return cursor.mogrify(query.for_driver(), {k: values[k] for k in query.parameters})
+    def literal(self, value: Any) -> str:
+        """Return a value as MySQL would read it in a statement."""
+        return str(self._raw.escape(value, _CONVERSIONS))  # type: ignore[arg-type]
 
     @functools.lru_cache  # noqa: B019 -- one small answer a connection
     def server(self) -> Server:

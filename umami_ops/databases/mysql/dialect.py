@@ -15,4 +15,5 @@ MYSQL = Dialect(
         needs_vacuum=False,
     ),
     maintenance_command="OPTIMIZE TABLE",
+    earliest="1970-01-01 00:00:01",
 )

@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 from psycopg import errors as pg
+from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.string import TextLoader
 
@@ -67,9 +68,9 @@ class PostgresqlConnection(Connection):
         raw.adapters.register_loader("uuid", TextLoader)
         # A pooler answers the connection with a process id of its own making.
         self._pooled = url.is_pooled or self._single("SELECT pg_backend_pid()") != raw.info.backend_pid
-        if self._pooled:
-            raw.prepare_threshold = None
-        else:
+        # Every batch is planned for its own values; and behind a pooler nothing can be prepared anyway.
+        raw.prepare_threshold = None
+        if not self._pooled:
             for setting in self._settings("SET"):
                 self._single_none(setting)
 
@@ -89,10 +90,9 @@ class PostgresqlConnection(Connection):
         (statement,) = self.value(explain, **values)
         return int(statement["Plan"]["Plan Rows"])
 
-    def render(self, query: Query, values: Values) -> str:
-        """Return the statement with its values written in."""
-        cursor = psycopg.ClientCursor(self._raw)
-        return cursor.mogrify(query.for_driver(), {k: values[k] for k in query.parameters})
+    def literal(self, value: Any) -> str:
+        """Return a value as PostgreSQL would read it in a statement."""
+        return sql.Literal(value).as_string(self._raw)
 
     @functools.lru_cache  # noqa: B019 -- one small answer a connection
     def server(self) -> Server:

@@ -15,4 +15,5 @@ POSTGRESQL = Dialect(
         needs_vacuum=True,
     ),
     maintenance_command="VACUUM (FULL, ANALYZE)",
+    earliest="-infinity",
 )

@@ -1,0 +1,652 @@
+-- Retention. A slice is a range of keys past the horizon that one transaction deletes, children first. Where a
+-- query gives a column `expect_<table>`, so many rows must have gone there or the transaction is rolled back
+-- and tried again: somebody else was at work on the slice.
+--
+-- Words: website (one website), only / except (some, all but some), null_past (no time counts as past),
+-- dated / undated (slices run over times, or over the ids of rows without one), partitioned, orphans, and
+-- has_<table> for the tables this database has.
+
+-- name: worker_settings
+-- Nothing needs setting: InnoDB's optimizer takes the indexes by itself.
+SELECT 1 AS nothing_to_set;
+
+-- name: websites_of_replays
+-- The website ids in session_replay, one index look-up each.
+WITH RECURSIVE w AS (
+  (SELECT r.website_id FROM session_replay AS r ORDER BY r.website_id LIMIT 1)
+  UNION ALL
+  SELECT (SELECT r.website_id FROM session_replay AS r WHERE r.website_id > w.website_id ORDER BY r.website_id LIMIT 1)
+  FROM w
+  WHERE w.website_id IS NOT NULL
+)
+SELECT w.website_id FROM w WHERE w.website_id IS NOT NULL;
+
+-- name: websites_of_heatmaps
+-- The website ids in heatmap_event, one index look-up each.
+WITH RECURSIVE w AS (
+  (SELECT h.website_id FROM heatmap_event AS h ORDER BY h.website_id LIMIT 1)
+  UNION ALL
+  SELECT (SELECT h.website_id FROM heatmap_event AS h WHERE h.website_id > w.website_id ORDER BY h.website_id LIMIT 1)
+  FROM w
+  WHERE w.website_id IS NOT NULL
+)
+SELECT w.website_id FROM w WHERE w.website_id IS NOT NULL;
+
+-- name: next_events
+-- Finds the end of the next slice of events, in the order of their time.
+SELECT s.created_at AS until, s.event_id AS last, s.picked
+FROM (
+  SELECT t.created_at, t.event_id, COUNT(*) OVER () AS picked
+  FROM (
+    SELECT e.created_at, e.event_id
+    FROM website_event AS e
+    WHERE TRUE
+      AND e.created_at >= :since --? dated
+      AND (:after IS NULL OR e.created_at > :since OR e.event_id > :after) --? dated
+      AND e.created_at < :horizon --? dated
+      AND e.created_at IS NULL --? undated
+      AND (:after IS NULL OR e.event_id > :after) --? undated
+      AND e.website_id = :website_id --? website
+      AND e.website_id NOT IN :websites --? except
+    ORDER BY e.created_at, e.event_id
+    LIMIT :batch_rows
+  ) AS t
+) AS s
+ORDER BY s.created_at DESC, s.event_id DESC
+LIMIT 1;
+
+-- name: next_astray_events
+-- Finds the next events whose revenue names another session, which the index on session_id would not find.
+SELECT s.event_id AS last, s.picked
+FROM (
+  SELECT t.event_id, COUNT(*) OVER () AS picked
+  FROM (
+    SELECT DISTINCT e.event_id
+    FROM revenue AS r
+    JOIN website_event AS e ON e.event_id = r.event_id
+    WHERE r.session_id <> e.session_id
+      AND e.created_at < :horizon
+      AND (:after IS NULL OR e.event_id > :after)
+      AND e.website_id = :website_id --? website
+      AND e.website_id NOT IN :websites --? except
+    ORDER BY e.event_id
+    LIMIT :batch_rows
+  ) AS t
+) AS s
+ORDER BY s.event_id DESC
+LIMIT 1;
+
+-- name: delete_events
+-- Deletes a slice of events with their event_data and revenue; its rows are locked and counted first.
+SELECT COUNT(*) AS expect_website_event
+FROM website_event AS e
+WHERE TRUE
+  AND e.created_at >= :since --? dated
+  AND e.created_at <= :until --? dated
+  AND (:after IS NULL OR e.created_at > :since OR e.event_id > :after) --? dated
+  AND (e.created_at < :until OR e.event_id <= :last) --? dated
+  AND e.created_at IS NULL --? undated
+  AND (:after IS NULL OR e.event_id > :after) --? undated
+  AND e.event_id <= :last --? undated
+  AND e.website_id = :website_id --? website
+  AND e.website_id NOT IN :websites --? except
+FOR UPDATE;
+--? has_event_data
+-- deletes: event_data
+DELETE d
+FROM website_event AS e
+STRAIGHT_JOIN event_data AS d ON d.website_event_id = e.event_id
+WHERE TRUE
+  AND e.created_at >= :since --? dated
+  AND e.created_at <= :until --? dated
+  AND (:after IS NULL OR e.created_at > :since OR e.event_id > :after) --? dated
+  AND (e.created_at < :until OR e.event_id <= :last) --? dated
+  AND e.created_at IS NULL --? undated
+  AND (:after IS NULL OR e.event_id > :after) --? undated
+  AND e.event_id <= :last --? undated
+  AND e.website_id = :website_id --? website
+  AND e.website_id NOT IN :websites --? except
+;
+--? end
+--? has_revenue
+-- deletes: revenue
+DELETE r
+FROM website_event AS e
+STRAIGHT_JOIN revenue AS r ON r.event_id = e.event_id AND r.session_id = e.session_id
+WHERE TRUE
+  AND e.created_at >= :since --? dated
+  AND e.created_at <= :until --? dated
+  AND (:after IS NULL OR e.created_at > :since OR e.event_id > :after) --? dated
+  AND (e.created_at < :until OR e.event_id <= :last) --? dated
+  AND e.created_at IS NULL --? undated
+  AND (:after IS NULL OR e.event_id > :after) --? undated
+  AND e.event_id <= :last --? undated
+  AND e.website_id = :website_id --? website
+  AND e.website_id NOT IN :websites --? except
+;
+--? end
+-- deletes: website_event
+DELETE e
+FROM website_event AS e
+WHERE TRUE
+  AND e.created_at >= :since --? dated
+  AND e.created_at <= :until --? dated
+  AND (:after IS NULL OR e.created_at > :since OR e.event_id > :after) --? dated
+  AND (e.created_at < :until OR e.event_id <= :last) --? dated
+  AND e.created_at IS NULL --? undated
+  AND (:after IS NULL OR e.event_id > :after) --? undated
+  AND e.event_id <= :last --? undated
+  AND e.website_id = :website_id --? website
+  AND e.website_id NOT IN :websites --? except
+;
+
+-- name: delete_astray_events
+-- Deletes a slice of events whose revenue names another session, with all that hangs on them.
+-- collect: doomed
+SELECT DISTINCT e.event_id AS doomed
+FROM revenue AS r
+JOIN website_event AS e ON e.event_id = r.event_id
+WHERE r.session_id <> e.session_id
+  AND e.created_at < :horizon
+  AND (:after IS NULL OR e.event_id > :after)
+  AND e.event_id <= :last
+  AND e.website_id = :website_id --? website
+  AND e.website_id NOT IN :websites --? except
+FOR UPDATE;
+--? has_event_data
+-- deletes: event_data
+DELETE FROM event_data WHERE website_event_id IN :doomed;
+--? end
+-- deletes: revenue
+DELETE FROM revenue WHERE event_id IN :doomed;
+-- deletes: website_event
+DELETE FROM website_event WHERE event_id IN :doomed;
+
+-- name: next_heatmaps
+-- Finds the end of the next slice of one website's heatmap events.
+SELECT s.created_at AS until, s.heatmap_event_id AS last, s.picked
+FROM (
+  SELECT t.created_at, t.heatmap_event_id, COUNT(*) OVER () AS picked
+  FROM (
+    SELECT h.created_at, h.heatmap_event_id
+    FROM heatmap_event AS h
+    WHERE h.website_id = :website_id
+      AND h.created_at >= :since
+      AND (:after IS NULL OR h.created_at > :since OR h.heatmap_event_id > :after)
+      AND h.created_at < :horizon
+    ORDER BY h.created_at, h.heatmap_event_id
+    LIMIT :batch_rows
+  ) AS t
+) AS s
+ORDER BY s.created_at DESC, s.heatmap_event_id DESC
+LIMIT 1;
+
+-- name: delete_heatmaps
+-- Deletes a slice of one website's heatmap events.
+-- deletes: heatmap_event
+DELETE h FROM heatmap_event AS h
+WHERE h.website_id = :website_id
+  AND h.created_at >= :since
+  AND h.created_at <= :until
+  AND (:after IS NULL OR h.created_at > :since OR h.heatmap_event_id > :after)
+  AND (h.created_at < :until OR h.heatmap_event_id <= :last);
+
+-- name: next_replays
+-- Finds the end of the next slice of one website's replay chunks.
+SELECT s.created_at AS until, s.replay_id AS last, s.picked
+FROM (
+  SELECT t.created_at, t.replay_id, COUNT(*) OVER () AS picked
+  FROM (
+    SELECT r.created_at, r.replay_id
+    FROM session_replay AS r
+    WHERE r.website_id = :website_id
+      AND r.created_at >= :since --? dated
+      AND (:after IS NULL OR r.created_at > :since OR r.replay_id > :after) --? dated
+      AND r.created_at < :horizon --? dated
+      AND r.created_at IS NULL --? undated
+      AND (:after IS NULL OR r.replay_id > :after) --? undated
+    ORDER BY r.created_at, r.replay_id
+    LIMIT :batch_rows
+  ) AS t
+) AS s
+ORDER BY s.created_at DESC, s.replay_id DESC
+LIMIT 1;
+
+-- name: delete_replays
+-- Deletes all chunks of the visits in a slice whose newest chunk is past the horizon, saved visits excepted.
+-- collect: doomed
+SELECT DISTINCT r.visit_id AS doomed
+FROM session_replay AS r
+WHERE r.website_id = :website_id
+  AND r.created_at >= :since --? dated
+  AND r.created_at <= :until --? dated
+  AND (:after IS NULL OR r.created_at > :since OR r.replay_id > :after) --? dated
+  AND (r.created_at < :until OR r.replay_id <= :last) --? dated
+  AND r.created_at IS NULL --? undated
+  AND (:after IS NULL OR r.replay_id > :after) --? undated
+  AND r.replay_id <= :last --? undated
+  AND NOT EXISTS (SELECT 1 FROM session_replay_saved AS v WHERE v.visit_id = r.visit_id) --? has_session_replay_saved
+  AND NOT EXISTS (
+    SELECT 1 FROM session_replay AS k
+    WHERE k.website_id = r.website_id
+      AND k.visit_id = r.visit_id
+      AND COALESCE(k.created_at >= :horizon, NOT :null_past)
+  );
+-- deletes: session_replay
+DELETE FROM session_replay WHERE website_id = :website_id AND visit_id IN :doomed;
+
+-- name: prepare_sessions
+-- Notes, for this worker alone, the old sessions that only a heatmap event still refers to: no index finds those.
+--? has_heatmap_event
+CREATE TEMPORARY TABLE umami_ops_heatmap_session (PRIMARY KEY (session_id)) AS
+SELECT DISTINCT h.session_id
+FROM heatmap_event AS h
+JOIN session AS s ON s.session_id = h.session_id
+WHERE COALESCE(s.created_at < :horizon, TRUE)
+  AND NOT EXISTS (SELECT 1 FROM website_event AS e WHERE e.session_id = h.session_id);
+--? end
+--? !has_heatmap_event
+SELECT 1 AS nothing_to_note;
+--? end
+
+-- name: next_sessions
+-- Finds the end of the next slice of sessions first seen before the horizon.
+SELECT t.created_at AS until, t.session_id AS last, t.picked
+FROM (
+  SELECT o.created_at, o.session_id, COUNT(*) OVER () AS picked
+  FROM (
+    SELECT s.created_at, s.session_id
+    FROM session AS s
+    WHERE TRUE
+      AND s.created_at >= :since --? dated
+      AND (:after IS NULL OR s.created_at > :since OR s.session_id > :after) --? dated
+      AND s.created_at < :horizon --? dated
+      AND s.created_at IS NULL --? undated
+      AND (:after IS NULL OR s.session_id > :after) --? undated
+      AND s.website_id = :website_id --? website
+      AND s.website_id NOT IN :websites --? except
+    ORDER BY s.created_at, s.session_id
+    LIMIT :batch_rows
+  ) AS o
+) AS t
+ORDER BY t.created_at DESC, t.session_id DESC
+LIMIT 1;
+
+-- name: delete_sessions
+-- Deletes those sessions of a slice, with session_data and session_link, that nothing refers to any more.
+-- collect: doomed
+SELECT s.session_id AS doomed
+FROM session AS s
+WHERE TRUE
+  AND s.created_at >= :since --? dated
+  AND s.created_at <= :until --? dated
+  AND (:after IS NULL OR s.created_at > :since OR s.session_id > :after) --? dated
+  AND (s.created_at < :until OR s.session_id <= :last) --? dated
+  AND s.created_at IS NULL --? undated
+  AND (:after IS NULL OR s.session_id > :after) --? undated
+  AND s.session_id <= :last --? undated
+  AND s.website_id = :website_id --? website
+  AND s.website_id NOT IN :websites --? except
+  AND NOT EXISTS (SELECT 1 FROM website_event AS e WHERE e.session_id = s.session_id)
+  AND NOT EXISTS (SELECT 1 FROM revenue AS r WHERE r.session_id = s.session_id) --? has_revenue
+  AND NOT EXISTS (SELECT 1 FROM session_replay AS r WHERE r.session_id = s.session_id) --? has_session_replay
+  AND NOT EXISTS (SELECT 1 FROM umami_ops_heatmap_session AS h WHERE h.session_id = s.session_id) --? has_heatmap_event
+  --? has_session_data
+  AND NOT EXISTS (
+    SELECT 1 FROM session_data AS d
+    WHERE d.session_id = s.session_id AND COALESCE(d.created_at >= :horizon, NOT :null_past)
+  )
+  --? end
+  --? has_session_link
+  AND NOT EXISTS (
+    SELECT 1 FROM session_link AS l
+    WHERE l.session_id = s.session_id AND COALESCE(l.created_at >= :horizon, NOT :null_past)
+  )
+  --? end
+FOR UPDATE;
+--? has_session_data
+-- deletes: session_data
+DELETE FROM session_data WHERE session_id IN :doomed;
+--? end
+--? has_session_link
+-- deletes: session_link
+DELETE FROM session_link WHERE session_id IN :doomed;
+--? end
+-- deletes: session
+DELETE FROM session WHERE session_id IN :doomed;
+
+-- name: next_orphan_event_data
+-- Finds the end of the next slice of event_data, in the order of the event ids it hangs on.
+SELECT s.id AS last, s.picked
+FROM (
+  SELECT t.id, COUNT(*) OVER () AS picked
+  FROM (
+    SELECT d.website_event_id AS id FROM event_data AS d
+    WHERE :after IS NULL OR d.website_event_id > :after
+    ORDER BY d.website_event_id
+    LIMIT :batch_rows
+  ) AS t
+) AS s
+ORDER BY s.id DESC
+LIMIT 1;
+
+-- name: delete_orphan_event_data
+-- Deletes the event_data of a slice that has no event.
+-- deletes: event_data
+DELETE d FROM event_data AS d
+WHERE (:after IS NULL OR d.website_event_id > :after)
+  AND d.website_event_id <= :last
+  AND d.website_id IN :websites --? only
+  AND d.website_id NOT IN :websites --? except
+  AND NOT EXISTS (SELECT 1 FROM website_event AS e WHERE e.event_id = d.website_event_id);
+
+-- name: next_orphan_revenue
+-- Finds the end of the next slice of revenue, in the order of its session ids.
+SELECT s.id AS last, s.picked
+FROM (
+  SELECT t.id, COUNT(*) OVER () AS picked
+  FROM (
+    SELECT r.session_id AS id FROM revenue AS r
+    WHERE :after IS NULL OR r.session_id > :after
+    ORDER BY r.session_id
+    LIMIT :batch_rows
+  ) AS t
+) AS s
+ORDER BY s.id DESC
+LIMIT 1;
+
+-- name: delete_orphan_revenue
+-- Deletes the revenue of a slice that has no event.
+-- deletes: revenue
+DELETE r FROM revenue AS r
+WHERE (:after IS NULL OR r.session_id > :after)
+  AND r.session_id <= :last
+  AND r.website_id IN :websites --? only
+  AND r.website_id NOT IN :websites --? except
+  AND NOT EXISTS (SELECT 1 FROM website_event AS e WHERE e.event_id = r.event_id);
+
+-- name: next_orphan_session_data
+-- Finds the end of the next slice of session_data, in the order of its session ids.
+SELECT s.id AS last, s.picked
+FROM (
+  SELECT t.id, COUNT(*) OVER () AS picked
+  FROM (
+    SELECT d.session_id AS id FROM session_data AS d
+    WHERE :after IS NULL OR d.session_id > :after
+    ORDER BY d.session_id
+    LIMIT :batch_rows
+  ) AS t
+) AS s
+ORDER BY s.id DESC
+LIMIT 1;
+
+-- name: delete_orphan_session_data
+-- Deletes the session_data of a slice that has no session, and whose session id nothing else mentions.
+-- deletes: session_data
+DELETE d FROM session_data AS d
+WHERE (:after IS NULL OR d.session_id > :after)
+  AND d.session_id <= :last
+  AND d.website_id IN :websites --? only
+  AND d.website_id NOT IN :websites --? except
+  AND NOT EXISTS (SELECT 1 FROM session AS s WHERE s.session_id = d.session_id)
+  AND NOT EXISTS (SELECT 1 FROM website_event AS e WHERE e.session_id = d.session_id)
+  AND NOT EXISTS (SELECT 1 FROM revenue AS r WHERE r.session_id = d.session_id) --? has_revenue
+  AND NOT EXISTS (SELECT 1 FROM session_replay AS r WHERE r.session_id = d.session_id) --? has_session_replay
+  AND NOT EXISTS (SELECT 1 FROM heatmap_event AS h WHERE h.session_id = d.session_id) --? has_heatmap_event
+;
+
+-- name: count_events
+-- Events past their horizon.
+SELECT COUNT(*) AS website_event
+FROM website_event AS e
+WHERE (e.created_at < :event_horizon OR (:null_past AND e.created_at IS NULL))
+  AND e.website_id IN :websites --? only
+  AND e.website_id NOT IN :websites --? except
+;
+
+-- name: count_event_details
+-- What hangs on the events past their horizon.
+WITH doomed AS (
+  SELECT e.event_id, e.session_id
+  FROM website_event AS e
+  WHERE (e.created_at < :event_horizon OR (:null_past AND e.created_at IS NULL))
+    AND e.website_id IN :websites --? only
+    AND e.website_id NOT IN :websites --? except
+)
+SELECT
+  (SELECT COUNT(*) FROM event_data AS d JOIN doomed AS x ON x.event_id = d.website_event_id) AS event_data, --? has_event_data
+  (SELECT COUNT(*) FROM revenue AS r JOIN doomed AS x ON x.event_id = r.event_id) AS revenue, --? has_revenue
+  0 AS nothing;
+
+-- name: count_astray_revenue
+-- Revenue past the horizon that names another session than its event does.
+SELECT COUNT(*) AS revenue
+FROM revenue AS r
+JOIN website_event AS e ON e.event_id = r.event_id
+WHERE r.session_id <> e.session_id
+  AND (e.created_at < :event_horizon OR (:null_past AND e.created_at IS NULL));
+
+-- name: count_heatmaps
+-- Heatmap events past their horizon.
+SELECT COUNT(*) AS heatmap_event
+FROM heatmap_event AS h
+WHERE h.created_at < :heatmap_horizon
+  AND h.website_id IN :websites --? only
+  AND h.website_id NOT IN :websites --? except
+;
+
+-- name: count_replays
+-- Replay chunks of visits that are past their horizon as a whole.
+SELECT COUNT(*) AS session_replay
+FROM session_replay AS c
+JOIN (
+  SELECT r.website_id, r.visit_id
+  FROM session_replay AS r
+  WHERE TRUE
+    AND r.website_id IN :websites --? only
+    AND r.website_id NOT IN :websites --? except
+    AND NOT EXISTS (SELECT 1 FROM session_replay_saved AS v WHERE v.visit_id = r.visit_id) --? has_session_replay_saved
+  GROUP BY r.website_id, r.visit_id
+  HAVING MIN(COALESCE(r.created_at < :replay_horizon, :null_past))
+) AS x ON x.website_id = c.website_id AND x.visit_id = c.visit_id;
+
+-- name: count_sessions
+-- Sessions past the horizon that nothing kept refers to, with what goes with them.
+WITH doomed AS (
+  SELECT s.session_id
+  FROM session AS s
+  WHERE (s.created_at < :session_horizon OR (:null_past AND s.created_at IS NULL))
+    AND s.website_id IN :websites --? only
+    AND s.website_id NOT IN :websites --? except
+    AND NOT EXISTS (
+      SELECT 1 FROM website_event AS e
+      WHERE e.session_id = s.session_id
+        AND NOT (
+          COALESCE(e.created_at < :event_horizon, :null_past)
+          AND e.website_id IN :websites --? only
+          AND e.website_id NOT IN :websites --? except
+        )
+    )
+    --? has_revenue
+    AND NOT EXISTS (
+      SELECT 1 FROM revenue AS r
+      LEFT JOIN website_event AS e ON e.event_id = r.event_id
+      WHERE r.session_id = s.session_id
+        AND e.event_id IS NOT NULL --? orphans
+        AND (
+          e.event_id IS NULL
+          OR NOT (
+            COALESCE(e.created_at < :event_horizon, :null_past)
+            AND e.website_id IN :websites --? only
+            AND e.website_id NOT IN :websites --? except
+          )
+        )
+    )
+    --? end
+    --? has_session_replay
+    AND NOT EXISTS (
+      SELECT 1 FROM session_replay AS r
+      WHERE r.session_id = s.session_id
+        AND NOT (
+          TRUE
+          AND r.website_id IN :websites --? only
+          AND r.website_id NOT IN :websites --? except
+          AND NOT EXISTS (SELECT 1 FROM session_replay_saved AS v WHERE v.visit_id = r.visit_id) --? has_session_replay_saved
+          AND NOT EXISTS (
+            SELECT 1 FROM session_replay AS k
+            WHERE k.website_id = r.website_id
+              AND k.visit_id = r.visit_id
+              AND COALESCE(k.created_at >= :replay_horizon, NOT :null_past)
+          )
+        )
+    )
+    --? end
+    --? has_heatmap_event
+    AND NOT EXISTS (
+      SELECT 1 FROM heatmap_event AS h
+      WHERE h.session_id = s.session_id
+        AND NOT (
+          h.created_at < :heatmap_horizon
+          AND h.website_id IN :websites --? only
+          AND h.website_id NOT IN :websites --? except
+        )
+    )
+    --? end
+    --? has_session_data
+    AND NOT EXISTS (
+      SELECT 1 FROM session_data AS d
+      WHERE d.session_id = s.session_id AND COALESCE(d.created_at >= :session_horizon, NOT :null_past)
+    )
+    --? end
+    --? has_session_link
+    AND NOT EXISTS (
+      SELECT 1 FROM session_link AS l
+      WHERE l.session_id = s.session_id AND COALESCE(l.created_at >= :session_horizon, NOT :null_past)
+    )
+    --? end
+)
+SELECT
+  (SELECT COUNT(*) FROM session_data AS d JOIN doomed AS x ON x.session_id = d.session_id) AS session_data, --? has_session_data
+  (SELECT COUNT(*) FROM session_link AS l JOIN doomed AS x ON x.session_id = l.session_id) AS session_link, --? has_session_link
+  (SELECT COUNT(*) FROM doomed) AS session;
+
+-- name: count_orphan_session_data
+-- Session properties without a session, of a session id that nothing kept mentions.
+SELECT COUNT(*) AS session_data
+FROM session_data AS d
+WHERE TRUE
+    AND d.website_id IN :websites --? only
+    AND d.website_id NOT IN :websites --? except
+    AND NOT EXISTS (SELECT 1 FROM session AS s WHERE s.session_id = d.session_id)
+    AND NOT EXISTS (
+      SELECT 1 FROM website_event AS e
+      WHERE e.session_id = d.session_id
+        AND NOT (
+          COALESCE(e.created_at < :event_horizon, :null_past)
+          AND e.website_id IN :websites --? only
+          AND e.website_id NOT IN :websites --? except
+        )
+    )
+    --? has_revenue
+    AND NOT EXISTS (
+      SELECT 1 FROM revenue AS r
+      LEFT JOIN website_event AS e ON e.event_id = r.event_id
+      WHERE r.session_id = d.session_id
+        AND e.event_id IS NOT NULL --? orphans
+        AND (
+          e.event_id IS NULL
+          OR NOT (
+            COALESCE(e.created_at < :event_horizon, :null_past)
+            AND e.website_id IN :websites --? only
+            AND e.website_id NOT IN :websites --? except
+          )
+        )
+    )
+    --? end
+    --? has_session_replay
+    AND NOT EXISTS (
+      SELECT 1 FROM session_replay AS r
+      WHERE r.session_id = d.session_id
+        AND NOT (
+          TRUE
+          AND r.website_id IN :websites --? only
+          AND r.website_id NOT IN :websites --? except
+          AND NOT EXISTS (SELECT 1 FROM session_replay_saved AS v WHERE v.visit_id = r.visit_id) --? has_session_replay_saved
+          AND NOT EXISTS (
+            SELECT 1 FROM session_replay AS k
+            WHERE k.website_id = r.website_id
+              AND k.visit_id = r.visit_id
+              AND COALESCE(k.created_at >= :replay_horizon, NOT :null_past)
+          )
+        )
+    )
+    --? end
+    --? has_heatmap_event
+    AND NOT EXISTS (
+      SELECT 1 FROM heatmap_event AS h
+      WHERE h.session_id = d.session_id
+        AND NOT (
+          h.created_at < :heatmap_horizon
+          AND h.website_id IN :websites --? only
+          AND h.website_id NOT IN :websites --? except
+        )
+    )
+    --? end
+;
+
+-- name: count_orphans
+-- Rows whose event is gone, as they were left by earlier deletes.
+SELECT
+  --? has_event_data
+  (
+    SELECT COUNT(*) FROM event_data AS d
+    WHERE NOT EXISTS (SELECT 1 FROM website_event AS e WHERE e.event_id = d.website_event_id)
+      AND d.website_id IN :websites --? only
+      AND d.website_id NOT IN :websites --? except
+  ) AS event_data,
+  --? end
+  --? has_revenue
+  (
+    SELECT COUNT(*) FROM revenue AS r
+    WHERE NOT EXISTS (SELECT 1 FROM website_event AS e WHERE e.event_id = r.event_id)
+      AND r.website_id IN :websites --? only
+      AND r.website_id NOT IN :websites --? except
+  ) AS revenue,
+  --? end
+  0 AS nothing;
+
+-- name: count_undated
+-- Rows without a time, by table.
+SELECT
+  (SELECT COUNT(*) FROM event_data AS d WHERE d.created_at IS NULL) AS event_data, --? has_event_data
+  (SELECT COUNT(*) FROM revenue AS r WHERE r.created_at IS NULL) AS revenue, --? has_revenue
+  (SELECT COUNT(*) FROM session_data AS d WHERE d.created_at IS NULL) AS session_data, --? has_session_data
+  (SELECT COUNT(*) FROM session_link AS l WHERE l.created_at IS NULL) AS session_link, --? has_session_link
+  (SELECT COUNT(*) FROM session_replay AS r WHERE r.created_at IS NULL) AS session_replay, --? has_session_replay
+  (SELECT COUNT(*) FROM session AS s WHERE s.created_at IS NULL) AS session,
+  (SELECT COUNT(*) FROM website_event AS e WHERE e.created_at IS NULL) AS website_event;
+
+-- name: left_over
+-- Events that are past their horizon still, after the run.
+SELECT COUNT(*) AS website_event
+FROM (
+  SELECT e.event_id
+  FROM website_event AS e
+  WHERE (e.created_at < :event_horizon OR (:null_past AND e.created_at IS NULL))
+    AND e.website_id IN :websites --? only
+    AND e.website_id NOT IN :websites --? except
+  LIMIT 100000
+) AS t;
+
+-- name: websites
+-- Websites, and links and pixels where there are any, by their ids and names.
+SELECT w.website_id AS id, 'website' AS kind, w.name, w.domain FROM website AS w
+--? has_link
+UNION ALL
+SELECT l.link_id, 'link', l.name, l.slug FROM link AS l
+--? end
+--? has_pixel
+UNION ALL
+SELECT p.pixel_id, 'pixel', p.name, p.slug FROM pixel AS p
+--? end
+;

@@ -1,0 +1,316 @@
+"""`umami-ops prune`: delete visitor data older than a horizon."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from umami_ops.cli import options
+from umami_ops.errors import UsageFault
+
+if TYPE_CHECKING:
+    from umami_ops.databases.base import Connection
+    from umami_ops.plan import BatchedDelete, Note, Plan, Report
+
+_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
+
+
+class Span(click.ParamType[float]):
+    """A span of time such as 90s, 30m or 2h; a bare number is seconds."""
+
+    name = "span"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return seconds."""
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)?", str(value).strip())
+        if match is None or float(match[1]) <= 0:
+            self.fail(f"{value!r} is not a span of time: write 90s, 30m or 2h.", param, ctx)
+        return float(match[1]) * _SECONDS[match[2] or "s"]
+
+
+@click.command()
+@click.option("--days", type=int, metavar="N", help="Keep the last N days, exactly N times 24 hours.")
+@click.option(
+    "--before", metavar="DATE", help="Delete what is older than this day or time, UTC unless it says."
+)
+@click.option("--keep", metavar="AGE", help="Keep this much: 30d, 8w, 13mo or 2y, by the calendar.")
+@click.option(
+    "--table",
+    "tables",
+    multiple=True,
+    metavar="TABLE=AGE",
+    help="A horizon of its own for website_event, session_replay or heatmap_event, as session_replay=30d.",
+)
+@click.option(
+    "--website",
+    "websites",
+    multiple=True,
+    metavar="ID|DOMAIN|NAME",
+    help="Only this website, link or pixel; may be given more than once.",
+)
+@click.option(
+    "--exclude-website", "excluded", multiple=True, metavar="ID|DOMAIN|NAME", help="All but this one."
+)
+@click.option(
+    "--null-created-at",
+    "undated",
+    type=click.Choice(["keep", "delete"]),
+    default="keep",
+    show_default=True,
+    help="What becomes of rows without a time.",
+)
+@click.option("--orphans", is_flag=True, help="Also delete rows whose event or session is gone already.")
+@click.option("--dry-run", is_flag=True, help="Show what would go and the statements, change nothing.")
+@options.yes
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1, max=1_000_000),
+    metavar="ROWS",
+    help="At most so many rows of a table's own in a transaction; by default they adapt to about 250 ms.",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1, max=16),
+    default=2,
+    show_default=True,
+    help="Connections that delete side by side.",
+)
+@click.option("--pause", type=Span(), default=None, metavar="SPAN", help="Rest so long after each batch.")
+@click.option(
+    "--max-duration",
+    type=Span(),
+    metavar="SPAN",
+    help="End after this long (30m, 2h); exit code 3 if not done.",
+)
+@options.url
+@options.json_output
+def prune(
+    days: int | None,
+    before: str | None,
+    keep: str | None,
+    tables: tuple[str, ...],
+    websites: tuple[str, ...],
+    excluded: tuple[str, ...],
+    undated: str,
+    orphans: bool,
+    dry_run: bool,
+    yes: bool,
+    batch_size: int | None,
+    jobs: int,
+    pause: float | None,
+    max_duration: float | None,
+    as_json: bool,
+) -> None:
+    """Delete visitor data older than a horizon, and what hangs on it, in small transactions.
+
+    Events with their event_data and revenue; heatmaps; replays by visit unless saved; sessions when nothing
+    kept refers to them. Numbers of the kept period stay as they are; configuration is never touched.
+    """
+    from umami_ops.cli import render
+    from umami_ops.execute import RunLock, StopSignal, execute
+    from umami_ops.operations.inspect import inspect, require_session
+    from umami_ops.operations.prune import Retention, conclude, plan_prune
+
+    now = datetime.now(UTC)
+    retention = Retention(
+        horizon=_horizon(days, before, keep, now, has_tables=bool(tables)),
+        tables=_table_horizons(tables, now),
+        websites=websites,
+        excluded=excluded,
+        delete_undated=undated == "delete",
+        delete_orphans=orphans,
+    )
+    database = options.open_from_options(needs_session=True)
+    with database.connect("umami-ops prune") as connection:
+        require_session(connection.server())
+        installation = inspect(connection)
+        plan = plan_prune(connection, installation, retention, counted=dry_run or not yes)
+        if dry_run:
+            _show_dry_run(plan, connection, as_json=as_json)
+            return
+        if not as_json:
+            _show_plan(plan, connection)
+        render.confirm("Delete these rows?", yes)
+    stop = StopSignal(max_duration)
+    with (
+        stop.on_signals(),
+        RunLock(database, "prune") as lock,
+        render.Progress("prune", (plan.expected or {}).get("website_event")) as progress,
+    ):
+        report = execute(
+            plan,
+            database,
+            lock=lock,
+            stop=stop,
+            observer=_Watcher(progress),
+            jobs=jobs,
+            batch_rows=batch_size,
+            pause_seconds=pause or 0.0,
+        )
+        with database.connect("umami-ops prune") as connection:
+            conclude(connection, installation, retention, report)
+    _show_report(plan, report, as_json=as_json)
+    if report.stopped:
+        raise SystemExit(3)
+
+
+def _horizon(
+    days: int | None, before: str | None, keep: str | None, now: datetime, *, has_tables: bool
+) -> datetime | None:
+    from umami_ops.operations import horizon
+
+    given = [value is not None for value in (days, before, keep)]
+    if sum(given) > 1:
+        raise UsageFault("Give one of --days, --before and --keep, not several.")
+    if not any(given) and not has_tables:
+        raise UsageFault(
+            "How much is to be kept?", hint="Give --days 365, --keep 13mo or --before 2025-01-01."
+        )
+    if days is not None:
+        return horizon.before_days(days, now)
+    if keep is not None:
+        return horizon.before_age(keep, now)
+    return horizon.before_date(before, now) if before is not None else None
+
+
+def _table_horizons(tables: tuple[str, ...], now: datetime) -> Mapping[str, datetime]:
+    from umami_ops.operations.horizon import before_age
+    from umami_ops.operations.prune import check_table
+
+    horizons: dict[str, datetime] = {}
+    for written in tables:
+        table, equals, age = written.partition("=")
+        if not equals:
+            raise UsageFault(f"--table {written!r} lacks an age.", hint="Write --table session_replay=30d.")
+        check_table(table)
+        if table in horizons:
+            raise UsageFault(f"--table {table} is given twice.")
+        horizons[table] = before_age(age, now, option=f"--table {table}=")
+    return horizons
+
+
+class _Watcher:
+    """Feeds the progress line with what the executor tells."""
+
+    def __init__(self, progress: Any) -> None:
+        self._progress = progress
+        self._title = ""
+        self._events = 0
+
+    def __call__(self, event: Any) -> None:
+        from umami_ops.cli import render
+        from umami_ops.execute import BatchDone, StepBegan, Trouble
+
+        match event:
+            case StepBegan():
+                self._title = event.title
+            case BatchDone():
+                self._events += event.deleted.get("website_event", 0)
+            case Trouble():
+                render.say(f"  {event.text}")
+        self._progress.at(self._events, self._title)
+
+
+def _show_plan(plan: Plan, connection: Connection) -> None:
+    from umami_ops.cli import render
+
+    facts = plan.facts
+    shown = {"Database": f"{facts['database']} on {facts['server']}"}
+    if facts["horizon"]:
+        shown["Delete before"] = f"{render.moment(facts['horizon'], seconds=True)} UTC"
+    for table, horizon in facts["table_horizons"].items():
+        shown[f"  in {table}"] = f"{render.moment(horizon, seconds=True)} UTC"
+    names = ", ".join(facts["website_names"])
+    shown["Websites"] = (
+        names if facts["websites"] else f"all but {names}" if names else "all, links and pixels too"
+    )
+    render.print_facts(shown)
+    if plan.expected is not None and len(plan.expected) > 1:
+        estimates = _estimates(connection)
+        render.print_table(
+            [render.text("Table"), render.number("Rows to delete"), render.number("of about")],
+            [
+                (
+                    table,
+                    render.count(count),
+                    render.count(max(estimates.get(table, 0), count), estimated=True),
+                )
+                for table, count in plan.expected.items()
+            ],
+            title="What goes",
+        )
+    _show_notes(plan.notes)
+
+
+def _estimates(connection: Connection) -> dict[str, int]:
+    from umami_ops.databases.base import Introspector
+
+    return {relation.name: relation.rows_estimate for relation in Introspector(connection).relations()}
+
+
+def _show_dry_run(plan: Plan, connection: Connection, *, as_json: bool) -> None:
+    from umami_ops.cli import render
+
+    statements = [(step, _statements(step, connection)) for step in plan.steps]
+    if as_json:
+        document = plan.to_dict()
+        document["steps"] = [{"title": step.title, "statements": texts} for step, texts in statements]
+        render.print_json(document)
+        return
+    _show_plan(plan, connection)
+    for number, (step, texts) in enumerate(statements, 1):
+        ranges = f", for each of {len(step.cursors)} websites" if len(step.cursors) > 1 else ""
+        render.heading(f"Step {number}: {step.title}, slice by slice until none is left{ranges}")
+        for text in texts:
+            render.print_line(f"{text};")
+    render.print_line()
+    render.print_line("Dry run: nothing was changed.", style="bold")
+
+
+def _statements(step: BatchedDelete, connection: Connection) -> list[str]:
+    """Return a step's SQL with the values of its first slice; what each slice brings stays `:name`."""
+    values = {**step.values, **step.cursors[0]}
+    queries = (*step.prepare, step.next_slice, step.delete)
+    return [connection.render(one, values) for query in queries for one in query.statements]
+
+
+def _show_notes(notes: tuple[Note, ...] | list[Note]) -> None:
+    from umami_ops.cli import render
+
+    if notes:
+        render.print_line()
+    for note in notes:
+        render.print_remark("•", note.text, note.cure or "")
+
+
+def _show_report(plan: Plan, report: Report, *, as_json: bool) -> None:
+    from umami_ops.cli import render
+
+    if as_json:
+        render.print_json(plan.to_dict() | report.to_dict())
+        return
+    deleted = {table: count for table, count in report.deleted.items() if count}
+    if deleted:
+        render.print_table(
+            [render.text("Table"), render.number("Rows deleted")],
+            [(table, render.count(count)) for table, count in deleted.items()],
+            title="Deleted",
+        )
+    else:
+        render.print_line()
+        render.print_line("Nothing was past the horizon.")
+    render.print_line()
+    render.print_facts(
+        {
+            "Time": f"{render.duration(report.seconds)}, {render.count(report.transactions)} transactions",
+            "Longest transaction": render.duration(report.longest_transaction_seconds),
+        }
+    )
+    _show_notes(report.notes)
+    if report.stopped:
+        render.print_line()
+        render.print_line(f"Ended early: {report.stopped}. The same command continues.", style="bold")

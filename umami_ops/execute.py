@@ -1,0 +1,428 @@
+"""The one place that changes a database: the run's lock, batches, pauses, retries, reasons to stop, events.
+
+It knows plans and connections, and nothing of what a step means. A batch is one transaction, so that an
+end at any moment, kill -9 included, leaves nothing half done; a rerun of the same plan goes on.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import FrameType
+from typing import Any, TypeVar
+
+from umami_ops.databases.base import Connection, Database
+from umami_ops.errors import (
+    ConnectionFault,
+    ConnectionLost,
+    DatabaseFault,
+    LockHeld,
+    OpsError,
+    Refused,
+    TransientFault,
+)
+from umami_ops.plan import BatchedDelete, Plan, Report
+
+_TARGET_SECONDS = 0.25
+_SMALLEST_BATCH, _FIRST_BATCH, _LARGEST_BATCH = 50, 2_000, 50_000
+_TRIES = 7
+_RECONNECT_SECONDS = 30.0
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class StepBegan:
+    """A step begins."""
+
+    title: str
+
+
+@dataclass(frozen=True)
+class BatchDone:
+    """A transaction was committed: rows deleted by table, and keys of the step's own table looked at."""
+
+    title: str
+    deleted: Mapping[str, int]
+    picked: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something went wrong and is being dealt with: a retry, a new connection."""
+
+    text: str
+
+
+Event = StepBegan | BatchDone | Trouble
+Observer = Callable[[Event], None]
+
+
+class StopSignal:
+    """The reasons to end early. The first one given stays; a batch in flight is finished."""
+
+    def __init__(self, max_duration_seconds: float | None = None) -> None:
+        self._event = threading.Event()
+        self._reason: str | None = None
+        self._deadline = None if max_duration_seconds is None else time.monotonic() + max_duration_seconds
+
+    def request(self, reason: str) -> None:
+        """Ask the run to end after its current batch."""
+        if self._reason is None:
+            self._reason = reason
+        self._event.set()
+
+    @property
+    def reason(self) -> str | None:
+        """Why the run should end now, or None."""
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            self.request("the time limit was reached")
+        return self._reason
+
+    def wait(self, seconds: float) -> None:
+        """Pause, but not beyond a request to stop."""
+        if seconds > 0:
+            self._event.wait(seconds)
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Let SIGTERM, SIGINT and SIGHUP end the run after its batch; a second Ctrl-C is Python's own."""
+
+        def handle(number: int, _frame: FrameType | None) -> None:
+            name = signal.Signals(number).name
+            self.request("Ctrl-C was pressed" if number == signal.SIGINT else f"{name} was received")
+            signal.signal(number, before[signal.Signals(number)])
+
+        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        before = {number: signal.getsignal(number) for number in numbers}
+        for number in numbers:
+            signal.signal(number, handle)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class RunLock:
+    """One run at a time: a lock of the server's, on a session that does nothing else.
+
+    A worker asks before each batch whether it still stands (`check`); after a restart of the server it is
+    taken again, once, unless another run was quicker.
+    """
+
+    def __init__(self, database: Database, purpose: str) -> None:
+        self._database = database
+        self._purpose = purpose
+        self._mutex = threading.Lock()
+        self._renewals_left = 1
+
+    def __enter__(self) -> RunLock:
+        """Take the lock; raises LockHeld (exit 4) or, while Prisma migrates, Refused (exit 5)."""
+        self._take()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def check(self, worker: Connection) -> None:
+        """Make sure, from a worker's session, that the lock is this run's. Raises LockHeld, DatabaseFault."""
+        if self._is_held(worker):
+            return
+        with self._mutex:
+            if self._is_held(worker):
+                return
+            if not self._renewals_left:
+                raise DatabaseFault(
+                    "The session that held this run's lock was ended, so the run ended too.",
+                    hint="Run the same command again; it continues.",
+                )
+            self._renewals_left -= 1
+            self._connection.close()
+            self._take()
+
+    def _is_held(self, worker: Connection) -> bool:
+        holders = worker.rows(worker.dialect.queries["lock.holder"])
+        return any(int(row["session_id"]) == self._session_id for row in holders)
+
+    def _take(self) -> None:
+        connection = self._database.connect(purpose=f"umami-ops {self._purpose} (lock)")
+        queries = connection.dialect.queries
+        try:
+            if connection.value(queries["lock.prisma_held"]):
+                raise Refused(
+                    "Prisma is migrating this database at this moment (Umami is starting or being upgraded).",
+                    hint="Wait until Umami has started, then run this again.",
+                )
+            if not connection.value(queries["lock.acquire"]):
+                raise _held_by_another(connection)
+            self._session_id = int(connection.value(queries["lock.session"]))
+        except OpsError:
+            connection.close()
+            raise
+        self._connection = connection
+
+
+def _held_by_another(connection: Connection) -> LockHeld:
+    holders = connection.rows(connection.dialect.queries["lock.holder"])
+    since = holders[0]["since"] if holders else None
+    when = f" since {since:%Y-%m-%d %H:%M:%S} UTC" if isinstance(since, datetime) else ""
+    return LockHeld(
+        f"Another run of umami-ops is at work on this database{when}.",
+        hint="Wait for it to end; it may run in another container or on another machine.",
+    )
+
+
+def execute(
+    plan: Plan,
+    database: Database,
+    *,
+    lock: RunLock,
+    stop: StopSignal | None = None,
+    observer: Observer = lambda _event: None,
+    jobs: int = 2,
+    batch_rows: int | None = None,
+    pause_seconds: float = 0.0,
+) -> Report:
+    """Carry a plan out and report what was done.
+
+    `batch_rows` caps the keys of one transaction, which otherwise adapts to about 250 ms; `jobs` is the
+    number of sessions that work on disjoint slices. Ends early, with `Report.stopped` set, when `stop`
+    asks for it. An error carries in `done` what had been committed by then.
+
+    Locks taken: row locks of one batch at a time; on PostgreSQL also Prisma's advisory lock, shared, for
+    the length of a transaction, so that a migration waits for the batch and the run then ends.
+    """
+    report = Report(operation=plan.operation, started_at=datetime.now(UTC))
+    stop = stop or StopSignal()
+    began = time.monotonic()
+    try:
+        for step in plan.steps:
+            if stop.reason:
+                break
+            observer(StepBegan(step.title))
+            _Crew(step, database, lock, stop, observer, report, batch_rows, pause_seconds).work(jobs)
+    except OpsError as fault:
+        fault.done = fault.done or _so_far(report)
+        raise
+    finally:
+        report.seconds = time.monotonic() - began
+        report.stopped = stop.reason
+    return report
+
+
+def _so_far(report: Report) -> str:
+    if not report.transactions:
+        return "Nothing was changed."
+    rows = ", ".join(f"{count:,} of {table}" for table, count in report.deleted.items() if count)
+    return f"Committed before that: {rows or 'nothing'} deleted. Running it again continues."
+
+
+@dataclass
+class _Slice:
+    """A range of keys for one transaction: values of the cursor it belongs to, and how many keys it holds."""
+
+    values: dict[str, Any]
+    picked: int
+
+
+@dataclass
+class _Crew:
+    """The workers of one step: they share cursors, the size of a batch, the report, the first fault."""
+
+    step: BatchedDelete
+    database: Database
+    lock: RunLock
+    stop: StopSignal
+    observer: Observer
+    report: Report
+    most_rows: int | None
+    pause_seconds: float
+    _mutex: threading.Lock = field(default_factory=threading.Lock)
+    _fault: BaseException | None = None
+
+    def work(self, jobs: int) -> None:
+        """Run the step to its end, or to a reason to stop."""
+        self._rows = min(_FIRST_BATCH, self.most_rows or _FIRST_BATCH)
+        self._cursors = [dict(cursor) for cursor in self.step.cursors]
+        threads = [threading.Thread(target=self._run_worker) for _ in range(jobs - 1)]
+        for thread in threads:
+            thread.start()
+        self._run_worker()
+        for thread in threads:
+            thread.join()
+        if self._fault is not None:
+            raise self._fault
+
+    def _run_worker(self) -> None:
+        try:
+            _Worker(self).run()
+        except BaseException as fault:  # noqa: BLE001 -- handed to the thread that called work()
+            with self._mutex:
+                self._fault = self._fault or fault
+
+    def next_slice(self, connection: Connection) -> _Slice | None:
+        """Take the next slice off the shared cursors; None when there is none, or a reason to stop."""
+        with self._mutex:
+            while self._cursors and not self.stop.reason and self._fault is None:
+                cursor = self._cursors[0]
+                values = {**self.step.values, **cursor, "batch_rows": self._rows}
+                rows = connection.rows(self.step.next_slice, **values)
+                if not rows:
+                    self._cursors.pop(0)
+                    continue
+                end = rows[0]
+                cursor["since"] = end.get("until", values.get("since"))
+                cursor["after"] = end["last"]
+                return _Slice({**values, **end}, int(end["picked"]))
+        return None
+
+    def delete(self, connection: Connection, found: _Slice) -> None:
+        """Empty one slice in one transaction."""
+        began = time.monotonic()
+        with connection.transaction():
+            self._fence(connection)
+            deleted = _run_batch(connection, self.step, found.values)
+        seconds = time.monotonic() - began
+        with self._mutex:
+            self._note(deleted, seconds)
+            self._adapt(found.picked, seconds)
+        self.observer(BatchDone(self.step.title, deleted, found.picked, seconds))
+
+    def _fence(self, connection: Connection) -> None:
+        self.lock.check(connection)
+        if not connection.value(connection.dialect.queries["lock.fence_prisma"]):
+            self.stop.request("a Prisma migration began (Umami is being upgraded)")
+            raise _Stopped
+
+    def _note(self, deleted: Mapping[str, int], seconds: float) -> None:
+        for table, count in deleted.items():
+            self.report.deleted[table] = self.report.deleted.get(table, 0) + count
+        self.report.transactions += 1
+        self.report.transaction_seconds.append(seconds)
+        self.report.longest_transaction_seconds = max(self.report.longest_transaction_seconds, seconds)
+
+    def _adapt(self, picked: int, seconds: float) -> None:
+        """Steer the size of the next batch so that a transaction takes about a quarter of a second."""
+        if picked < self._rows and seconds < _TARGET_SECONDS:
+            return  # the rest of a range says nothing about a full batch
+        factor = min(2.0, max(0.25, _TARGET_SECONDS / max(seconds, 1e-6)))
+        wanted = int(picked * factor)
+        self._rows = max(_SMALLEST_BATCH, min(wanted, self.most_rows or _LARGEST_BATCH))
+
+    def note_retry(self, text: str) -> None:
+        """Count a retry, say why, and let the next batch be smaller."""
+        with self._mutex:
+            self.report.retries += 1
+            self._rows = max(_SMALLEST_BATCH, self._rows // 2)
+        self.observer(Trouble(f"{text}; trying that batch again"))
+
+    def note_reconnect(self, text: str) -> None:
+        """Count a new connection and say why."""
+        with self._mutex:
+            self.report.reconnects += 1
+        self.observer(Trouble(f"{text}; connecting again"))
+
+
+class _Stopped(Exception):  # noqa: N818 -- not a fault
+    """A batch was given up before it changed anything, because the run ends."""
+
+
+class _Worker:
+    """One connection of a crew: retries what is transient, and connects again, once, when it is lost."""
+
+    def __init__(self, crew: _Crew) -> None:
+        self._crew = crew
+        self._reconnects_left = 1
+
+    def run(self) -> None:
+        """Take slice after slice until there is none left, or a reason to stop."""
+        crew = self._crew
+        self._connection = self._connect()
+        try:
+            while (found := self._guarded(crew.next_slice)) is not None:
+                self._guarded(functools.partial(crew.delete, found=found))
+                crew.stop.wait(crew.pause_seconds)
+        except _Stopped:
+            return
+        finally:
+            self._connection.close()
+
+    def _connect(self) -> Connection:
+        connection = self._crew.database.connect(purpose=f"umami-ops {self._crew.report.operation}")
+        try:
+            for query in (connection.dialect.queries["prune.worker_settings"], *self._crew.step.prepare):
+                for statement in query.statements:
+                    connection.run(statement, **self._crew.step.values)
+        except OpsError:
+            connection.close()
+            raise
+        return connection
+
+    def _guarded(self, task: Callable[[Connection], _Result]) -> _Result:
+        for attempt in itertools.count(1):
+            try:
+                return task(self._connection)
+            except TransientFault as fault:
+                if attempt >= _TRIES:
+                    raise
+                self._crew.note_retry(fault.message)
+                self._crew.stop.wait(0.05 * 2**attempt)
+            except ConnectionLost as fault:
+                self._reconnect(fault)
+        raise AssertionError("unreachable")
+
+    def _reconnect(self, fault: ConnectionLost) -> None:
+        """Connect again, waiting for a server that restarts; a second loss is final."""
+        self._connection.close()
+        if not self._reconnects_left:
+            fault.hint = "Check the server and the network, then run the same command again; it continues."
+            raise fault
+        self._reconnects_left -= 1
+        self._crew.note_reconnect(fault.message)
+        deadline = time.monotonic() + _RECONNECT_SECONDS
+        while True:
+            try:
+                self._connection = self._connect()
+                return
+            except (ConnectionFault, ConnectionLost):
+                if time.monotonic() >= deadline or self._crew.stop.reason:
+                    raise fault from None
+                self._crew.stop.wait(0.5)
+
+
+def _run_batch(connection: Connection, step: BatchedDelete, values: Mapping[str, Any]) -> dict[str, int]:
+    """Run the statements of one slice inside the open transaction and return the rows deleted by table.
+
+    Raises TransientFault when fewer or more rows went than the batch itself had seen: somebody else was at
+    work on the same rows, and the transaction must not be committed.
+    """
+    deleted: dict[str, int] = {}
+    expected: dict[str, int] = {}
+    values = dict(values)
+    for statement in step.delete.statements:
+        if statement.collect:
+            values[statement.collect] = [
+                row[statement.collect] for row in connection.rows(statement, **values)
+            ]
+            if not values[statement.collect]:
+                break
+        elif statement.deletes:
+            count = connection.run(statement, **values)
+            deleted[statement.deletes] = deleted.get(statement.deletes, 0) + count
+        else:
+            for name, count in connection.row(statement, **values).items():
+                counts, table = (expected, name[7:]) if name.startswith("expect_") else (deleted, name)
+                counts[table] = int(count)
+    for table, count in expected.items():
+        if deleted.get(table, 0) != count:
+            raise TransientFault(f"rows of {table} changed under a batch")
+    return deleted

@@ -1,0 +1,398 @@
+"""Retention: decides what `prune` deletes, and in which order. The SQL stands in sql/*/prune.sql.
+
+Which rows go (sources: Umami's queries at v2.20.2 and v3.1.0, and its schema, which has no foreign keys):
+
+- website_event and heatmap_event by their own time; event_data and revenue with their event, always.
+- session_replay by visit, when its newest chunk is past the horizon, unless the visit was saved.
+- session, session_data and session_link of one session id together, when no event, revenue, replay or
+  heatmap row refers to the id any more and none of the three is dated inside the kept period: dashboards join
+  a kept event to its session's properties, however old those are.
+
+Events go first and sessions last, so that each step sees what the ones before it left.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from umami_ops.databases.base import Connection
+from umami_ops.errors import Refused, UsageFault
+from umami_ops.operations.inspect import Installation
+from umami_ops.plan import BatchedDelete, Note, Plan, Report
+
+#: The tables that may have a horizon of their own; all others follow what they hang on.
+OWN_HORIZON = ("website_event", "heatmap_event", "session_replay")
+_FOLLOWS = {
+    "event_data": "its event",
+    "revenue": "its event",
+    "session": "the last row that refers to it",
+    "session_data": "its session",
+    "session_link": "its session",
+    "session_replay_saved": "the person who saved it",
+}
+
+
+@dataclass(frozen=True)
+class Retention:
+    """What a person asked for. `horizon` is fixed: rows with a time before it are past.
+
+    `tables` are horizons of their own (see OWN_HORIZON), `websites` and `excluded` ids, domains or names as
+    typed. `delete_undated` counts a missing time as past; `delete_orphans` also deletes rows whose event or
+    session was gone before.
+    """
+
+    horizon: datetime | None
+    tables: Mapping[str, datetime] = field(default_factory=dict)
+    websites: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
+    delete_undated: bool = False
+    delete_orphans: bool = False
+
+    def of(self, table: str) -> datetime | None:
+        """Return the horizon of a table, or None when it isn't to be pruned."""
+        return self.tables.get(table, self.horizon)
+
+    @property
+    def of_sessions(self) -> datetime | None:
+        """Sessions follow the general horizon, or else that of the events."""
+        return self.horizon or self.tables.get("website_event")
+
+
+def plan_prune(
+    connection: Connection, installation: Installation, retention: Retention, *, counted: bool
+) -> Plan:
+    """Plan a prune in one read-only transaction.
+
+    With `counted` the rows that go are counted on that snapshot, as a dry run shows them; without, only the
+    events are. Raises Refused when the database isn't fit, UsageFault for a website that isn't there.
+    """
+    _require_fit(installation, retention)
+    with connection.transaction(read_only=True):
+        scope = _scope(connection, installation, retention)
+        planner = _Planner(connection, installation, retention, scope)
+        expected = planner.counts() if counted else planner.event_count()
+        return Plan(
+            operation="prune",
+            facts=planner.facts(),
+            steps=tuple(planner.steps()),
+            expected=expected,
+            notes=tuple(planner.notes()) if counted else (),
+        )
+
+
+def conclude(
+    connection: Connection, installation: Installation, retention: Retention, report: Report
+) -> None:
+    """Look whether the goal was reached and add to the report what its reader should know."""
+    with connection.transaction(read_only=True):
+        scope = _scope(connection, installation, retention)
+        planner = _Planner(connection, installation, retention, scope)
+        report.notes += planner.notes()
+        if report.stopped is None and (left := planner.left_over()):
+            report.stopped = f"{left:,} events past the horizon are there still, written meanwhile"
+    if connection.dialect.features.needs_vacuum and any(report.deleted.values()):
+        report.notes.append(_SPACE_VACUUM)
+    elif any(report.deleted.values()):
+        report.notes.append(_SPACE_INNODB)
+
+
+_SPACE_VACUUM = Note(
+    "The space is reusable for new rows, after autovacuum has passed, but not returned to the disk.",
+    "VACUUM (FULL, ANALYZE) website_event; returns it (in psql; it locks the table meanwhile)",
+)
+_SPACE_INNODB = Note(
+    "The space is reusable for new rows, but not returned to the disk.",
+    "OPTIMIZE TABLE website_event; returns it (in the mysql client; it rebuilds the table)",
+)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The websites a prune is about: `only` these ids, all `except_` these, or all when both are empty."""
+
+    only: tuple[str, ...] = ()
+    except_: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> frozenset[str]:
+        """The words that choose the scope's lines in the SQL of counts."""
+        return frozenset({"only"} if self.only else {"except"} if self.except_ else ())
+
+    def restrict(self, website_ids: Iterable[str]) -> list[str]:
+        """Return those of the ids that are in scope."""
+        return [id_ for id_ in website_ids if (not self.only or id_ in self.only) and id_ not in self.except_]
+
+
+def _require_fit(installation: Installation, retention: Retention) -> None:
+    installation.require_safe()
+    for table in OWN_HORIZON:
+        if table in retention.tables and not installation.has(table):
+            raise UsageFault(f"This database has no table {table}: Umami's level is {installation.level}.")
+    for table in (
+        "session",
+        "event_data",
+        "revenue",
+        "session_data",
+        "session_link",
+        "session_replay",
+        "heatmap_event",
+    ):
+        if installation.has(table) and installation.relations[table].kind != "table":
+            raise Refused(
+                f"{table} is a {installation.relations[table].kind}, where Umami makes a plain table.",
+                hint="umami-ops deletes from plain tables only (website_event may be partitioned).",
+            )
+
+
+def check_table(table: str) -> None:
+    """Raise UsageFault unless the table may have a horizon of its own; say what it follows otherwise."""
+    if table in OWN_HORIZON:
+        return
+    if table in _FOLLOWS:
+        raise UsageFault(
+            f"--table {table}: it has no horizon of its own, it follows {_FOLLOWS[table]}.",
+            hint=f"Tables with one: {', '.join(OWN_HORIZON)}.",
+        )
+    near = difflib.get_close_matches(table, OWN_HORIZON, n=1)
+    raise UsageFault(
+        f"--table {table}: retention does not touch it." + (f" Did you mean {near[0]}?" if near else ""),
+        hint=f"Tables with a horizon of their own: {', '.join(OWN_HORIZON)}.",
+    )
+
+
+def _scope(connection: Connection, installation: Installation, retention: Retention) -> Scope:
+    if not retention.websites and not retention.excluded:
+        return Scope()
+    words = {f"has_{table}" for table in ("link", "pixel") if installation.has(table)}
+    known = connection.rows(connection.dialect.queries["prune.websites"].when(words))
+    only = [_matching(known, typed, "--website") for typed in retention.websites]
+    excluded = [_matching(known, typed, "--exclude-website") for typed in retention.excluded]
+    out = {row["id"] for row in excluded}
+    if only and not [row for row in only if row["id"] not in out]:
+        raise UsageFault("Every website named by --website is excluded again by --exclude-website.")
+    kept = [row for row in only if row["id"] not in out]
+    return Scope(
+        only=tuple(dict.fromkeys(row["id"] for row in kept)),
+        except_=() if only else tuple(sorted(out)),
+        names=tuple(dict.fromkeys(row["name"] for row in (kept or excluded))),
+    )
+
+
+def _matching(known: list[dict[str, Any]], typed: str, option: str) -> dict[str, Any]:
+    """Return the one website, link or pixel that has the typed id, domain, slug or name."""
+    for column in ("id", "domain", "name"):
+        found = [row for row in known if (row[column] or "").lower() == typed.strip().lower()]
+        if len(found) > 1:
+            listed = ", ".join(f"{row['id']} ({row['name']})" for row in found)
+            raise UsageFault(
+                f"{option} {typed!r} matches {len(found)}: {listed}.", hint="Name one by its id."
+            )
+        if found:
+            return found[0]
+    names = [name for row in known for name in (row["domain"], row["name"]) if name]
+    near = difflib.get_close_matches(typed, names, n=1, cutoff=0.6)
+    raise UsageFault(
+        f"{option} {typed!r}: there is no such website, link or pixel."
+        + (f" Did you mean {near[0]!r}?" if near else ""),
+        hint="`umami-ops info` lists them with their ids.",
+    )
+
+
+class _Planner:
+    """Turns a retention into steps and counts for one database, inside the caller's snapshot."""
+
+    _OPTIONAL = (
+        "event_data", "revenue", "session_data", "session_link", "session_replay", "session_replay_saved",
+        "heatmap_event",
+    )  # fmt: skip
+
+    def __init__(
+        self, connection: Connection, installation: Installation, retention: Retention, scope: Scope
+    ) -> None:
+        self._connection = connection
+        self._queries = connection.dialect.queries
+        self._installation = installation
+        self._retention = retention
+        self._scope = scope
+        words = {f"has_{table}" for table in self._OPTIONAL if installation.has(table)}
+        if installation.relations["website_event"].kind == "partitioned table":
+            words.add("partitioned")
+        if retention.delete_orphans:
+            words.add("orphans")
+        self._words = frozenset(words)
+        self._earliest = connection.dialect.earliest
+        # A table that isn't pruned keeps every row: nothing is before the earliest time.
+        self._values = {
+            "websites": list(scope.only or scope.except_),
+            "null_past": retention.delete_undated,
+            "event_horizon": retention.of("website_event") or self._earliest,
+            "heatmap_horizon": retention.of("heatmap_event") or self._earliest,
+            "replay_horizon": retention.of("session_replay") or self._earliest,
+            "session_horizon": retention.of_sessions or self._earliest,
+        }
+
+    # --- what it says ---------------------------------------------------------------------------------
+
+    def facts(self) -> dict[str, Any]:
+        """Return the decisions that the plan fixes."""
+        server = self._connection.server()
+        return {
+            "database": server.database,
+            "server": server.title,
+            "horizon": self._retention.horizon,
+            "table_horizons": dict(self._retention.tables),
+            "websites": list(self._scope.only),
+            "excluded_websites": list(self._scope.except_),
+            "website_names": list(self._scope.names),
+            "delete_undated": self._retention.delete_undated,
+            "delete_orphans": self._retention.delete_orphans,
+        }
+
+    def event_count(self) -> dict[str, int]:
+        """Count the events alone: quick, by an index."""
+        if self._retention.of("website_event") is None:
+            return {}
+        return self._count("count_events")
+
+    def counts(self) -> dict[str, int]:
+        """Count every row that goes, by table, as the run would delete them."""
+        total: dict[str, int] = {}
+        for name in self._count_queries():
+            for table, count in self._count(name).items():
+                total[table] = total.get(table, 0) + count
+        return {table: count for table, count in total.items() if table != "nothing"}
+
+    def _count_queries(self) -> Iterator[str]:
+        retention = self._retention
+        if retention.of("website_event"):
+            yield "count_events"
+            yield "count_event_details"
+        if retention.of("heatmap_event") and "has_heatmap_event" in self._words:
+            yield "count_heatmaps"
+        if retention.of("session_replay") and "has_session_replay" in self._words:
+            yield "count_replays"
+        if retention.of_sessions:
+            yield "count_sessions"
+        if retention.delete_orphans:
+            yield "count_orphans"
+            if "has_session_data" in self._words:
+                yield "count_orphan_session_data"
+
+    def notes(self) -> Iterator[Note]:
+        """Say what is kept that a reader might expect to go, and why."""
+        undated = {t: n for t, n in self._count("count_undated", frozenset()).items() if n}
+        if undated and not self._retention.delete_undated:
+            yield Note(
+                f"{_listed(undated)} have no time (created_at is NULL) and are kept.",
+                "--null-created-at delete treats them as past the horizon",
+            )
+        if not self._retention.delete_orphans:
+            orphans = self._count("count_orphans")
+            if "has_session_data" in self._words:
+                orphans |= self._count("count_orphan_session_data")
+            orphans = {table: count for table, count in orphans.items() if count}
+            if orphans:
+                yield Note(
+                    f"{_listed(orphans)} are orphans from earlier deletes: their event or session is gone.",
+                    "--orphans deletes them too",
+                )
+        if unknown := self._installation.unknown_tables:
+            yield Note(f"Not Umami's, left alone: {', '.join(unknown)}.")
+
+    def left_over(self) -> int:
+        """Count the events that are past their horizon still, up to 100,000."""
+        if self._retention.of("website_event") is None:
+            return 0
+        return self._count("left_over")["website_event"]
+
+    def _count(self, name: str, words: frozenset[str] | None = None) -> dict[str, int]:
+        query = self._queries[f"prune.{name}"].when(
+            self._words | (self._scope.words if words is None else words)
+        )
+        row = self._connection.row(query, **self._values)
+        return {table: int(count) for table, count in row.items() if table != "nothing"}
+
+    # --- what it does ---------------------------------------------------------------------------------
+
+    def steps(self) -> Iterator[BatchedDelete]:
+        """Return the steps in their order: events, heatmaps, replays, orphans, and sessions last."""
+        retention = self._retention
+        if horizon := retention.of("website_event"):
+            yield from self._event_steps(horizon)
+        if (horizon := retention.of("heatmap_event")) and "has_heatmap_event" in self._words:
+            sites = self._websites("websites_of_heatmaps")
+            yield self._step("heatmap events", "heatmaps", horizon, {"dated"}, self._cursors(sites))
+        if (horizon := retention.of("session_replay")) and "has_session_replay" in self._words:
+            sites = self._websites("websites_of_replays")
+            yield self._step("replays of visits", "replays", horizon, {"dated"}, self._cursors(sites))
+            if retention.delete_undated:
+                yield self._step(
+                    "replays without a time", "replays", horizon, {"undated"}, self._cursors(sites)
+                )
+        if retention.delete_orphans:
+            yield from self._orphan_steps("event_data", "revenue")
+        if horizon := retention.of_sessions:
+            prepare = (self._queries["prune.prepare_sessions"],)
+            sites = list(self._scope.only)
+            yield self._step("sessions", "sessions", horizon, {"dated"}, self._cursors(sites), prepare)
+            if retention.delete_undated:
+                yield self._step(
+                    "sessions without a time", "sessions", horizon, {"undated"}, self._cursors(sites), prepare
+                )
+        if retention.delete_orphans:
+            yield from self._orphan_steps("session_data")
+
+    def _event_steps(self, horizon: datetime) -> Iterator[BatchedDelete]:
+        cursors = self._cursors(self._scope.only)
+        if "has_revenue" in self._words and self._count("count_astray_revenue")["revenue"]:
+            yield self._step(
+                "events whose revenue names another session", "astray_events", horizon, {"dated"}, cursors
+            )
+        yield self._step("events", "events", horizon, {"dated"}, cursors)
+        if self._retention.delete_undated:
+            yield self._step("events without a time", "events", horizon, {"undated"}, cursors)
+
+    def _orphan_steps(self, *tables: str) -> Iterator[BatchedDelete]:
+        for table in tables:
+            if f"has_{table}" in self._words:
+                yield self._step(f"orphans in {table}", f"orphan_{table}", None, self._scope.words, ({},))
+
+    def _step(
+        self,
+        title: str,
+        subject: str,
+        horizon: datetime | None,
+        words: Iterable[str],
+        cursors: Iterable[Mapping[str, Any]],
+        prepare: tuple[Any, ...] = (),
+    ) -> BatchedDelete:
+        cursors = tuple(cursors)
+        chosen = self._words | set(words)
+        if any("website_id" in cursor for cursor in cursors):
+            chosen |= {"website"}
+        elif self._scope.except_:
+            chosen |= {"except"}
+        return BatchedDelete(
+            title=title,
+            next_slice=self._queries[f"prune.next_{subject}"].when(chosen),
+            delete=self._queries[f"prune.delete_{subject}"].when(chosen),
+            values=self._values | {"horizon": horizon, "since": self._earliest, "after": None},
+            cursors=cursors,
+            prepare=tuple(query.when(chosen) for query in prepare),
+        )
+
+    def _cursors(self, website_ids: Iterable[str]) -> tuple[Mapping[str, Any], ...]:
+        return tuple({"website_id": id_} for id_ in website_ids) or ({},)
+
+    def _websites(self, query: str) -> list[str]:
+        rows = self._connection.rows(self._queries[f"prune.{query}"])
+        return self._scope.restrict(row["website_id"] for row in rows)
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} rows of {table}" for table, count in counts.items())

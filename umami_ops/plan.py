@@ -1,0 +1,101 @@
+"""Plans are data: what would happen, step by step, printable and serialisable. Nothing here runs anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from umami_ops.sql import Query
+
+#: Table → rows.
+Counts = Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class BatchedDelete:
+    """A step that deletes slice by slice, one transaction each, until no slice is left.
+
+    `next_slice` finds the end of a slice of `batch_rows` keys that begins after (`since`, `after`): one row
+    with `until`, `last` and the number of keys `picked`, or no row at the end. `delete` then empties the
+    slice. Each of `cursors` is a disjoint range of its own (a website, say) with the values it begins
+    with; `values` are the same for all of them. `prepare` runs once in each worker's session.
+    """
+
+    title: str
+    next_slice: Query
+    delete: Query
+    values: Mapping[str, Any]
+    cursors: tuple[Mapping[str, Any], ...] = ({},)
+    prepare: tuple[Query, ...] = ()
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something a person should know before or after: a sentence, and what to type about it."""
+
+    text: str
+    cure: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an operation will do. `facts` are its fixed decisions (the horizon, the websites …).
+
+    `expected` counts the rows that go, table by table; None when they weren't counted.
+    """
+
+    operation: str
+    facts: Mapping[str, Any]
+    steps: tuple[BatchedDelete, ...]
+    expected: Counts | None = None
+    notes: tuple[Note, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan for `--json`."""
+        return {
+            "operation": self.operation,
+            **self.facts,
+            "expected_rows": dict(self.expected) if self.expected is not None else None,
+            "steps": [step.title for step in self.steps],
+            "notes": [{"text": note.text, "cure": note.cure} for note in self.notes],
+        }
+
+
+@dataclass
+class Report:
+    """What an execution did. Times in seconds; `stopped` is the reason of an early end, None at the goal."""
+
+    operation: str
+    started_at: datetime
+    deleted: dict[str, int] = field(default_factory=dict)
+    transactions: int = 0
+    longest_transaction_seconds: float = 0.0
+    seconds: float = 0.0
+    retries: int = 0
+    reconnects: int = 0
+    stopped: str | None = None
+    transaction_seconds: list[float] = field(default_factory=list, repr=False)
+    notes: list[Note] = field(default_factory=list)
+
+    def percentile(self, share: float) -> float:
+        """Return the given percentile (0 to 1) of the transactions' durations, in seconds."""
+        ordered = sorted(self.transaction_seconds)
+        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report for `--json`."""
+        return {
+            "operation": self.operation,
+            "started_at": self.started_at,
+            "deleted_rows": dict(self.deleted),
+            "seconds": round(self.seconds, 3),
+            "transactions": self.transactions,
+            "longest_transaction_seconds": round(self.longest_transaction_seconds, 3),
+            "p99_transaction_seconds": round(self.percentile(0.99), 3),
+            "retries": self.retries,
+            "reconnects": self.reconnects,
+            "stopped": self.stopped,
+            "notes": [{"text": note.text, "cure": note.cure} for note in self.notes],
+        }
