@@ -59,8 +59,8 @@ class Settings(BaseSettings):
 
         Raises UsageFault when none is set or it is malformed.
         """
-        address = (self.direct_database_url if needs_session else None) or self.database_url
-        address = address or self.direct_database_url
+        named = (self.database_url, self.direct_database_url)
+        address = next((a for a in (named[::-1] if needs_session else named) if a is not None), None)
         if address is None:
             raise UsageFault(
                 "No database is named.",
@@ -141,12 +141,13 @@ def _address(name: str, given: Mapping[str, Any], place: str) -> dict[str, Addre
     if isinstance(text, Address):
         return {name: text}
     variable = name.upper()
-    if text is not None and file is not None:
+    if text and file:
         raise UsageFault(
             f"Both {variable} and {variable}_FILE are set in {_title(place)}, and only one can count.",
             hint="Remove one of the two.",
         )
-    if file is not None:
+    # Compose files leave empty what they don't fill in; so an empty one of the two yields to the other.
+    if file is not None and not text:
         return {name: Address.found(_read_secret(str(file), f"{variable}_FILE"), f"{variable}_FILE ({file})")}
     if text is not None:
         source = variable if place == "environment" else f"{variable} in {place}"

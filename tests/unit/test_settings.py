@@ -1,0 +1,196 @@
+"""Where settings come from, and which place wins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from umami_ops.errors import OpsError, UsageFault
+from umami_ops.settings import Settings, load
+
+SECRET = "s3same"
+
+
+def _url(host: str) -> str:
+    return f"postgresql://u:{SECRET}@{host}/d"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory and no variables of ours."""
+    for name in ("DATABASE_URL", "DIRECT_DATABASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(f"{name}_FILE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_each_place_outranks_the_next(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "umami-ops.toml").write_text(f'database_url = "{_url("toml")}"\n')
+    assert load().database().host == "toml"
+    (folder / ".env").write_text(f"APP_SECRET=x\nDATABASE_URL='{_url('dotenv')}'\n")
+    assert load().database().host == "dotenv"
+    monkeypatch.setenv("DATABASE_URL", _url("environment"))
+    assert load().database().host == "environment"
+    assert load(url=_url("flag")).database().host == "flag"
+
+
+def test_a_file_of_a_higher_place_outranks_a_url_of_a_lower_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / ".env").write_text(f"DATABASE_URL={_url('dotenv')}\n")
+    (folder / "secret").write_text(_url("secret"))
+    monkeypatch.setenv("DATABASE_URL_FILE", "secret")
+    assert load().database().host == "secret"
+
+
+@pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
+def test_a_secret_ends_before_its_newline(ending: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "secret").write_bytes((_url("secret") + ending).encode())
+    monkeypatch.setenv("DATABASE_URL_FILE", str(folder / "secret"))
+    assert load().database().database == "d"
+
+
+def test_a_url_and_a_file_in_one_place_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "secret").write_text(_url("secret"))
+    monkeypatch.setenv("DATABASE_URL", _url("environment"))
+    monkeypatch.setenv("DATABASE_URL_FILE", "secret")
+    with pytest.raises(
+        UsageFault, match="Both DATABASE_URL and DATABASE_URL_FILE are set in the environment"
+    ):
+        load()
+    assert load(url=_url("flag")).database().host == "flag"
+
+
+def test_a_missing_secret_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL_FILE", "/run/secrets/nothing")
+    with pytest.raises(OpsError) as caught:
+        load()
+    assert caught.value.message == (
+        "DATABASE_URL_FILE names /run/secrets/nothing, which can't be read: No such file or directory."
+    )
+    assert caught.value.exit_code == 1
+
+
+def test_a_secret_that_is_a_folder_or_no_text_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL_FILE", str(folder))
+    with pytest.raises(OpsError, match="can't be read"):
+        load()
+    (folder / "secret").write_bytes(b"\xff\xfe")
+    monkeypatch.setenv("DATABASE_URL_FILE", "secret")
+    with pytest.raises(UsageFault, match="not UTF-8"):
+        load()
+
+
+def test_an_empty_variable_is_not_the_same_as_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / ".env").write_text(f"DATABASE_URL={_url('dotenv')}\n")
+    monkeypatch.setenv("DATABASE_URL", "")
+    with pytest.raises(UsageFault, match="^DATABASE_URL is empty"):
+        load().database()
+    monkeypatch.delenv("DATABASE_URL")
+    monkeypatch.setenv("DATABASE_URL_FILE", "")
+    with pytest.raises(UsageFault, match="^DATABASE_URL_FILE is empty"):
+        load().database()
+
+
+def test_an_empty_one_of_the_two_yields_to_the_other(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "secret").write_text(_url("secret"))
+    monkeypatch.setenv("DATABASE_URL", "")
+    monkeypatch.setenv("DATABASE_URL_FILE", "secret")
+    assert load().database().host == "secret"
+    monkeypatch.setenv("DATABASE_URL", _url("environment"))
+    monkeypatch.setenv("DATABASE_URL_FILE", "")
+    assert load().database().host == "environment"
+
+
+def test_without_any_url_the_hint_says_where_to_put_one() -> None:
+    with pytest.raises(UsageFault) as caught:
+        load().database()
+    assert "DATABASE_URL" in (caught.value.hint or "")
+
+
+def test_the_direct_url_serves_what_needs_a_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", _url("pooler"))
+    assert load().database(needs_session=True).host == "pooler"
+    monkeypatch.setenv("DIRECT_DATABASE_URL", _url("server"))
+    assert load().database().host == "pooler"
+    assert load().database(needs_session=True).host == "server"
+
+
+def test_a_direct_url_never_leads_away_from_a_url_of_higher_rank(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / ".env").write_text(
+        f"DATABASE_URL={_url('production')}\nDIRECT_DATABASE_URL={_url('production')}\n"
+    )
+    assert load().database(needs_session=True).host == "production"
+    monkeypatch.setenv("DATABASE_URL", _url("test"))
+    assert load().database(needs_session=True).host == "test"
+    assert load(url=_url("flag")).database(needs_session=True).host == "flag"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('\ndatabase_url = "a\n', "umami-ops.toml line 2, key database_url: "),
+        ("database_url = 5\n", "umami-ops.toml line 1: database_url must be text in quotes."),
+        ('# ours\n\ndatabse_url = "x"\n', "umami-ops.toml line 3: there is no setting 'databse_url'."),
+        ("[database]\nurl = 'x'\n", "umami-ops.toml line 1: there is no setting 'database'."),
+    ],
+)
+def test_a_wrong_settings_file_is_named_with_line_and_key(text: str, message: str, folder: Path) -> None:
+    (folder / "umami-ops.toml").write_text(text)
+    with pytest.raises(UsageFault) as caught:
+        load()
+    assert caught.value.message.startswith(message)
+
+
+def test_a_misspelt_setting_gets_a_suggestion(folder: Path) -> None:
+    (folder / "umami-ops.toml").write_text('databse_url = "x"\n')
+    with pytest.raises(UsageFault) as caught:
+        load()
+    assert caught.value.hint == "Did you mean database_url?"
+
+
+def test_a_named_settings_file_must_exist_and_takes_the_place_of_the_default(folder: Path) -> None:
+    with pytest.raises(OpsError, match=r"other\.toml can't be read"):
+        load(config=Path("other.toml"))
+    (folder / "umami-ops.toml").write_text("not toml")
+    (folder / "other.toml").write_text(f'database_url = "{_url("other")}"\n')
+    assert load(config=Path("other.toml")).database().host == "other"
+
+
+def test_no_repr_holds_a_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", _url("h"))
+    monkeypatch.setenv("DIRECT_DATABASE_URL", _url("h"))
+    settings = load()
+    assert SECRET not in f"{settings!r} {settings} {settings.database()!r} {settings.model_dump()}"
+    assert SECRET not in settings.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("place", "source"),
+    [("environment", "DATABASE_URL"), ("file", "DATABASE_URL_FILE"), (".env", "DATABASE_URL in .env")],
+)
+def test_a_malformed_url_is_blamed_on_its_place(
+    place: str, source: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    match place:
+        case "environment":
+            monkeypatch.setenv("DATABASE_URL", f"oracle://{SECRET}")
+        case "file":
+            (folder / "secret").write_text(f"oracle://{SECRET}")
+            monkeypatch.setenv("DATABASE_URL_FILE", "secret")
+        case _:
+            (folder / ".env").write_text(f"DATABASE_URL=oracle://{SECRET}\n")
+    with pytest.raises(UsageFault) as caught:
+        load().database()
+    assert caught.value.message.startswith(source)
+    assert SECRET not in caught.value.message
+
+
+def test_settings_are_frozen() -> None:
+    assert Settings.model_config.get("frozen") is True

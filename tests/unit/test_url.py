@@ -1,0 +1,120 @@
+"""DATABASE_URL as Prisma and Umami read it."""
+
+from __future__ import annotations
+
+import pytest
+
+from umami_ops.databases.url import DatabaseUrl
+from umami_ops.errors import UsageFault
+
+SECRET = "s3same"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "dialect"),
+    [
+        ("postgresql", "postgresql"),
+        ("postgres", "postgresql"),
+        ("POSTGRES", "postgresql"),
+        ("mysql", "mysql"),
+        ("mariadb", "mysql"),
+    ],
+)
+def test_the_scheme_names_the_dialect(scheme: str, dialect: str) -> None:
+    assert DatabaseUrl.parse(f"{scheme}://umami:x@db/umami").dialect == dialect
+
+
+def test_every_part_is_read_and_decoded() -> None:
+    url = DatabaseUrl.parse(
+        "postgresql://um%40mi:p%40ss%2Fw%3Ard%23%25@db.example:6432/my%20db?schema=web&sslmode=require"
+    )
+    assert (url.user, url.password, url.host, url.port, url.database) == (
+        "um@mi",
+        "p@ss/w:rd#%",
+        "db.example",
+        6432,
+        "my db",
+    )
+    assert url.schema == "web"
+    assert url.parameters["sslmode"] == "require"
+
+
+def test_a_plus_in_the_password_stays_a_plus() -> None:
+    assert DatabaseUrl.parse("postgresql://u:a+b@h/d").password == "a+b"
+
+
+def test_quotes_and_newlines_around_it_are_forgiven() -> None:
+    assert DatabaseUrl.parse(' "postgresql://u:p@h/d"\n').host == "h"
+
+
+@pytest.mark.parametrize(
+    ("text", "socket"),
+    [
+        ("postgresql://u:p@localhost/d?host=/run/postgresql", "/run/postgresql"),
+        ("postgresql://u:p@%2Frun%2Fpostgresql/d", "/run/postgresql"),
+        ("mysql://u:p@localhost/d?socket=/run/mysqld/mysqld.sock", "/run/mysqld/mysqld.sock"),
+        ("postgresql://u:p@localhost/d", None),
+    ],
+)
+def test_unix_sockets(text: str, socket: str | None) -> None:
+    assert DatabaseUrl.parse(text).socket == socket
+
+
+@pytest.mark.parametrize(("value", "pooled"), [("true", True), ("TRUE", True), ("false", False), ("", False)])
+def test_a_pooler_is_recognised(value: str, pooled: bool) -> None:
+    assert DatabaseUrl.parse(f"postgresql://u:p@h/d?pgbouncer={value}").is_pooled is pooled
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("postgresql://h/d", "h:5432"),
+        ("mysql://h/d", "h:3306"),
+        ("postgresql://[::1]:6000/d", "[::1]:6000"),
+        ("postgresql:///d", "localhost:5432"),
+        ("mysql://localhost/d?socket=/run/s", "/run/s"),
+    ],
+)
+def test_where_is_what_a_message_can_say(text: str, where: str) -> None:
+    assert DatabaseUrl.parse(text).where == where
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "   ",
+        "''",
+        f"mongodb://u:{SECRET}@h/d",
+        f"u:{SECRET}@h/d",
+        f"{SECRET}",
+        f"postgresql:u:{SECRET}@h/d",
+        f"postgresql://u:{SECRET}@h",
+        f"postgresql://u:{SECRET}@h/",
+        f"postgresql://u:{SECRET}@h:port/d",
+        f"postgresql://u:{SECRET}@h:99999/d",
+        f"postgresql://u:{SECRET}#1@h/d",
+        f"postgresql://u:{SECRET}/1@h/d",
+        f"postgresql://u:{SECRET}?1@h/d",
+        f"postgresql://u:12/{SECRET}@h/d",
+        f"postgresql://u:12?{SECRET}@h/d",
+        f"postgresql://u:{SECRET}@[::1/d",
+        f"postgresql://u:{SECRET}%00@h/d",
+        f"postgresql://u:{SECRET}@a b/d",
+        f"postgresql://u:{SECRET}@{'h' * 300}/d",
+        f"postgresql://u:{SECRET}@h1:5432,h2:5432/d",
+    ],
+)
+def test_malformed_urls_are_refused_without_repeating_them(text: str) -> None:
+    with pytest.raises(UsageFault) as caught:
+        DatabaseUrl.parse(text, source="DATABASE_URL_FILE")
+    assert caught.value.exit_code == 2
+    assert caught.value.message.startswith("DATABASE_URL_FILE")
+    assert caught.value.hint
+    assert SECRET not in caught.value.message + caught.value.hint
+
+
+def test_no_repr_and_no_str_holds_the_password() -> None:
+    url = DatabaseUrl.parse(f"postgresql://u:{SECRET}@h/d")
+    assert SECRET not in f"{url!r} {url}"
+    assert str(url) == "postgresql://u@h:5432/d"
