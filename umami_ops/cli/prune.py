@@ -266,7 +266,8 @@ def _show_dry_run(plan: Plan, connection: Connection, *, as_json: bool) -> None:
         ranges = f", for each of {len(step.cursors)} websites" if len(step.cursors) > 1 else ""
         render.heading(f"Step {number}: {step.title}, slice by slice until none is left{ranges}")
         for text in texts:
-            render.print_line(f"{text};")
+            for line in f"{text};".splitlines():
+                render.print_line(f"  {line}")
     render.print_line()
     render.print_line("Dry run: nothing was changed.", style="bold")
 

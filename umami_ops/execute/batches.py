@@ -1,34 +1,25 @@
-"""The one place that changes a database: the run's lock, batches, pauses, retries, reasons to stop, events.
+"""Batches: slice after slice, a transaction each, by workers side by side, until none is left.
 
-It knows plans and connections, and nothing of what a step means. A batch is one transaction, so that an
-end at any moment, kill -9 included, leaves nothing half done; a rerun of the same plan goes on.
+A slice is retried when others were at work on its rows, and after a lost connection; its size is steered so
+that a transaction takes about a quarter of a second.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from types import FrameType
 from typing import Any, TypeVar
 
 from umami_ops.databases.base import Connection, Database
-from umami_ops.errors import (
-    ConnectionFault,
-    ConnectionLost,
-    DatabaseFault,
-    LockHeld,
-    OpsError,
-    Refused,
-    TransientFault,
-)
-from umami_ops.plan import BatchedDelete, Plan, Report
+from umami_ops.errors import ConnectionFault, ConnectionLost, OpsError, TransientFault
+from umami_ops.execute.events import BatchDone, Observer, Trouble
+from umami_ops.execute.lock import RunLock
+from umami_ops.execute.stop import StopSignal
+from umami_ops.plan import BatchedDelete, Report
 
 _TARGET_SECONDS = 0.25
 _SMALLEST_BATCH, _FIRST_BATCH, _LARGEST_BATCH = 50, 2_000, 50_000
@@ -36,194 +27,6 @@ _TRIES = 7
 _RECONNECT_SECONDS = 30.0
 
 _Result = TypeVar("_Result")
-
-
-@dataclass(frozen=True)
-class StepBegan:
-    """A step begins."""
-
-    title: str
-
-
-@dataclass(frozen=True)
-class BatchDone:
-    """A transaction was committed: rows deleted by table, and keys of the step's own table looked at."""
-
-    title: str
-    deleted: Mapping[str, int]
-    picked: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Trouble:
-    """Something went wrong and is being dealt with: a retry, a new connection."""
-
-    text: str
-
-
-Event = StepBegan | BatchDone | Trouble
-Observer = Callable[[Event], None]
-
-
-class StopSignal:
-    """The reasons to end early. The first one given stays; a batch in flight is finished."""
-
-    def __init__(self, max_duration_seconds: float | None = None) -> None:
-        self._event = threading.Event()
-        self._reason: str | None = None
-        self._deadline = None if max_duration_seconds is None else time.monotonic() + max_duration_seconds
-
-    def request(self, reason: str) -> None:
-        """Ask the run to end after its current batch."""
-        if self._reason is None:
-            self._reason = reason
-        self._event.set()
-
-    @property
-    def reason(self) -> str | None:
-        """Why the run should end now, or None."""
-        if self._deadline is not None and time.monotonic() >= self._deadline:
-            self.request("the time limit was reached")
-        return self._reason
-
-    def wait(self, seconds: float) -> None:
-        """Pause, but not beyond a request to stop."""
-        if seconds > 0:
-            self._event.wait(seconds)
-
-    @contextmanager
-    def on_signals(self) -> Iterator[None]:
-        """Let SIGTERM, SIGINT and SIGHUP end the run after its batch; a second Ctrl-C is Python's own."""
-
-        def handle(number: int, _frame: FrameType | None) -> None:
-            name = signal.Signals(number).name
-            self.request("Ctrl-C was pressed" if number == signal.SIGINT else f"{name} was received")
-            signal.signal(number, before[signal.Signals(number)])
-
-        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-        before = {number: signal.getsignal(number) for number in numbers}
-        for number in numbers:
-            signal.signal(number, handle)
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-class RunLock:
-    """One run at a time: a lock of the server's, on a session that does nothing else.
-
-    A worker asks before each batch whether it still stands (`check`); after a restart of the server it is
-    taken again, once, unless another run was quicker.
-    """
-
-    def __init__(self, database: Database, purpose: str) -> None:
-        self._database = database
-        self._purpose = purpose
-        self._mutex = threading.Lock()
-        self._renewals_left = 1
-
-    def __enter__(self) -> RunLock:
-        """Take the lock; raises LockHeld (exit 4) or, while Prisma migrates, Refused (exit 5)."""
-        self._take()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._connection.close()
-
-    def check(self, worker: Connection) -> None:
-        """Make sure, from a worker's session, that the lock is this run's. Raises LockHeld, DatabaseFault."""
-        if self._is_held(worker):
-            return
-        with self._mutex:
-            if self._is_held(worker):
-                return
-            if not self._renewals_left:
-                raise DatabaseFault(
-                    "The session that held this run's lock was ended, so the run ended too.",
-                    hint="Run the same command again; it continues.",
-                )
-            self._renewals_left -= 1
-            self._connection.close()
-            self._take()
-
-    def _is_held(self, worker: Connection) -> bool:
-        holders = worker.rows(worker.dialect.queries["lock.holder"])
-        return any(int(row["session_id"]) == self._session_id for row in holders)
-
-    def _take(self) -> None:
-        connection = self._database.connect(purpose=f"umami-ops {self._purpose} (lock)")
-        queries = connection.dialect.queries
-        try:
-            if connection.value(queries["lock.prisma_held"]):
-                raise Refused(
-                    "Prisma is migrating this database at this moment (Umami is starting or being upgraded).",
-                    hint="Wait until Umami has started, then run this again.",
-                )
-            if not connection.value(queries["lock.acquire"]):
-                raise _held_by_another(connection)
-            self._session_id = int(connection.value(queries["lock.session"]))
-        except OpsError:
-            connection.close()
-            raise
-        self._connection = connection
-
-
-def _held_by_another(connection: Connection) -> LockHeld:
-    holders = connection.rows(connection.dialect.queries["lock.holder"])
-    since = holders[0]["since"] if holders else None
-    when = f" since {since:%Y-%m-%d %H:%M:%S} UTC" if isinstance(since, datetime) else ""
-    return LockHeld(
-        f"Another run of umami-ops is at work on this database{when}.",
-        hint="Wait for it to end; it may run in another container or on another machine.",
-    )
-
-
-def execute(
-    plan: Plan,
-    database: Database,
-    *,
-    lock: RunLock,
-    stop: StopSignal | None = None,
-    observer: Observer = lambda _event: None,
-    jobs: int = 2,
-    batch_rows: int | None = None,
-    pause_seconds: float = 0.0,
-) -> Report:
-    """Carry a plan out and report what was done.
-
-    `batch_rows` caps the keys of one transaction, which otherwise adapts to about 250 ms; `jobs` is the
-    number of sessions that work on disjoint slices. Ends early, with `Report.stopped` set, when `stop`
-    asks for it. An error carries in `done` what had been committed by then.
-
-    Locks taken: row locks of one batch at a time; on PostgreSQL also Prisma's advisory lock, shared, for
-    the length of a transaction, so that a migration waits for the batch and the run then ends.
-    """
-    report = Report(operation=plan.operation, started_at=datetime.now(UTC))
-    stop = stop or StopSignal()
-    began = time.monotonic()
-    try:
-        for step in plan.steps:
-            if stop.reason:
-                break
-            observer(StepBegan(step.title))
-            _Crew(step, database, lock, stop, observer, report, batch_rows, pause_seconds).work(jobs)
-    except OpsError as fault:
-        fault.done = fault.done or _so_far(report)
-        raise
-    finally:
-        report.seconds = time.monotonic() - began
-        report.stopped = stop.reason
-    return report
-
-
-def _so_far(report: Report) -> str:
-    if not report.transactions:
-        return "Nothing was changed."
-    rows = ", ".join(f"{count:,} of {table}" for table, count in report.deleted.items() if count)
-    return f"Committed before that: {rows or 'nothing'} deleted. Running it again continues."
 
 
 @dataclass
@@ -235,7 +38,7 @@ class _Slice:
 
 
 @dataclass
-class _Crew:
+class Crew:
     """The workers of one step: they share cursors, the size of a batch, the report, the first fault."""
 
     step: BatchedDelete
@@ -339,7 +142,7 @@ class _Stopped(Exception):  # noqa: N818 -- not a fault
 class _Worker:
     """One connection of a crew: retries what is transient, and connects again, once, when it is lost."""
 
-    def __init__(self, crew: _Crew) -> None:
+    def __init__(self, crew: Crew) -> None:
         self._crew = crew
         self._reconnects_left = 1
 

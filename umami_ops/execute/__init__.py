@@ -1,0 +1,65 @@
+"""The one place that changes a database: carries out a plan, step by step.
+
+It knows plans and connections, and nothing of what a step means. A batch is one transaction, so that an
+end at any moment, kill -9 included, leaves nothing half done; a rerun of the same plan goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+from umami_ops.databases.base import Database
+from umami_ops.errors import OpsError
+from umami_ops.execute.batches import Crew
+from umami_ops.execute.events import BatchDone, Event, Observer, StepBegan, Trouble
+from umami_ops.execute.lock import RunLock
+from umami_ops.execute.stop import StopSignal
+from umami_ops.plan import Plan, Report
+
+__all__ = ["BatchDone", "Event", "Observer", "RunLock", "StepBegan", "StopSignal", "Trouble", "execute"]
+
+
+def execute(
+    plan: Plan,
+    database: Database,
+    *,
+    lock: RunLock,
+    stop: StopSignal | None = None,
+    observer: Observer = lambda _event: None,
+    jobs: int = 2,
+    batch_rows: int | None = None,
+    pause_seconds: float = 0.0,
+) -> Report:
+    """Carry a plan out and report what was done.
+
+    `batch_rows` caps the keys of one transaction, which otherwise adapts to about 250 ms; `jobs` is the
+    number of sessions that work on disjoint slices. Ends early, with `Report.stopped` set, when `stop`
+    asks for it. An error carries in `done` what had been committed by then.
+
+    Locks taken: row locks of one batch at a time; on PostgreSQL also Prisma's advisory lock, shared, for
+    the length of a transaction, so that a migration waits for the batch and the run then ends.
+    """
+    report = Report(operation=plan.operation, started_at=datetime.now(UTC))
+    stop = stop or StopSignal()
+    began = time.monotonic()
+    try:
+        for step in plan.steps:
+            if stop.reason:
+                break
+            observer(StepBegan(step.title))
+            Crew(step, database, lock, stop, observer, report, batch_rows, pause_seconds).work(jobs)
+    except OpsError as fault:
+        fault.done = fault.done or _so_far(report)
+        raise
+    finally:
+        report.seconds = time.monotonic() - began
+        report.stopped = stop.reason
+    return report
+
+
+def _so_far(report: Report) -> str:
+    if not report.transactions:
+        return "Nothing was changed."
+    rows = ", ".join(f"{count:,} of {table}" for table, count in report.deleted.items() if count)
+    return f"Committed before that: {rows or 'nothing'} deleted. Running it again continues."

@@ -1,0 +1,34 @@
+"""What a run tells while it goes: events for whoever watches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class StepBegan:
+    """A step begins."""
+
+    title: str
+
+
+@dataclass(frozen=True)
+class BatchDone:
+    """A transaction was committed: rows deleted by table, and keys of the step's own table looked at."""
+
+    title: str
+    deleted: Mapping[str, int]
+    picked: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something went wrong and is being dealt with: a retry, a new connection."""
+
+    text: str
+
+
+Event = StepBegan | BatchDone | Trouble
+Observer = Callable[[Event], None]

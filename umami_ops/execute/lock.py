@@ -1,0 +1,78 @@
+"""The lock that keeps two runs from one database, and a run from Prisma's migrations."""
+
+from __future__ import annotations
+
+import threading
+from datetime import datetime
+
+from umami_ops.databases.base import Connection, Database
+from umami_ops.errors import DatabaseFault, LockHeld, OpsError, Refused
+
+
+class RunLock:
+    """One run at a time: a lock of the server's, on a session that does nothing else.
+
+    A worker asks before each batch whether it still stands (`check`); after a restart of the server it is
+    taken again, once, unless another run was quicker.
+    """
+
+    def __init__(self, database: Database, purpose: str) -> None:
+        self._database = database
+        self._purpose = purpose
+        self._mutex = threading.Lock()
+        self._renewals_left = 1
+
+    def __enter__(self) -> RunLock:
+        """Take the lock; raises LockHeld (exit 4) or, while Prisma migrates, Refused (exit 5)."""
+        self._take()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def check(self, worker: Connection) -> None:
+        """Make sure, from a worker's session, that the lock is this run's. Raises LockHeld, DatabaseFault."""
+        if self._is_held(worker):
+            return
+        with self._mutex:
+            if self._is_held(worker):
+                return
+            if not self._renewals_left:
+                raise DatabaseFault(
+                    "The session that held this run's lock was ended, so the run ended too.",
+                    hint="Run the same command again; it continues.",
+                )
+            self._renewals_left -= 1
+            self._connection.close()
+            self._take()
+
+    def _is_held(self, worker: Connection) -> bool:
+        holders = worker.rows(worker.dialect.queries["lock.holder"])
+        return any(int(row["session_id"]) == self._session_id for row in holders)
+
+    def _take(self) -> None:
+        connection = self._database.connect(purpose=f"umami-ops {self._purpose} (lock)")
+        queries = connection.dialect.queries
+        try:
+            if connection.value(queries["lock.prisma_held"]):
+                raise Refused(
+                    "Prisma is migrating this database at this moment (Umami is starting or being upgraded).",
+                    hint="Wait until Umami has started, then run this again.",
+                )
+            if not connection.value(queries["lock.acquire"]):
+                raise _held_by_another(connection)
+            self._session_id = int(connection.value(queries["lock.session"]))
+        except OpsError:
+            connection.close()
+            raise
+        self._connection = connection
+
+
+def _held_by_another(connection: Connection) -> LockHeld:
+    holders = connection.rows(connection.dialect.queries["lock.holder"])
+    since = holders[0]["since"] if holders else None
+    when = f" since {since:%Y-%m-%d %H:%M:%S} UTC" if isinstance(since, datetime) else ""
+    return LockHeld(
+        f"Another run of umami-ops is at work on this database{when}.",
+        hint="Wait for it to end; it may run in another container or on another machine.",
+    )
