@@ -324,11 +324,9 @@ class _Planner:
         retention = self._retention
         if horizon := retention.of("website_event"):
             yield from self._event_steps(horizon)
-        if (horizon := retention.of("heatmap_event")) and "has_heatmap_event" in self._words:
-            sites = self._websites("websites_of_heatmaps")
+        if (horizon := retention.of("heatmap_event")) and (sites := self._websites("heatmap_event")):
             yield self._step("heatmap events", "heatmaps", horizon, {"dated"}, self._cursors(sites))
-        if (horizon := retention.of("session_replay")) and "has_session_replay" in self._words:
-            sites = self._websites("websites_of_replays")
+        if (horizon := retention.of("session_replay")) and (sites := self._websites("session_replay")):
             yield self._step("replays of visits", "replays", horizon, {"dated"}, self._cursors(sites))
             if retention.delete_undated:
                 yield self._step(
@@ -389,7 +387,11 @@ class _Planner:
     def _cursors(self, website_ids: Iterable[str]) -> tuple[Mapping[str, Any], ...]:
         return tuple({"website_id": id_} for id_ in website_ids) or ({},)
 
-    def _websites(self, query: str) -> list[str]:
+    def _websites(self, table: str) -> list[str]:
+        """Return the websites in scope that have rows in a table whose indexes begin with the website."""
+        if f"has_{table}" not in self._words:
+            return []
+        query = {"heatmap_event": "websites_of_heatmaps", "session_replay": "websites_of_replays"}[table]
         rows = self._connection.rows(self._queries[f"prune.{query}"])
         return self._scope.restrict(row["website_id"] for row in rows)
 
