@@ -119,13 +119,17 @@ class Crew:
             return  # the rest of a range says nothing about a full batch
         factor = min(2.0, max(0.25, _TARGET_SECONDS / max(seconds, 1e-6)))
         wanted = int(picked * factor)
-        self._rows = max(_SMALLEST_BATCH, min(wanted, self.most_rows or _LARGEST_BATCH))
+        self._rows = self._bounded(wanted)
+
+    def _bounded(self, rows: int) -> int:
+        """Keep a batch's size in its bounds, of which the one that a person gave wins."""
+        return min(max(rows, _SMALLEST_BATCH), self.most_rows or _LARGEST_BATCH)
 
     def note_retry(self, text: str) -> None:
         """Count a retry, say why, and let the next batch be smaller."""
         with self._mutex:
             self.report.retries += 1
-            self._rows = max(_SMALLEST_BATCH, self._rows // 2)
+            self._rows = self._bounded(self._rows // 2)
         self.observer(Trouble(f"{text}; trying that batch again"))
 
     def note_reconnect(self, text: str) -> None:
