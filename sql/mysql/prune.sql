@@ -65,7 +65,7 @@ FROM (
     FROM revenue AS r
     JOIN website_event AS e ON e.event_id = r.event_id
     WHERE r.session_id <> e.session_id
-      AND e.created_at < :horizon
+      AND (e.created_at < :horizon OR (:null_past AND e.created_at IS NULL))
       AND (:after IS NULL OR e.event_id > :after)
       AND e.website_id = :website_id --? website
       AND e.website_id NOT IN :websites --? except
@@ -147,7 +147,7 @@ SELECT DISTINCT e.event_id AS doomed
 FROM revenue AS r
 JOIN website_event AS e ON e.event_id = r.event_id
 WHERE r.session_id <> e.session_id
-  AND e.created_at < :horizon
+  AND (e.created_at < :horizon OR (:null_past AND e.created_at IS NULL))
   AND (:after IS NULL OR e.event_id > :after)
   AND e.event_id <= :last
   AND e.website_id = :website_id --? website

@@ -65,7 +65,7 @@ FROM (
     FROM revenue AS r
     JOIN website_event AS e ON e.event_id = r.event_id
     WHERE r.session_id <> e.session_id
-      AND e.created_at < :horizon
+      AND (e.created_at < :horizon OR (CAST(:null_past AS boolean) AND e.created_at IS NULL))
       AND (CAST(:after AS uuid) IS NULL OR e.event_id > CAST(:after AS uuid))
       AND e.website_id = CAST(:website_id AS uuid) --? website
       AND e.website_id <> ALL(CAST(:websites AS uuid[])) --? except
@@ -127,7 +127,7 @@ WITH doomed AS MATERIALIZED (
   FROM revenue AS r
   JOIN website_event AS e ON e.event_id = r.event_id
   WHERE r.session_id <> e.session_id
-    AND e.created_at < :horizon
+    AND (e.created_at < :horizon OR (CAST(:null_past AS boolean) AND e.created_at IS NULL))
     AND (CAST(:after AS uuid) IS NULL OR e.event_id > CAST(:after AS uuid))
     AND e.event_id <= CAST(:last AS uuid)
     AND e.website_id = CAST(:website_id AS uuid) --? website
