@@ -14,21 +14,67 @@ Counts = Mapping[str, int]
 
 
 @dataclass(frozen=True)
-class BatchedDelete:
-    """A step that deletes slice by slice, one transaction each, until no slice is left.
+class Batches:
+    """A step that works slice by slice, one transaction each, until no slice is left.
 
     `next_slice` finds the end of a slice of `batch_rows` keys that begins after (`since`, `after`): one row
-    with `until`, `last` and the number of keys `picked`, or no row at the end. `delete` then empties the
-    slice. Each of `cursors` is a disjoint range of its own (a website, say) with the values it begins
-    with; `values` are the same for all of them. `prepare` runs once in each worker's session.
+    with `until`, `last` and the number of keys `picked`, or no row at the end. `work` then deletes, or
+    copies, the slice. Each of `cursors` is a disjoint range of its own (a website, say) with the values it
+    begins with; `values` are the same for all of them. `prepare` runs once in each worker's session.
     """
 
     title: str
     next_slice: Query
-    delete: Query
+    work: Query
     values: Mapping[str, Any]
     cursors: tuple[Mapping[str, Any], ...] = ({},)
     prepare: tuple[Query, ...] = ()
+
+
+@dataclass(frozen=True)
+class Statements:
+    """A step of statements that run once, in their order, each committing by itself (DDL on MySQL does)."""
+
+    title: str
+    statements: tuple[Query, ...]
+
+
+@dataclass(frozen=True)
+class TableRebuild:
+    """How one table is made anew: a copy beside it, triggers that follow, slices of keys, then its indexes.
+
+    `compare` returns, in one snapshot, the rows there are in `total`, those to be `kept` and those `copied`;
+    `unfollow` and `drop` undo what stands at any moment.
+    """
+
+    create: tuple[Query, ...]
+    follow: tuple[Query, ...]
+    next_slice: Query
+    copy: Query
+    index: tuple[Query, ...]
+    compare: Query
+    unfollow: tuple[Query, ...]
+    drop: Query
+
+
+@dataclass(frozen=True)
+class Rebuild:
+    """A step that copies what is kept into new tables and swaps all of them in by one statement."""
+
+    title: str
+    tables: Mapping[str, TableRebuild]
+    swap: Query
+    finish: tuple[Query, ...]
+    values: Mapping[str, Any]
+
+    def copying(self, table: str) -> Batches:
+        """Return the copying of one table as batches."""
+        part = self.tables[table]
+        values = {**self.values, "after": None}
+        return Batches(f"copying {table}", part.next_slice, part.copy, values)
+
+
+Step = Batches | Statements | Rebuild
 
 
 @dataclass(frozen=True)
@@ -48,7 +94,7 @@ class Plan:
 
     operation: str
     facts: Mapping[str, Any]
-    steps: tuple[BatchedDelete, ...]
+    steps: tuple[Step, ...]
     expected: Counts | None = None
     notes: tuple[Note, ...] = ()
 

@@ -12,8 +12,8 @@ when the caller asks for that word, one that ends in `--? !word` only when he do
 by itself begins a block that ends at `--? end` (docs/decisions/0002-conditional-lines.md).
 
 A query may be several statements, each closed by `;` at the end of a line. Above a statement,
-`-- deletes: table` says which table's rows its row count counts, and `-- collect: name` that its one
-column becomes a list, the value `:name` of the statements after it.
+`-- deletes: table` or `-- copies: table` says which table's rows its row count counts, and
+`-- collect: name` that its one column becomes a list, the value `:name` of the statements after it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pathlib import Path
 _HEADER = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
 _CONDITION = re.compile(r"\s*--\? (!?)(\w+)\s*$")
 _END_OF_STATEMENT = re.compile(r";[ \t]*$", re.MULTILINE)
-_MARK = re.compile(r"^-- (deletes|collect): (\w+)\n", re.MULTILINE)
+_MARK = re.compile(r"^-- (deletes|copies|collect): (\w+)\n", re.MULTILINE)
 # A single colon before a name: neither the cast `::uuid` nor the minutes of a time literal.
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)")
 
@@ -40,13 +40,14 @@ class Query:
 
     `name` is file and query, as in `prune.delete_sessions`; `about` the sentence under its header;
     `text` the SQL with `:name` parameters and, until `when` was called, its conditional lines;
-    `deletes` and `collect` the marks of a single statement.
+    `deletes`, `copies` and `collect` the marks of a single statement.
     """
 
     name: str
     about: str
     text: str
     deletes: str | None = None
+    copies: str | None = None
     collect: str | None = None
 
     def when(self, words: Iterable[str]) -> Query:
@@ -83,7 +84,13 @@ class Query:
             bare = _MARK.sub("", text).strip()
             if bare:
                 statements.append(
-                    replace(self, text=bare, deletes=marks.get("deletes"), collect=marks.get("collect"))
+                    replace(
+                        self,
+                        text=bare,
+                        deletes=marks.get("deletes"),
+                        copies=marks.get("copies"),
+                        collect=marks.get("collect"),
+                    )
                 )
         return tuple(statements)
 

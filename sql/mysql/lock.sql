@@ -1,19 +1,19 @@
 -- One run at a time (a named lock of the session), and never beside a migration of Prisma's.
--- A name holds 64 characters, hence the hash of the database's name.
+-- A name holds 64 characters, hence the hash of the database's name (MySQL 9.6 has no MD5 any more).
 
 -- name: acquire
 -- Takes the lock of umami-ops if nobody holds it.
-SELECT GET_LOCK(CONCAT('umami_ops.', MD5(DATABASE())), 0) AS acquired;
+SELECT GET_LOCK(CONCAT('umami_ops.', LEFT(SHA2(DATABASE(), 256), 40)), 0) AS acquired;
 
 -- name: holder
 -- Who holds the lock, and since when: its session does nothing else, so it has idled since then.
 SELECT NOW(6) - INTERVAL p.time SECOND AS since,
        p.user AS purpose,
-       IS_USED_LOCK(CONCAT('umami_ops.', MD5(DATABASE()))) AS session_id
+       IS_USED_LOCK(CONCAT('umami_ops.', LEFT(SHA2(DATABASE(), 256), 40))) AS session_id
 FROM (SELECT 1 AS one) AS always
 LEFT JOIN information_schema.processlist AS p
-  ON p.id = IS_USED_LOCK(CONCAT('umami_ops.', MD5(DATABASE())))
-WHERE IS_USED_LOCK(CONCAT('umami_ops.', MD5(DATABASE()))) IS NOT NULL;
+  ON p.id = IS_USED_LOCK(CONCAT('umami_ops.', LEFT(SHA2(DATABASE(), 256), 40)))
+WHERE IS_USED_LOCK(CONCAT('umami_ops.', LEFT(SHA2(DATABASE(), 256), 40))) IS NOT NULL;
 
 -- name: session
 -- The number under which `holder` shows this session.
@@ -26,3 +26,11 @@ SELECT IS_USED_LOCK('prisma_migrate') IS NOT NULL AS held;
 -- name: fence_prisma
 -- False if Prisma migrates; its DDL waits for our open transaction by itself.
 SELECT IS_USED_LOCK('prisma_migrate') IS NULL AS fenced;
+
+-- name: cancel
+-- Ends the statement that another session of ours is running.
+KILL QUERY :session_id;
+
+-- name: impatient
+-- Lets DDL of this session give up after a second of waiting, so that writers don't queue behind it.
+SET SESSION lock_wait_timeout = 1;

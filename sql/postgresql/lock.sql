@@ -33,3 +33,11 @@ SELECT EXISTS (
 -- name: fence_prisma
 -- Keeps Prisma's migration out until this transaction ends; false if it already runs.
 SELECT pg_try_advisory_xact_lock_shared(72707369) AS fenced;
+
+-- name: cancel
+-- Ends the statement that another session of ours is running.
+SELECT pg_cancel_backend(:session_id);
+
+-- name: impatient
+-- Lets DDL of this session give up after a second of waiting, so that writers don't queue behind it.
+SELECT set_config('lock_timeout', '1s', false);

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +11,11 @@ import click
 
 from umami_ops.cli import options
 from umami_ops.errors import UsageFault
+from umami_ops.plan import Batches, Rebuild, Statements
 
 if TYPE_CHECKING:
     from umami_ops.databases.base import Connection
-    from umami_ops.plan import BatchedDelete, Note, Plan, Report
+    from umami_ops.plan import Note, Plan, Report, Step
 
 _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
 
@@ -86,6 +87,12 @@ class Span(click.ParamType[float]):
     metavar="SPAN",
     help="End after this long (30m, 2h); exit code 3 if not done.",
 )
+@click.option(
+    "--rebuild",
+    is_flag=True,
+    help="MySQL and MariaDB: copy the events that stay into new tables and swap them in; faster when half or "
+    "more goes, needs disk space for the copies.",
+)
 @options.url
 @options.json_output
 def prune(
@@ -103,6 +110,7 @@ def prune(
     jobs: int,
     pause: float | None,
     max_duration: float | None,
+    rebuild: bool,
     as_json: bool,
 ) -> None:
     """Delete visitor data older than a horizon, and what hangs on it, in small transactions.
@@ -123,6 +131,7 @@ def prune(
         excluded=excluded,
         delete_undated=undated == "delete",
         delete_orphans=orphans,
+        rebuild=rebuild,
     )
     database = options.open_from_options(needs_session=True)
     with database.connect("umami-ops prune") as connection:
@@ -255,16 +264,15 @@ def _estimates(connection: Connection) -> dict[str, int]:
 def _show_dry_run(plan: Plan, connection: Connection, *, as_json: bool) -> None:
     from umami_ops.cli import render
 
-    statements = [(step, _statements(step, connection)) for step in plan.steps]
+    steps = [part for step in plan.steps for part in _printable(step, connection)]
     if as_json:
         document = plan.to_dict()
-        document["steps"] = [{"title": step.title, "statements": texts} for step, texts in statements]
+        document["steps"] = [{"title": title, "statements": texts} for title, texts in steps]
         render.print_json(document)
         return
     _show_plan(plan, connection)
-    for number, (step, texts) in enumerate(statements, 1):
-        ranges = f", for each of {len(step.cursors)} websites" if len(step.cursors) > 1 else ""
-        render.heading(f"Step {number}: {step.title}, slice by slice until none is left{ranges}")
+    for number, (title, texts) in enumerate(steps, 1):
+        render.heading(f"Step {number}: {title}")
         for text in texts:
             for line in f"{text};".splitlines():
                 render.print_line(f"  {line}")
@@ -272,11 +280,26 @@ def _show_dry_run(plan: Plan, connection: Connection, *, as_json: bool) -> None:
     render.print_line("Dry run: nothing was changed.", style="bold")
 
 
-def _statements(step: BatchedDelete, connection: Connection) -> list[str]:
-    """Return a step's SQL with the values of its first slice; what each slice brings stays `:name`."""
-    values = {**step.values, **step.cursors[0]}
-    queries = (*step.prepare, step.next_slice, step.delete)
-    return [connection.render(one, values) for query in queries for one in query.statements]
+def _printable(step: Step, connection: Connection) -> Iterator[tuple[str, list[str]]]:
+    """Yield titles with their SQL; the values of a first slice are written in, later ones stay `:name`."""
+    match step:
+        case Batches():
+            values = {**step.values, **step.cursors[0]}
+            ranges = f", for each of {len(step.cursors)} websites" if len(step.cursors) > 1 else ""
+            texts = (*step.prepare, step.next_slice, step.work)
+            title = f"{step.title}, slice by slice until none is left{ranges}"
+            yield title, [connection.render(query, values) for text in texts for query in text.statements]
+        case Rebuild():
+            parts = step.tables.values()
+            yield "empty copies", [query.text for part in parts for query in part.create]
+            yield "triggers that follow", [query.text for part in parts for query in part.follow]
+            for table in step.tables:
+                yield from _printable(step.copying(table), connection)
+            yield "their indexes", [query.text for part in parts for query in part.index]
+            yield "comparison", [connection.render(part.compare, step.values) for part in parts]
+            yield "swap", [query.text for query in (step.swap, *step.finish)]
+        case Statements():
+            yield step.title, [query.text for query in step.statements]
 
 
 def _show_notes(notes: tuple[Note, ...] | list[Note]) -> None:

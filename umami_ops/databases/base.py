@@ -7,7 +7,7 @@ file names, their SQL stands under the same query names in sql/, and `registry.p
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +15,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from umami_ops.databases.url import DatabaseUrl
+from umami_ops.errors import Refused
+from umami_ops.plan import Rebuild
 from umami_ops.sql import Queries, Query, queries
 
 #: A row as it is handed out: column name → value. Ids are text, times are aware and in UTC.
@@ -166,6 +168,24 @@ class Connection(ABC):
     @abstractmethod
     def close(self) -> None:
         """Close the session; silent when it is already gone."""
+
+    def rebuild(self, tables: Sequence[str], words: Iterable[str], values: Values) -> Rebuild:  # noqa: ARG002
+        """Return the step that makes event tables anew without the rows past the horizon.
+
+        `words` and `values` choose the rows as in sql/*/prune.sql: only, except; event_horizon, null_past,
+        websites.
+
+        Raises Refused where `Features.rebuild_pays` is false, and for tables that can't be rebuilt.
+        """
+        raise Refused(
+            f"On {self.dialect.title} a rebuild would be slower than deleting.",
+            hint="Prune without --rebuild.",
+            done="Nothing was changed.",
+        )
+
+    def leftovers(self) -> tuple[Query, ...]:
+        """Return what clears away the remains of a rebuild that was killed."""
+        return ()
 
     @contextmanager
     def transaction(self, *, read_only: bool = False) -> Iterator[None]:

@@ -14,8 +14,9 @@ from umami_ops.errors import OpsError
 from umami_ops.execute.batches import Crew
 from umami_ops.execute.events import BatchDone, Event, Observer, StepBegan, Trouble
 from umami_ops.execute.lock import RunLock
+from umami_ops.execute.rebuild import Rebuilder
 from umami_ops.execute.stop import StopSignal
-from umami_ops.plan import Plan, Report
+from umami_ops.plan import Batches, Plan, Rebuild, Report, Statements
 
 __all__ = ["BatchDone", "Event", "Observer", "RunLock", "StepBegan", "StopSignal", "Trouble", "execute"]
 
@@ -48,7 +49,13 @@ def execute(
             if stop.reason:
                 break
             observer(StepBegan(step.title))
-            Crew(step, database, lock, stop, observer, report, batch_rows, pause_seconds).work(jobs)
+            match step:
+                case Batches():
+                    Crew(step, database, lock, stop, observer, report, batch_rows, pause_seconds).work(jobs)
+                case Rebuild():
+                    Rebuilder(step, database, lock, stop, observer, report).run(jobs)
+                case Statements():
+                    _run_statements(step, database, lock)
     except OpsError as fault:
         fault.done = fault.done or _so_far(report)
         raise
@@ -56,6 +63,13 @@ def execute(
         report.seconds = time.monotonic() - began
         report.stopped = stop.reason
     return report
+
+
+def _run_statements(step: Statements, database: Database, lock: RunLock) -> None:
+    with database.connect() as connection:
+        for statement in step.statements:
+            lock.check(connection)
+            connection.run(statement)
 
 
 def _so_far(report: Report) -> str:

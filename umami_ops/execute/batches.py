@@ -19,7 +19,7 @@ from umami_ops.errors import ConnectionFault, ConnectionLost, OpsError, Transien
 from umami_ops.execute.events import BatchDone, Observer, Trouble
 from umami_ops.execute.lock import RunLock
 from umami_ops.execute.stop import StopSignal
-from umami_ops.plan import BatchedDelete, Report
+from umami_ops.plan import Batches, Report
 
 _TARGET_SECONDS = 0.25
 _SMALLEST_BATCH, _FIRST_BATCH, _LARGEST_BATCH = 50, 2_000, 50_000
@@ -41,7 +41,7 @@ class _Slice:
 class Crew:
     """The workers of one step: they share cursors, the size of a batch, the report, the first fault."""
 
-    step: BatchedDelete
+    step: Batches
     database: Database
     lock: RunLock
     stop: StopSignal
@@ -206,7 +206,7 @@ class _Worker:
                 self._crew.stop.wait(0.5)
 
 
-def _run_batch(connection: Connection, step: BatchedDelete, values: Mapping[str, Any]) -> dict[str, int]:
+def _run_batch(connection: Connection, step: Batches, values: Mapping[str, Any]) -> dict[str, int]:
     """Run the statements of one slice inside the open transaction and return the rows deleted by table.
 
     Raises TransientFault when fewer or more rows went than the batch itself had seen: somebody else was at
@@ -215,13 +215,15 @@ def _run_batch(connection: Connection, step: BatchedDelete, values: Mapping[str,
     deleted: dict[str, int] = {}
     expected: dict[str, int] = {}
     values = dict(values)
-    for statement in step.delete.statements:
+    for statement in step.work.statements:
         if statement.collect:
             values[statement.collect] = [
                 row[statement.collect] for row in connection.rows(statement, **values)
             ]
             if not values[statement.collect]:
                 break
+        elif statement.copies:
+            connection.run(statement, **values)
         elif statement.deletes:
             count = connection.run(statement, **values)
             deleted[statement.deletes] = deleted.get(statement.deletes, 0) + count

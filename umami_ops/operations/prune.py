@@ -22,7 +22,7 @@ from typing import Any
 from umami_ops.databases.base import Connection
 from umami_ops.errors import Refused, UsageFault
 from umami_ops.operations.inspect import Installation
-from umami_ops.plan import BatchedDelete, Note, Plan, Report
+from umami_ops.plan import Batches, Note, Plan, Rebuild, Report, Statements, Step
 
 #: The tables that may have a horizon of their own; all others follow what they hang on.
 OWN_HORIZON = ("website_event", "heatmap_event", "session_replay")
@@ -42,7 +42,8 @@ class Retention:
 
     `tables` are horizons of their own (see OWN_HORIZON), `websites` and `excluded` ids, domains or names as
     typed. `delete_undated` counts a missing time as past; `delete_orphans` also deletes rows whose event or
-    session was gone before.
+    session was gone before. `rebuild` copies the events that stay, with event_data and revenue, instead of
+    deleting those that go.
     """
 
     horizon: datetime | None
@@ -51,6 +52,7 @@ class Retention:
     excluded: tuple[str, ...] = ()
     delete_undated: bool = False
     delete_orphans: bool = False
+    rebuild: bool = False
 
     def of(self, table: str) -> datetime | None:
         """Return the horizon of a table, or None when it isn't to be pruned."""
@@ -96,7 +98,7 @@ def conclude(
             report.stopped = f"{left:,} events past the horizon are there still, written meanwhile"
     if connection.dialect.features.needs_vacuum and any(report.deleted.values()):
         report.notes.append(_SPACE_VACUUM)
-    elif any(report.deleted.values()):
+    elif any(report.deleted.values()) and not retention.rebuild:
         report.notes.append(_SPACE_INNODB)
 
 
@@ -319,9 +321,13 @@ class _Planner:
 
     # --- what it does ---------------------------------------------------------------------------------
 
-    def steps(self) -> Iterator[BatchedDelete]:
+    def steps(self) -> Iterator[Step]:
         """Return the steps in their order: events, heatmaps, replays, orphans, and sessions last."""
         retention = self._retention
+        if leftovers := self._connection.leftovers():
+            yield Statements("clearing away an interrupted rebuild", leftovers)
+        if retention.rebuild:
+            yield self._rebuild()
         if horizon := retention.of("website_event"):
             yield from self._event_steps(horizon)
         if (horizon := retention.of("heatmap_event")) and (sites := self._websites("heatmap_event")):
@@ -345,7 +351,14 @@ class _Planner:
         if retention.delete_orphans:
             yield from self._orphan_steps("session_data")
 
-    def _event_steps(self, horizon: datetime) -> Iterator[BatchedDelete]:
+    def _rebuild(self) -> Rebuild:
+        """Return the step that makes website_event and what hangs on it anew, without what goes."""
+        if self._retention.of("website_event") is None:
+            raise UsageFault("--rebuild is about website_event, which has no horizon here.")
+        tables = [name for name in ("website_event", "event_data", "revenue") if self._installation.has(name)]
+        return self._connection.rebuild(tables, self._scope.words, self._values)
+
+    def _event_steps(self, horizon: datetime) -> Iterator[Batches]:
         cursors = self._cursors(self._scope.only)
         if "has_revenue" in self._words and self._count("count_astray_revenue")["revenue"]:
             yield self._step(
@@ -355,7 +368,7 @@ class _Planner:
         if self._retention.delete_undated:
             yield self._step("events without a time", "events", horizon, {"undated"}, cursors)
 
-    def _orphan_steps(self, *tables: str) -> Iterator[BatchedDelete]:
+    def _orphan_steps(self, *tables: str) -> Iterator[Batches]:
         for table in tables:
             if f"has_{table}" in self._words:
                 yield self._step(f"orphans in {table}", f"orphan_{table}", None, self._scope.words, ({},))
@@ -368,17 +381,17 @@ class _Planner:
         words: Iterable[str],
         cursors: Iterable[Mapping[str, Any]],
         prepare: tuple[Any, ...] = (),
-    ) -> BatchedDelete:
+    ) -> Batches:
         cursors = tuple(cursors)
         chosen = self._words | set(words)
         if any("website_id" in cursor for cursor in cursors):
             chosen |= {"website"}
         elif self._scope.except_:
             chosen |= {"except"}
-        return BatchedDelete(
+        return Batches(
             title=title,
             next_slice=self._queries[f"prune.next_{subject}"].when(chosen),
-            delete=self._queries[f"prune.delete_{subject}"].when(chosen),
+            work=self._queries[f"prune.delete_{subject}"].when(chosen),
             values=self._values | {"horizon": horizon, "since": self._earliest, "after": None},
             cursors=cursors,
             prepare=tuple(query.when(chosen) for query in prepare),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +16,8 @@ from pymysql.converters import conversions, escape_datetime
 from pymysql.converters import convert_datetime as _convert_datetime
 from pymysql.cursors import DictCursor
 
-from umami_ops.databases.base import Connection, Database, Row, Server
+from umami_ops.databases.base import Connection, Database, Row, Server, Values
+from umami_ops.databases.mysql import rebuild
 from umami_ops.databases.mysql.dialect import MYSQL
 from umami_ops.databases.url import DatabaseUrl
 from umami_ops.errors import (
@@ -27,6 +28,7 @@ from umami_ops.errors import (
     TransientFault,
     UsageFault,
 )
+from umami_ops.plan import Rebuild
 from umami_ops.sql import Query
 
 # Numbers from https://dev.mysql.com/doc/mysql-errors/en/server-error-reference.html and mariadb.com/kb
@@ -126,6 +128,14 @@ class MysqlConnection(Connection):
             read_only=bool(row["read_only"]),
             pooled=False,
         )
+
+    def rebuild(self, tables: Sequence[str], words: Iterable[str], values: Values) -> Rebuild:
+        """Return the step that makes event tables anew without the rows past the horizon."""
+        return rebuild.rebuild(self, tables, words, values)
+
+    def leftovers(self) -> tuple[Query, ...]:
+        """Return what clears away the remains of a rebuild that was killed."""
+        return rebuild.leftovers(self)
 
     def is_encrypted(self) -> bool:
         """Say whether this session runs over TLS."""

@@ -1,0 +1,249 @@
+"""Rebuilding tables without the rows that go: the SQL, as data. Nothing here runs it.
+
+The way of pt-online-schema-change and gh-ost: beside each table stands an empty copy without secondary
+indexes; triggers carry every write over; what is kept is copied in key order; then the indexes are built at
+once and all tables change places in one RENAME. The copies stand in Umami's own database, as only there a
+user surely may create tables and RENAME keeps the triggers; Prisma minds none beside `_prisma_migrations`.
+"""
+
+# ruff: noqa: S608 -- identifiers pass through the one quoting function, values are parameters
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from umami_ops.databases.base import Connection
+from umami_ops.databases.mysql.dialect import MYSQL
+from umami_ops.errors import Refused
+from umami_ops.plan import Rebuild, TableRebuild
+from umami_ops.sql import Query
+
+# Which rows (alias t) stay, by the words and values of prune.
+_DOOMED = """COALESCE(e.created_at < :event_horizon, :null_past)
+  AND e.website_id IN :websites --? only
+  AND e.website_id NOT IN :websites --? except
+"""
+_KEPT = {
+    "website_event": Query("rebuild.kept", "", f"NOT (\n  {_DOOMED})".replace("e.", "t.")),
+    "event_data": Query(
+        "rebuild.kept",
+        "",
+        f"NOT EXISTS (SELECT 1 FROM website_event AS e WHERE e.event_id = t.website_event_id AND {_DOOMED})",
+    ),
+    "revenue": Query(
+        "rebuild.kept",
+        "",
+        f"NOT EXISTS (SELECT 1 FROM website_event AS e WHERE e.event_id = t.event_id AND {_DOOMED})",
+    ),
+}
+
+_NEW, _OLD = "_umami_ops_new_", "_umami_ops_old_"
+_ONLINE = "ALGORITHM=INPLACE, LOCK=NONE"
+_TRIGGERS = ("insert", "update", "delete")
+
+
+def rebuild(
+    connection: Connection, tables: Sequence[str], words: Iterable[str], values: Mapping[str, Any]
+) -> Rebuild:
+    """Return the step that makes tables anew; `words` and `values` as in sql/mysql/prune.sql.
+
+    Raises Refused when a table has what a copy would lose or break: triggers, foreign keys, generated columns
+    or indexes of other kinds than Prisma makes. Sources: the MySQL manual on CREATE TABLE … LIKE, and on
+    online DDL; `LOCK IN SHARE MODE` keeps a row from being deleted between the read and the copy.
+    """
+    kept = {table: _KEPT[table].when(words).text for table in tables}
+    parts = {table: _table_sql(connection, table, condition) for table, condition in kept.items()}
+    swap = ", ".join(
+        f"{_q(table)} TO {_q(_OLD + table)}, {_q(_NEW + table)} TO {_q(table)}" for table in parts
+    )
+    return Rebuild(
+        title=f"rebuild of {', '.join(parts)}",
+        tables=parts,
+        swap=_statement("swap", "All tables change places at once.", f"RENAME TABLE {swap}"),
+        finish=tuple(
+            _statement("finish", "The old tables go, with their triggers.", f"DROP TABLE {_q(_OLD + table)}")
+            for table in parts
+        ),
+        values=values,
+    )
+
+
+def leftovers(connection: Connection) -> tuple[Query, ...]:
+    """Return the statements that clear away what a killed rebuild left: triggers first, then the copies."""
+    triggers = connection.rows(_LEFT_TRIGGERS)
+    tables = connection.rows(_LEFT_TABLES)
+    return tuple(
+        _statement("clear", "A trigger of an interrupted rebuild.", f"DROP TRIGGER {_q(row['name'])}")
+        for row in triggers
+    ) + tuple(
+        _statement("clear", "A copy of an interrupted rebuild.", f"DROP TABLE {_q(row['name'])}")
+        for row in tables
+    )
+
+
+def _table_sql(connection: Connection, table: str, keep: str) -> TableRebuild:
+    columns = [row["name"] for row in connection.rows(_COLUMNS, table=table)]
+    indexes = _indexes(connection, table)
+    _refuse_what_is_special(connection, table)
+    keys = indexes.pop("PRIMARY", ())
+    if len(keys) != 1:
+        raise Refused(f"{table} has no primary key of one column, which a rebuild needs.")
+    (key,) = keys
+    new = _q(_NEW + table)
+    drops = ", ".join(f"DROP INDEX {_q(name)}" for name in indexes)
+    adds = ", ".join(
+        f"ADD {'UNIQUE ' if _is_unique(connection, table, name) else ''}INDEX {_q(name)} "
+        f"({', '.join(map(_q, parts))})"
+        for name, parts in indexes.items()
+    )
+    ranged = f"(:after IS NULL OR t.{_q(key)} > :after) AND t.{_q(key)} <= :last"
+    return TableRebuild(
+        create=(
+            _statement("create", "An empty copy beside the table.", f"CREATE TABLE {new} LIKE {_q(table)}"),
+            *(
+                [_statement("create", "Without indexes it fills fast.", f"ALTER TABLE {new} {drops}")]
+                if drops
+                else []
+            ),
+        ),
+        follow=tuple(_trigger(table, kind, key, columns) for kind in _TRIGGERS),
+        unfollow=tuple(
+            _statement(
+                "undo", "The trigger goes.", f"DROP TRIGGER IF EXISTS {_q(f'_umami_ops_{kind}_{table}')}"
+            )
+            for kind in _TRIGGERS
+        ),
+        drop=_statement("undo", "The copy goes.", f"DROP TABLE IF EXISTS {new}"),
+        next_slice=_statement(
+            "next",
+            "Finds the end of the next range of keys.",
+            f"SELECT s.k AS last, s.picked FROM (SELECT r.k, COUNT(*) OVER () AS picked FROM"
+            f" (SELECT t.{_q(key)} AS k FROM {_q(table)} AS t WHERE :after IS NULL OR t.{_q(key)} > :after"
+            f" ORDER BY t.{_q(key)} LIMIT :batch_rows) AS r) AS s ORDER BY s.k DESC LIMIT 1",
+        ),
+        copy=_statement(
+            "copy",
+            "Copies what is kept of a range; rows that the triggers brought are there already.",
+            f"-- copies: {table}\nINSERT IGNORE INTO {new} SELECT t.* FROM {_q(table)} AS t"
+            f" WHERE {ranged} AND {keep} LOCK IN SHARE MODE",
+        ),
+        index=_if_any(adds, "index", "All indexes in one pass.", f"ALTER TABLE {new} {adds}, {_ONLINE}"),
+        compare=_statement(
+            "compare",
+            "In one snapshot the copy holds what is kept, and what the triggers brought since.",
+            f"SELECT (SELECT COUNT(*) FROM {_q(table)}) AS total,"
+            f" (SELECT COUNT(*) FROM {_q(table)} AS t WHERE {keep}) AS kept,"
+            f" (SELECT COUNT(*) FROM {new}) AS copied",
+        ),
+    )
+
+
+def _trigger(table: str, kind: str, key: str, columns: Sequence[str]) -> Query:
+    new = _q(_NEW + table)
+    names = ", ".join(map(_q, columns))
+    values = ", ".join(f"NEW.{_q(column)}" for column in columns)
+    replace = f"REPLACE INTO {new} ({names}) VALUES ({values})"
+    delete = f"DELETE FROM {new} WHERE {_q(key)} = OLD.{_q(key)}"
+    body = {"insert": replace, "update": f"BEGIN {delete}; {replace}; END", "delete": delete}[kind]
+    return _statement(
+        "follow",
+        "Carries writes over to the copy.",
+        f"CREATE TRIGGER {_trigger_name(table, kind)} AFTER {kind.upper()} ON {_q(table)}"
+        f" FOR EACH ROW {body}",
+    )
+
+
+def _indexes(connection: Connection, table: str) -> dict[str, tuple[str, ...]]:
+    indexes: dict[str, tuple[str, ...]] = {}
+    for row in connection.rows(_INDEX_COLUMNS, table=table):
+        indexes[row["name"]] = (*indexes.get(row["name"], ()), row["column_name"])
+    return indexes
+
+
+def _is_unique(connection: Connection, table: str, index: str) -> bool:
+    rows = connection.rows(_INDEX_COLUMNS, table=table)
+    return any(row["name"] == index and not row["non_unique"] for row in rows)
+
+
+def _refuse_what_is_special(connection: Connection, table: str) -> None:
+    special = [row["what"] for row in connection.rows(_SPECIAL, table=table)]
+    if special:
+        raise Refused(
+            f"{table} can't be rebuilt, it has {', '.join(special)}.",
+            hint="Prune without --rebuild.",
+            done="Nothing was changed.",
+        )
+
+
+def _trigger_name(table: str, kind: str) -> str:
+    return _q(f"_umami_ops_{kind}_{table}")
+
+
+def _if_any(what: str, step: str, about: str, text: str) -> tuple[Query, ...]:
+    return (_statement(step, about, text),) if what else ()
+
+
+def _statement(step: str, about: str, text: str) -> Query:
+    return Query(f"rebuild.{step}", about, text)
+
+
+def _q(identifier: str) -> str:
+    return MYSQL.quote(identifier)
+
+
+_COLUMNS = Query(
+    "rebuild.columns",
+    "The columns of a table in their order.",
+    "SELECT c.column_name AS name FROM information_schema.columns AS c"
+    " WHERE c.table_schema = DATABASE() AND c.table_name = :table ORDER BY c.ordinal_position",
+)
+_INDEX_COLUMNS = Query(
+    "rebuild.indexes",
+    "The indexes of a table, column by column.",
+    "SELECT s.index_name AS name, s.column_name AS column_name, s.non_unique AS non_unique"
+    " FROM information_schema.statistics AS s"
+    " WHERE s.table_schema = DATABASE() AND s.table_name = :table ORDER BY s.index_name, s.seq_in_index",
+)
+_SPECIAL = Query(
+    "rebuild.special",
+    "What a copy by CREATE TABLE … LIKE would lose, or a rebuild not carry over.",
+    """SELECT CONCAT('the trigger ', t.trigger_name) AS what
+FROM information_schema.triggers AS t
+WHERE t.trigger_schema = DATABASE() AND t.event_object_table = :table
+UNION ALL
+SELECT CONCAT('the foreign key ', k.constraint_name)
+FROM information_schema.referential_constraints AS k
+WHERE k.constraint_schema = DATABASE() AND :table IN (k.table_name, k.referenced_table_name)
+UNION ALL
+SELECT CONCAT('the generated column ', c.column_name)
+FROM information_schema.columns AS c
+WHERE c.table_schema = DATABASE()
+  AND c.table_name = :table
+  AND c.extra LIKE '%GENERATED%'
+  AND c.generation_expression <> ''
+UNION ALL
+SELECT CONCAT('the ', s.index_type, ' index ', s.index_name)
+FROM information_schema.statistics AS s
+WHERE s.table_schema = DATABASE()
+  AND s.table_name = :table
+  AND (s.index_type <> 'BTREE' OR s.sub_part IS NOT NULL OR s.column_name IS NULL OR s.collation = 'D')
+UNION ALL
+SELECT 'partitions'
+FROM information_schema.tables AS t
+WHERE t.table_schema = DATABASE() AND t.table_name = :table AND t.create_options LIKE '%partitioned%'""",
+)
+_LEFT_TRIGGERS = Query(
+    "rebuild.left_triggers",
+    "Triggers that an interrupted rebuild left.",
+    "SELECT t.trigger_name AS name FROM information_schema.triggers AS t"
+    " WHERE t.trigger_schema = DATABASE() AND t.trigger_name LIKE '\\\\_umami\\\\_ops\\\\_%'",
+)
+_LEFT_TABLES = Query(
+    "rebuild.left_tables",
+    "Copies that an interrupted rebuild left.",
+    "SELECT t.table_name AS name FROM information_schema.tables AS t"
+    " WHERE t.table_schema = DATABASE()"
+    " AND (t.table_name LIKE '\\\\_umami\\\\_ops\\\\_new\\\\_%'"
+    " OR t.table_name LIKE '\\\\_umami\\\\_ops\\\\_old\\\\_%')",
+)
