@@ -9,10 +9,6 @@ SELECT VERSION() AS version,
        @@global.read_only AS read_only,
        NOW(6) AS now;
 
--- name: tls_cipher
--- The cipher of this session's TLS, empty without TLS.
-SHOW SESSION STATUS LIKE 'Ssl_cipher';
-
 -- name: relations
 -- Every table and view of the database; InnoDB estimates its rows.
 SELECT t.table_name AS name,
@@ -39,7 +35,7 @@ SELECT t.table_name AS name
 FROM information_schema.tables AS t
 WHERE t.table_schema = DATABASE()
   AND t.table_name IN :tables
-  AND CURRENT_ROLE() IN ('NONE', '')
+  AND COALESCE(CURRENT_ROLE(), 'NONE') IN ('NONE', '')
   AND NOT EXISTS (
     SELECT 1 FROM information_schema.user_privileges AS p
     WHERE p.privilege_type = :right

@@ -183,6 +183,10 @@ class Connection(ABC):
             done="Nothing was changed.",
         )
 
+    def free_bytes(self) -> int | None:
+        """Return what is free on the disk of the server's data, or None where that can't be known."""
+        return None
+
     def leftovers(self) -> tuple[Query, ...]:
         """Return what clears away the remains of a rebuild that was killed."""
         return ()

@@ -22,10 +22,13 @@ from typing import Any
 from umami_ops.databases.base import Connection
 from umami_ops.errors import Refused, UsageFault
 from umami_ops.operations.inspect import Installation
-from umami_ops.plan import Batches, Note, Plan, Rebuild, Report, Statements, Step
+from umami_ops.plan import Batches, Counts, Note, Plan, Rebuild, Report, Statements, Step
 
 #: The tables that may have a horizon of their own; all others follow what they hang on.
 OWN_HORIZON = ("website_event", "heatmap_event", "session_replay")
+#: What --rebuild makes anew, and the size from which it is worth offering.
+_REBUILT = ("website_event", "event_data", "revenue")
+_REBUILD_PAYS_FROM_ROWS = 50_000
 _FOLLOWS = {
     "event_data": "its event",
     "revenue": "its event",
@@ -82,7 +85,7 @@ def plan_prune(
             facts=planner.facts(),
             steps=tuple(planner.steps()),
             expected=expected,
-            notes=tuple(planner.notes()) if counted else (),
+            notes=(*planner.about_rebuild(expected), *(planner.notes() if counted else ())),
         )
 
 
@@ -306,6 +309,33 @@ class _Planner:
         if unknown := self._installation.unknown_tables:
             yield Note(f"Not Umami's, left alone: {', '.join(unknown)}.")
 
+    def about_rebuild(self, expected: Counts) -> Iterator[Note]:
+        """Offer --rebuild when it pays, or say what room it takes; raises Refused when there is less."""
+        tables = [self._installation.relations[t] for t in _REBUILT if self._installation.has(t)]
+        rows = max(1, self._installation.relations["website_event"].rows_estimate)
+        share_kept = max(0.0, 1 - expected.get("website_event", 0) / rows)
+        needed_bytes = int(share_kept * sum(table.table_bytes + table.index_bytes for table in tables))
+        room = f"{needed_bytes / 1e6:,.0f} MB"
+        free_bytes = self._connection.free_bytes()
+        if self._retention.rebuild:
+            if free_bytes is not None and free_bytes < needed_bytes:
+                raise Refused(
+                    f"--rebuild needs about {room} for the copies, and {free_bytes / 1e6:,.0f} MB are free.",
+                    hint="Prune without --rebuild.",
+                    done="Nothing was changed.",
+                )
+            yield Note(f"The copies take about {room} of the server's disk until the old tables are dropped.")
+        elif (
+            self._connection.dialect.features.rebuild_pays
+            and rows >= _REBUILD_PAYS_FROM_ROWS
+            and share_kept <= 0.5
+            and (free_bytes is None or free_bytes >= needed_bytes)
+        ):
+            yield Note(
+                "Half or more of website_event goes: copying what stays is faster than deleting.",
+                f"--rebuild does that; it takes about {room} of the server's disk meanwhile",
+            )
+
     def left_over(self) -> int:
         """Count the events that are past their horizon still, up to 100,000."""
         if self._retention.of("website_event") is None:
@@ -355,7 +385,7 @@ class _Planner:
         """Return the step that makes website_event and what hangs on it anew, without what goes."""
         if self._retention.of("website_event") is None:
             raise UsageFault("--rebuild is about website_event, which has no horizon here.")
-        tables = [name for name in ("website_event", "event_data", "revenue") if self._installation.has(name)]
+        tables = [name for name in _REBUILT if self._installation.has(name)]
         return self._connection.rebuild(tables, self._scope.words, self._values)
 
     def _event_steps(self, horizon: datetime) -> Iterator[Batches]:

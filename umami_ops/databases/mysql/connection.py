@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import functools
 import re
+import shutil
+import socket
 import ssl
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pymysql
@@ -37,6 +40,17 @@ _TRANSIENT = {_DEADLOCK, _LOCK_WAIT_TIMEOUT, _RECORD_CHANGED}
 _FORBIDDEN = {1044, 1142, 1143, 1227, 1290, 1792, 1836, 3098, 1419}
 _BROKEN = {0, 1053, 1077, 1079, 1927, 2006, 2013, 2014, 2055, 3169, 4031}
 _UNKNOWN_DATABASE, _ACCESS_DENIED, _NO_SUCH_HOST = 1049, 1045, 2005
+
+_TLS_CIPHER = Query(
+    "connection.tls_cipher",
+    "The cipher of this session's TLS, empty without TLS.",
+    "SHOW SESSION STATUS LIKE 'Ssl_cipher'",
+)
+_DATA_FOLDER = Query(
+    "connection.data_folder",
+    "Where this database's files lie, and on which machine.",
+    "SELECT @@datadir AS folder, @@hostname AS host, DATABASE() AS name",
+)
 
 
 class MysqlDatabase(Database):
@@ -133,13 +147,21 @@ class MysqlConnection(Connection):
         """Return the step that makes event tables anew without the rows past the horizon."""
         return rebuild.rebuild(self, tables, words, values)
 
+    def free_bytes(self) -> int | None:
+        """Return what is free on the disk of the server's data, if the server runs on this machine."""
+        place = self.row(_DATA_FOLDER)
+        folder = Path(place["folder"])
+        if place["host"] != socket.gethostname() or not (folder / place["name"]).is_dir():
+            return None
+        return shutil.disk_usage(folder).free
+
     def leftovers(self) -> tuple[Query, ...]:
         """Return what clears away the remains of a rebuild that was killed."""
         return rebuild.leftovers(self)
 
     def is_encrypted(self) -> bool:
         """Say whether this session runs over TLS."""
-        return bool(self.row(self.dialect.queries["introspect.tls_cipher"])["Value"])
+        return bool(self.row(_TLS_CIPHER)["Value"])
 
     def begin(self, *, read_only: bool) -> None:
         """Open a transaction: READ COMMITTED to write, one consistent snapshot to read."""
@@ -252,8 +274,8 @@ def _connected(arguments: dict[str, Any]) -> pymysql.Connection[DictCursor]:
 
 
 def _arguments(url: DatabaseUrl, purpose: str) -> dict[str, Any]:
-    socket = {"unix_socket": url.socket} if url.socket else {"host": url.host or "localhost"}
-    return socket | {
+    address = {"unix_socket": url.socket} if url.socket else {"host": url.host or "localhost"}
+    return address | {
         "port": url.port or 3306,
         "user": url.user,
         # PyMySQL would encode text as Latin-1, which no other client does.
