@@ -146,7 +146,7 @@ def _examine(
     problems += about_tables(catalogue)
     if level is not None:
         problems += about_level(catalogue, dialect, level)
-    data = [name for name in catalogue.relations if facts_of(name).role.is_visitor_data]
+    data = [name for name in TABLES if catalogue.has(name) and TABLES[name].role.is_visitor_data]
     unreadable = introspector.missing_rights(data, "SELECT")
     problems += about_access(catalogue, unreadable, introspector.missing_rights(data, "DELETE"))
     return facts, level, problems
