@@ -462,7 +462,7 @@ WITH doomed AS (
       SELECT 1 FROM website_event AS e
       WHERE e.session_id = s.session_id
         AND NOT (
-          COALESCE(e.created_at < :event_horizon, :null_past)
+          COALESCE(e.created_at < :event_horizon, :null_event_past)
           AND e.website_id IN :websites --? only
           AND e.website_id NOT IN :websites --? except
         )
@@ -472,14 +472,17 @@ WITH doomed AS (
       SELECT 1 FROM revenue AS r
       LEFT JOIN website_event AS e ON e.event_id = r.event_id
       WHERE r.session_id = s.session_id
-        AND e.event_id IS NOT NULL --? orphans
-        AND (
+        AND NOT (
           e.event_id IS NULL
-          OR NOT (
-            COALESCE(e.created_at < :event_horizon, :null_past)
-            AND e.website_id IN :websites --? only
-            AND e.website_id NOT IN :websites --? except
-          )
+          AND FALSE --? !orphans
+          AND r.website_id IN :websites --? only
+          AND r.website_id NOT IN :websites --? except
+        )
+        AND NOT (
+          e.event_id IS NOT NULL
+          AND COALESCE(e.created_at < :event_horizon, :null_event_past)
+          AND e.website_id IN :websites --? only
+          AND e.website_id NOT IN :websites --? except
         )
     )
     --? end
@@ -496,7 +499,7 @@ WITH doomed AS (
             SELECT 1 FROM session_replay AS k
             WHERE k.website_id = r.website_id
               AND k.visit_id = r.visit_id
-              AND COALESCE(k.created_at >= :replay_horizon, NOT :null_past)
+              AND COALESCE(k.created_at >= :replay_horizon, NOT :null_replay_past)
           )
         )
     )
@@ -542,7 +545,7 @@ WHERE TRUE
       SELECT 1 FROM website_event AS e
       WHERE e.session_id = d.session_id
         AND NOT (
-          COALESCE(e.created_at < :event_horizon, :null_past)
+          COALESCE(e.created_at < :event_horizon, :null_event_past)
           AND e.website_id IN :websites --? only
           AND e.website_id NOT IN :websites --? except
         )
@@ -552,14 +555,17 @@ WHERE TRUE
       SELECT 1 FROM revenue AS r
       LEFT JOIN website_event AS e ON e.event_id = r.event_id
       WHERE r.session_id = d.session_id
-        AND e.event_id IS NOT NULL --? orphans
-        AND (
+        AND NOT (
           e.event_id IS NULL
-          OR NOT (
-            COALESCE(e.created_at < :event_horizon, :null_past)
-            AND e.website_id IN :websites --? only
-            AND e.website_id NOT IN :websites --? except
-          )
+          AND FALSE --? !orphans
+          AND r.website_id IN :websites --? only
+          AND r.website_id NOT IN :websites --? except
+        )
+        AND NOT (
+          e.event_id IS NOT NULL
+          AND COALESCE(e.created_at < :event_horizon, :null_event_past)
+          AND e.website_id IN :websites --? only
+          AND e.website_id NOT IN :websites --? except
         )
     )
     --? end
@@ -576,7 +582,7 @@ WHERE TRUE
             SELECT 1 FROM session_replay AS k
             WHERE k.website_id = r.website_id
               AND k.visit_id = r.visit_id
-              AND COALESCE(k.created_at >= :replay_horizon, NOT :null_past)
+              AND COALESCE(k.created_at >= :replay_horizon, NOT :null_replay_past)
           )
         )
     )

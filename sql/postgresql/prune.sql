@@ -466,7 +466,7 @@ WITH doomed AS MATERIALIZED (
       SELECT FROM website_event AS e
       WHERE e.session_id = s.session_id
         AND NOT (
-          COALESCE(e.created_at < :event_horizon, CAST(:null_past AS boolean))
+          COALESCE(e.created_at < :event_horizon, CAST(:null_event_past AS boolean))
           AND e.website_id = ANY(CAST(:websites AS uuid[])) --? only
           AND e.website_id <> ALL(CAST(:websites AS uuid[])) --? except
         )
@@ -476,14 +476,17 @@ WITH doomed AS MATERIALIZED (
       SELECT FROM revenue AS r
       LEFT JOIN website_event AS e ON e.event_id = r.event_id
       WHERE r.session_id = s.session_id
-        AND e.event_id IS NOT NULL --? orphans
-        AND (
+        AND NOT (
           e.event_id IS NULL
-          OR NOT (
-            COALESCE(e.created_at < :event_horizon, CAST(:null_past AS boolean))
-            AND e.website_id = ANY(CAST(:websites AS uuid[])) --? only
-            AND e.website_id <> ALL(CAST(:websites AS uuid[])) --? except
-          )
+          AND FALSE --? !orphans
+          AND r.website_id = ANY(CAST(:websites AS uuid[])) --? only
+          AND r.website_id <> ALL(CAST(:websites AS uuid[])) --? except
+        )
+        AND NOT (
+          e.event_id IS NOT NULL
+          AND COALESCE(e.created_at < :event_horizon, CAST(:null_event_past AS boolean))
+          AND e.website_id = ANY(CAST(:websites AS uuid[])) --? only
+          AND e.website_id <> ALL(CAST(:websites AS uuid[])) --? except
         )
     )
     --? end
@@ -500,7 +503,7 @@ WITH doomed AS MATERIALIZED (
             SELECT FROM session_replay AS k
             WHERE k.website_id = r.website_id
               AND k.visit_id = r.visit_id
-              AND COALESCE(k.created_at >= :replay_horizon, NOT CAST(:null_past AS boolean))
+              AND COALESCE(k.created_at >= :replay_horizon, NOT CAST(:null_replay_past AS boolean))
           )
         )
     )
@@ -546,7 +549,7 @@ WHERE TRUE
       SELECT FROM website_event AS e
       WHERE e.session_id = d.session_id
         AND NOT (
-          COALESCE(e.created_at < :event_horizon, CAST(:null_past AS boolean))
+          COALESCE(e.created_at < :event_horizon, CAST(:null_event_past AS boolean))
           AND e.website_id = ANY(CAST(:websites AS uuid[])) --? only
           AND e.website_id <> ALL(CAST(:websites AS uuid[])) --? except
         )
@@ -556,14 +559,17 @@ WHERE TRUE
       SELECT FROM revenue AS r
       LEFT JOIN website_event AS e ON e.event_id = r.event_id
       WHERE r.session_id = d.session_id
-        AND e.event_id IS NOT NULL --? orphans
-        AND (
+        AND NOT (
           e.event_id IS NULL
-          OR NOT (
-            COALESCE(e.created_at < :event_horizon, CAST(:null_past AS boolean))
-            AND e.website_id = ANY(CAST(:websites AS uuid[])) --? only
-            AND e.website_id <> ALL(CAST(:websites AS uuid[])) --? except
-          )
+          AND FALSE --? !orphans
+          AND r.website_id = ANY(CAST(:websites AS uuid[])) --? only
+          AND r.website_id <> ALL(CAST(:websites AS uuid[])) --? except
+        )
+        AND NOT (
+          e.event_id IS NOT NULL
+          AND COALESCE(e.created_at < :event_horizon, CAST(:null_event_past AS boolean))
+          AND e.website_id = ANY(CAST(:websites AS uuid[])) --? only
+          AND e.website_id <> ALL(CAST(:websites AS uuid[])) --? except
         )
     )
     --? end
@@ -580,7 +586,7 @@ WHERE TRUE
             SELECT FROM session_replay AS k
             WHERE k.website_id = r.website_id
               AND k.visit_id = r.visit_id
-              AND COALESCE(k.created_at >= :replay_horizon, NOT CAST(:null_past AS boolean))
+              AND COALESCE(k.created_at >= :replay_horizon, NOT CAST(:null_replay_past AS boolean))
           )
         )
     )

@@ -235,6 +235,8 @@ class _Planner:
         self._values = {
             "websites": list(scope.only or scope.except_),
             "null_past": retention.delete_undated,
+            "null_event_past": retention.delete_undated and retention.of("website_event") is not None,
+            "null_replay_past": retention.delete_undated and retention.of("session_replay") is not None,
             "event_horizon": retention.of("website_event") or self._earliest,
             "heatmap_horizon": retention.of("heatmap_event") or self._earliest,
             "replay_horizon": retention.of("session_replay") or self._earliest,
