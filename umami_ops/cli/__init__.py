@@ -7,6 +7,7 @@ import a driver, rich, sqlglot or pydantic: a test looks.
 from __future__ import annotations
 
 import difflib
+import io
 import os
 import re
 import sys
@@ -25,7 +26,10 @@ from umami_ops.errors import OpsError
 #: Command → the module that holds it under the command's own name, and its line in `--help`.
 COMMANDS = {
     "info": ("umami_ops.cli.info", "Show what this database is, what it holds and how it grows."),
-    "prune": ("umami_ops.cli.prune", "Delete visitor data older than a horizon."),
+    "prune": (
+        "umami_ops.cli.prune",
+        "Delete visitor data older than a horizon, and what hangs on it, in small transactions.",
+    ),
 }
 
 _ISSUES = "https://github.com/umami-ops/umami-ops/issues"
@@ -73,6 +77,10 @@ class OpsGroup(click.Group):
     ) -> NoReturn:
         """Run the command line and leave the process with the exit code that says how it went."""
         extra["standalone_mode"] = False
+        for stream in (sys.stdout, sys.stderr):
+            # A terminal of another encoding than UTF-8 gets escapes instead of a crash.
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         code = _guarded(lambda: super(OpsGroup, self).main(args, prog_name, **extra))
         sys.exit(code)
 

@@ -1,0 +1,230 @@
+"""The manners of the command line: exit codes, streams, colours, secrets, and a quick start."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+import pytest
+
+from tests.command import run
+from umami_ops import __version__, cli
+from umami_ops.errors import ConnectionFault, LockHeld, OpsError, Refused, UsageFault
+
+SECRET = "s3same"
+_HEAVY = ("rich", "sqlglot", "psycopg", "pymysql", "pydantic", "pydantic_settings", "dotenv")
+
+
+def _process(
+    *arguments: str, env: Mapping[str, str] | None = None, folder: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run `umami-ops` in a process of its own."""
+    bare = {name: value for name, value in os.environ.items() if "DATABASE_URL" not in name}
+    return subprocess.run(
+        [sys.executable, "-m", "umami_ops", *arguments],
+        capture_output=True, text=True, timeout=60, env=bare | dict(env or {}), cwd=folder, check=False,
+    )  # fmt: skip
+
+
+def _raise(monkeypatch: pytest.MonkeyPatch, fault: BaseException) -> None:
+    """Make the command `info` end with this."""
+
+    @click.command()
+    def info() -> None:
+        raise fault
+
+    monkeypatch.setattr("umami_ops.cli.info.info", info)
+
+
+# --- help, version, usage --------------------------------------------------------------------------------
+
+
+def test_help_names_every_command_and_every_exit_code() -> None:
+    outcome = run("--help")
+    assert outcome.code == 0
+    for name, (_, about) in cli.COMMANDS.items():
+        assert f"{name} " in outcome.out
+        assert about.split(",")[0] in outcome.out
+    assert "5 refused" in outcome.out
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom umami_ops.cli import main\n"
+        "try:\n    main(['--help'], prog_name='umami-ops')\nexcept SystemExit:\n    pass\n"
+        f"print([name for name in {_HEAVY!r} if name in sys.modules], file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_has_help(name: str) -> None:
+    outcome = run(name, "--help")
+    assert outcome.code == 0
+    assert outcome.out.startswith(f"Usage: umami-ops {name}")
+    assert run(name, "-h").out == outcome.out
+
+
+def test_version() -> None:
+    outcome = run("--version")
+    assert (outcome.code, outcome.out) == (0, f"umami-ops {__version__}\n")
+
+
+def test_an_unknown_command_suggests_the_nearest() -> None:
+    outcome = run("inof")
+    assert outcome.code == 2
+    assert outcome.err.startswith("error: No such command 'inof'. Did you mean 'info'?")
+    assert "There are: info" in run("zzz").err
+
+
+def test_an_unknown_option_is_a_usage_error() -> None:
+    outcome = run("info", "--jsno", url="postgresql://u:p@h/d")
+    assert outcome.code == 2
+    assert outcome.err.startswith("error: No such option")
+    assert "umami-ops info --help" in outcome.err
+
+
+# --- which database --------------------------------------------------------------------------------------
+
+
+def test_no_database_named() -> None:
+    outcome = run("info")
+    assert outcome.code == 2
+    assert outcome.err.splitlines()[0] == "error: No database is named."
+    assert "DATABASE_URL" in outcome.err
+
+
+@pytest.mark.parametrize("text", ["", f"oracle://u:{SECRET}@h/d", f"postgresql://u:{SECRET}/x@h/d", SECRET])
+def test_a_malformed_url(text: str) -> None:
+    outcome = run("info", url=text)
+    assert outcome.code == 2
+    assert outcome.err.startswith("error: DATABASE_URL")
+    assert SECRET not in outcome.said
+
+
+def test_url_may_stand_before_or_behind_the_command() -> None:
+    for arguments in (("--url", "x://", "info"), ("info", "--url", "x://")):
+        outcome = run(*arguments)
+        assert outcome.code == 2
+        assert outcome.err.startswith("error: --url")
+
+
+def test_dotenv_and_secret_files_are_read(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f"DATABASE_URL=mongodb://u:{SECRET}@h/d\n")
+    outcome = run("info", folder=tmp_path)
+    assert outcome.err.startswith("error: DATABASE_URL in .env does not begin with a scheme")
+    (tmp_path / "secret").write_text(f"mongodb://u:{SECRET}@h/d\n")
+    outcome = run("info", folder=tmp_path, env={"DATABASE_URL_FILE": "secret"})
+    assert outcome.err.startswith("error: DATABASE_URL_FILE (secret) does not begin with a scheme")
+    outcome = run("info", folder=tmp_path, env={"DATABASE_URL_FILE": "nothing"})
+    assert outcome.code == 1
+    assert "can't be read: No such file" in outcome.err
+
+
+def test_a_wrong_settings_file(tmp_path: Path) -> None:
+    (tmp_path / "ours.toml").write_text("database_url = 1\n")
+    outcome = run("--config", "ours.toml", "info", folder=tmp_path)
+    assert outcome.code == 2
+    assert outcome.err.startswith("error: ours.toml line 1: database_url must be text")
+
+
+# --- failures --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"), [(OpsError, 1), (ConnectionFault, 1), (UsageFault, 2), (LockHeld, 4), (Refused, 5)]
+)
+def test_each_error_says_what_why_and_what_next(
+    kind: type[OpsError], code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _raise(monkeypatch, kind("It broke.", hint="Mend it.", done="Nothing was changed."))
+    outcome = run("info")
+    assert outcome.code == code
+    assert outcome.out == ""
+    assert outcome.err == "error: It broke.\nNothing was changed.\nhint: Mend it.\n"
+
+
+def test_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    _raise(monkeypatch, KeyboardInterrupt())
+    outcome = run("info")
+    assert outcome.code == 3
+    assert "rerunning is safe" in outcome.err
+
+
+def test_a_bug_is_one_line_and_a_traceback_only_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    _raise(monkeypatch, ZeroDivisionError(f"postgresql://u:{SECRET}@h/d"))
+    outcome = run("info")
+    assert outcome.code == 1
+    assert "this is a bug in umami-ops" in outcome.err
+    assert "ZeroDivisionError in test_cli_manners.py" in outcome.err
+    assert "Traceback" not in outcome.err
+    outcome = run("info", env={"UMAMI_OPS_DEBUG": "1"})
+    assert "Traceback" in outcome.err
+    assert "postgresql://u:***@h/d" in outcome.err
+    assert SECRET not in outcome.said
+
+
+def test_a_password_in_a_message_is_taken_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    _raise(monkeypatch, OpsError(f"no such place: mysql://u:{SECRET}@h/d", hint=f"x://:{SECRET}@h"))
+    assert SECRET not in run("info").said
+
+
+def test_a_reader_that_goes_away_is_no_drama() -> None:
+    # `--help` into a pipe whose reader has closed it.
+    process = subprocess.Popen(
+        [sys.executable, "-m", "umami_ops", "--help"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    complaint = process.stderr.read()
+    process.stderr.close()
+    process.wait(timeout=30)
+    assert complaint == ""
+
+
+# --- on real databases -----------------------------------------------------------------------------------
+
+
+def test_info_in_a_pipe_has_no_colour_and_is_not_cut(umami_database: str) -> None:
+    done = _process("info", env={"DATABASE_URL": umami_database, "COLUMNS": "40"})
+    assert done.returncode == 0, done.stderr
+    assert "\x1b" not in done.stdout
+    assert "…" not in done.stdout
+    assert any(len(line) > 60 for line in done.stdout.splitlines())
+    assert done.stderr == ""
+
+
+def test_json_is_one_document_and_nothing_else(umami_database: str) -> None:
+    done = _process("info", "--json", env={"DATABASE_URL": umami_database})
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["umami"]["is_umami"] is True
+    assert done.stderr == ""
+
+
+def test_output_survives_an_ascii_locale(umami_database: str) -> None:
+    environment = {"DATABASE_URL": umami_database, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    done = _process("info", env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "website_event" in done.stdout
+
+
+def test_dotenv_beside_you(umami_database: str, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f'DATABASE_URL="{umami_database}"\n')
+    assert run("info", folder=tmp_path).code == 0
+
+
+def test_a_secret_file(umami_database: str, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(f"{umami_database}\n")
+    assert run("info", env={"DATABASE_URL_FILE": str(tmp_path / "secret")}).code == 0
