@@ -28,28 +28,24 @@ Values = Mapping[str, Any]
 class Features:
     """What a server can and can't do, one question a line. Operations branch on these, never on a name."""
 
-    #: Can one statement delete from several tables and count each (PostgreSQL's data-modifying WITH)?
-    deletes_in_one_statement: bool
-    #: Do deletes on disjoint ranges run faster in parallel connections?
-    parallel_deletes: bool
     #: Does copying the survivors and swapping the tables by RENAME beat deleting when much goes?
     rebuild_pays: bool
-    #: Does a deleted row's space become reusable only after VACUUM?
-    needs_vacuum: bool
 
 
 @dataclass(frozen=True)
 class Dialect:
     """One SQL dialect: its name, how it quotes identifiers, what it can do, and its queries.
 
-    `maintenance_command` is what gives a table's free space back to the disk on this server.
+    `space_after_delete` says what becomes of a deleted row's space; `rewrite_command`, before a table's name,
+    gives it back to the disk.
     """
 
     name: str
     title: str
     quote_character: str
     features: Features
-    maintenance_command: str
+    space_after_delete: str
+    rewrite_command: str
     #: A time before every row's, as the server reads it.
     earliest: str
 

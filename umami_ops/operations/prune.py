@@ -92,27 +92,21 @@ def plan_prune(
 def conclude(
     connection: Connection, installation: Installation, retention: Retention, report: Report
 ) -> None:
-    """Look whether the goal was reached and add to the report what its reader should know."""
-    with connection.transaction(read_only=True):
-        scope = _scope(connection, installation, retention)
-        planner = _Planner(connection, installation, retention, scope)
-        report.notes += planner.notes()
-        if report.stopped is None and (left := planner.left_over()):
-            report.stopped = f"{left:,} events past the horizon are there still, written meanwhile"
-    if connection.dialect.features.needs_vacuum and any(report.deleted.values()):
-        report.notes.append(_SPACE_VACUUM)
-    elif any(report.deleted.values()) and not retention.rebuild:
-        report.notes.append(_SPACE_INNODB)
+    """Look whether the goal was reached and add to the report what its reader should know.
 
-
-_SPACE_VACUUM = Note(
-    "The space is reusable for new rows, after autovacuum has passed, but not returned to the disk.",
-    "VACUUM (FULL, ANALYZE) website_event; returns it (in psql; it locks the table meanwhile)",
-)
-_SPACE_INNODB = Note(
-    "The space is reusable for new rows, but not returned to the disk.",
-    "OPTIMIZE TABLE website_event; returns it (in the mysql client; it rebuilds the table)",
-)
+    After an early end, nothing is counted: who stops a run wants it to end.
+    """
+    if report.stopped is None:
+        with connection.transaction(read_only=True):
+            scope = _scope(connection, installation, retention)
+            planner = _Planner(connection, installation, retention, scope)
+            report.notes += planner.notes()
+            if left := planner.left_over():
+                report.stopped = f"{left:,} events past the horizon are there still, written meanwhile"
+    if report.deleted.get("website_event") and not retention.rebuild:
+        dialect = connection.dialect
+        cure = f"{dialect.rewrite_command} website_event; returns it; Umami's writes wait for it meanwhile"
+        report.notes.append(Note(dialect.space_after_delete, cure))
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,8 @@ MYSQL = Dialect(
     name="mysql",
     title="MySQL",
     quote_character="`",
-    features=Features(
-        deletes_in_one_statement=False,
-        parallel_deletes=True,
-        rebuild_pays=True,
-        needs_vacuum=False,
-    ),
-    maintenance_command="OPTIMIZE TABLE",
+    features=Features(rebuild_pays=True),
+    space_after_delete="The space is reusable for new rows, but not returned to the disk.",
+    rewrite_command="OPTIMIZE TABLE",
     earliest="1970-01-01 00:00:01",
 )

@@ -14,7 +14,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.string import TextLoader
 
-from umami_ops.databases.base import Connection, Database, Row, Server, Values
+from umami_ops.databases.base import Connection, Database, Row, Server
 from umami_ops.databases.postgresql.dialect import POSTGRESQL
 from umami_ops.databases.url import DatabaseUrl
 from umami_ops.errors import (
@@ -35,6 +35,12 @@ _PASSED_ON = (
 _TRANSIENT = (pg.DeadlockDetected, pg.SerializationFailure, pg.LockNotAvailable)
 _FORBIDDEN = (pg.InsufficientPrivilege, pg.ReadOnlySqlTransaction)
 _BROKEN = (pg.AdminShutdown, pg.CrashShutdown, pg.CannotConnectNow, pg.IdleInTransactionSessionTimeout)
+
+# A role's time limits are for Umami's queries; an idle lock and a long count must outlive them.
+_NO_TIMEOUTS = (
+    "SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('statement_timeout',"
+    " 'transaction_timeout', 'idle_session_timeout', 'idle_in_transaction_session_timeout')"
+)
 
 
 class PostgresqlDatabase(Database):
@@ -73,6 +79,7 @@ class PostgresqlConnection(Connection):
         if not self._pooled:
             for setting in self._settings("SET"):
                 self._single_none(setting)
+            self._single_none(_NO_TIMEOUTS)
 
     def rows(self, query: Query, **values: Any) -> list[Row]:
         """Run a query and return all its rows."""
@@ -126,7 +133,7 @@ class PostgresqlConnection(Connection):
         if not self._raw.closed:
             try:
                 self._raw.execute("ROLLBACK")
-            except psycopg.OperationalError:
+            except psycopg.Error:
                 self._raw.close()
 
     def close(self) -> None:

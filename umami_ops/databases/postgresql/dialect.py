@@ -8,12 +8,9 @@ POSTGRESQL = Dialect(
     name="postgresql",
     title="PostgreSQL",
     quote_character='"',
-    features=Features(
-        deletes_in_one_statement=True,
-        parallel_deletes=False,
-        rebuild_pays=False,
-        needs_vacuum=True,
-    ),
-    maintenance_command="VACUUM (FULL, ANALYZE)",
+    features=Features(rebuild_pays=False),
+    space_after_delete="The space is reusable for new rows once autovacuum has passed,"
+    " but not returned to the disk.",
+    rewrite_command="VACUUM (FULL, ANALYZE)",
     earliest="-infinity",
 )
