@@ -14,9 +14,15 @@ from umami_ops.errors import UsageFault
 from umami_ops.plan import Batches, Rebuild, Statements
 
 if TYPE_CHECKING:
-    from umami_ops.databases.base import Connection
+    from umami_ops.databases.base import Connection, Database
+    from umami_ops.operations.prune import Retention
     from umami_ops.plan import Note, Plan, Report, Step
 
+_STOPPED = 3
+_ORDER = (
+    "website_event", "event_data", "revenue", "heatmap_event", "session_replay", "session", "session_data",
+    "session_link",
+)  # fmt: skip
 _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
 
 
@@ -118,10 +124,7 @@ def prune(
     Events with their event_data and revenue; heatmaps; replays by visit unless saved; sessions when nothing
     kept refers to them. Numbers of the kept period stay as they are; configuration is never touched.
     """
-    from umami_ops.cli import render
-    from umami_ops.execute import RunLock, StopSignal, execute
-    from umami_ops.operations.inspect import inspect, require_session
-    from umami_ops.operations.prune import Retention, conclude, plan_prune
+    from umami_ops.operations.prune import Retention
 
     now = datetime.now(UTC)
     retention = Retention(
@@ -134,37 +137,54 @@ def prune(
         rebuild=rebuild,
     )
     database = options.open_from_options(needs_session=True)
+    plan = _plan(database, retention, dry_run=dry_run, yes=yes, as_json=as_json)
+    if dry_run:
+        return
+    pace = {"jobs": jobs, "batch_rows": batch_size, "pause_seconds": pause or 0.0}
+    report = _run(database, retention, plan, max_duration, pace)
+    _show_report(plan, report, as_json=as_json)
+    if report.stopped:
+        raise SystemExit(_STOPPED)
+
+
+def _plan(database: Database, retention: Retention, *, dry_run: bool, yes: bool, as_json: bool) -> Plan:
+    """Make the plan, show it, and have it confirmed."""
+    from umami_ops.cli import render
+    from umami_ops.operations.inspect import inspect, require_session
+    from umami_ops.operations.prune import plan_prune
+
     with database.connect("umami-ops prune") as connection:
         require_session(connection.server())
-        installation = inspect(connection)
-        plan = plan_prune(connection, installation, retention, counted=dry_run or not yes)
+        plan = plan_prune(connection, inspect(connection), retention, counted=dry_run or not yes)
         if dry_run:
             _show_dry_run(plan, connection, as_json=as_json)
-            return
+            return plan
         if not as_json:
             _show_plan(plan, connection)
-        render.confirm("Delete these rows?", yes)
+    render.confirm("Delete these rows?", yes)
+    return plan
+
+
+def _run(
+    database: Database, retention: Retention, plan: Plan, max_duration: float | None, pace: Mapping[str, Any]
+) -> Report:
+    """Carry the plan out under the lock, with progress, until it is done or there is a reason to stop."""
+    from umami_ops.cli import render
+    from umami_ops.execute import RunLock, StopSignal, execute
+    from umami_ops.operations.inspect import inspect
+    from umami_ops.operations.prune import conclude
+
     stop = StopSignal(max_duration)
+    total = (plan.expected or {}).get("website_event")
     with (
         stop.on_signals(),
         RunLock(database, "prune") as lock,
-        render.Progress("prune", (plan.expected or {}).get("website_event")) as progress,
+        render.Progress("prune", total) as progress,
     ):
-        report = execute(
-            plan,
-            database,
-            lock=lock,
-            stop=stop,
-            observer=_Watcher(progress),
-            jobs=jobs,
-            batch_rows=batch_size,
-            pause_seconds=pause or 0.0,
-        )
+        report = execute(plan, database, lock=lock, stop=stop, observer=_Watcher(progress), **pace)
         with database.connect("umami-ops prune") as connection:
-            conclude(connection, installation, retention, report)
-    _show_report(plan, report, as_json=as_json)
-    if report.stopped:
-        raise SystemExit(3)
+            conclude(connection, inspect(connection), retention, report)
+    return report
 
 
 def _horizon(
@@ -234,21 +254,20 @@ def _show_plan(plan: Plan, connection: Connection) -> None:
     for table, horizon in facts["table_horizons"].items():
         shown[f"  in {table}"] = f"{render.moment(horizon, seconds=True)} UTC"
     names = ", ".join(facts["website_names"])
-    shown["Websites"] = (
-        names if facts["websites"] else f"all but {names}" if names else "all, links and pixels too"
-    )
+    shown["Websites"] = names if facts["websites"] else f"all but {names}" if names else "all"
     render.print_facts(shown)
     if plan.expected is not None and len(plan.expected) > 1:
         estimates = _estimates(connection)
+        rows = {table: plan.expected[table] for table in _ORDER if table in plan.expected}
         render.print_table(
             [render.text("Table"), render.number("Rows to delete"), render.number("of about")],
             [
                 (
                     table,
-                    render.count(count),
-                    render.count(max(estimates.get(table, 0), count), estimated=True),
+                    render.count(going),
+                    render.count(max(estimates.get(table, 0), going), estimated=True),
                 )
-                for table, count in plan.expected.items()
+                for table, going in rows.items()
             ],
             title="What goes",
         )
@@ -317,7 +336,7 @@ def _show_report(plan: Plan, report: Report, *, as_json: bool) -> None:
     if as_json:
         render.print_json(plan.to_dict() | report.to_dict())
         return
-    deleted = {table: count for table, count in report.deleted.items() if count}
+    deleted = {table: report.deleted[table] for table in _ORDER if report.deleted.get(table)}
     if deleted:
         render.print_table(
             [render.text("Table"), render.number("Rows deleted")],

@@ -22,7 +22,7 @@ from umami_ops.execute.stop import StopSignal
 from umami_ops.plan import Batches, Report
 
 _TARGET_SECONDS = 0.25
-_SMALLEST_BATCH, _FIRST_BATCH, _LARGEST_BATCH = 50, 2_000, 50_000
+_SMALLEST_BATCH, _FIRST_BATCH, _LARGEST_BATCH = 50, 500, 50_000
 _TRIES = 7
 _RECONNECT_SECONDS = 30.0
 
