@@ -33,6 +33,7 @@ COMMANDS = {
 }
 
 _ISSUES = "https://github.com/umami-ops/umami-ops/issues"
+_COLOURS = {"error": "red", "hint": "cyan"}
 _STOPPED = 3
 _SECRET = re.compile(r"(://[^:/@\s]*):[^\s]*@")
 
@@ -112,17 +113,17 @@ def _guarded(run: Any) -> int:
 def _correct(fault: click.ClickException) -> None:
     """Say what is wrong with the command line, and where its help is."""
     context = fault.ctx if isinstance(fault, click.UsageError) else None
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {_redacted(fault.format_message())}", err=True)
+    _say(fault.format_message(), "error")
     if context is not None:
-        click.echo(f"{click.style('hint:', fg='cyan')} see '{context.command_path} --help'", err=True)
+        _say(f"see '{context.command_path} --help'", "hint")
 
 
 def _explain(fault: OpsError) -> None:
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {_redacted(fault.message)}", err=True)
+    _say(fault.message, "error")
     if fault.done:
         _say(fault.done)
     if fault.hint:
-        click.echo(f"{click.style('hint:', fg='cyan')} {_redacted(fault.hint)}", err=True)
+        _say(fault.hint, "hint")
 
 
 def _confess(fault: Exception) -> None:
@@ -131,11 +132,16 @@ def _confess(fault: Exception) -> None:
         _say("".join(traceback.format_exception(fault)).rstrip())
     frame = traceback.extract_tb(fault.__traceback__)[-1]
     place = f"{Path(frame.filename).name}:{frame.lineno}"
-    _say(f"error: this is a bug in umami-ops {__version__}: {type(fault).__name__} in {place}")
-    _say(f"hint: UMAMI_OPS_DEBUG=1 shows the traceback; please report it at {_ISSUES}")
+    _say(f"this is a bug in umami-ops {__version__}: {type(fault).__name__} in {place}", "error")
+    _say(f"UMAMI_OPS_DEBUG=1 shows the traceback; please report it at {_ISSUES}", "hint")
 
 
-def _say(text: str) -> None:
+def _say(text: str, label: str = "") -> None:
+    """Print on stderr, with a label in colour where a terminal takes colours."""
+    if label:
+        is_plain = bool(os.environ.get("NO_COLOR"))
+        shown = f"{label}:" if is_plain else click.style(f"{label}:", fg=_COLOURS[label], bold=True)
+        text = f"{shown} {text}"
     click.echo(_redacted(text), err=True)
 
 

@@ -106,10 +106,15 @@ def _visible(character: str) -> str:
 # --- on the screen ---------------------------------------------------------------------------------------
 
 
-def console(*, stderr: bool = False) -> Console:
-    """Return a console that colours nothing but a terminal, respects NO_COLOR, and cuts nothing in a pipe."""
+def console(*, stderr: bool = False, at_least: int = 0) -> Console:
+    """Return a console that colours nothing but a terminal, respects NO_COLOR, and cuts nothing in a pipe.
+
+    `at_least` is a width that it has even where the terminal has less.
+    """
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else _PIPE_WIDTH
+    if width is None and at_least:
+        width = max(at_least, Console(file=stream).width)
     return Console(file=stream, width=width, markup=False, highlight=False, emoji=False, soft_wrap=False)
 
 
@@ -170,7 +175,7 @@ def print_table(
         table.add_row(*(Text(row[index]) for index in shown), style="dim" if position in faint else "")
     if title:
         heading(title)
-    _print_lines(out, Padding(table, (0, 0, 0, 2)), width)
+    _print_lines(console(at_least=width), Padding(table, (0, 0, 0, 2)))
 
 
 def _fitting(
@@ -195,7 +200,7 @@ def _fitting(
     for place in reversed(range(len(columns))):
         if columns[place].is_optional and needed() > available:
             shown.remove(place)
-    return shown, max(needed(), available)
+    return shown, needed()
 
 
 def _wrapped_width(texts: Iterable[str]) -> int:
@@ -204,10 +209,10 @@ def _wrapped_width(texts: Iterable[str]) -> int:
     return min(max(longest, _TEXT_MINIMUM), _WORD_MAXIMUM)
 
 
-def _print_lines(out: Console, renderable: Any, width: int) -> None:
+def _print_lines(out: Console, renderable: Any) -> None:
     """Print without the blanks that a table leaves at the ends of its lines."""
     with out.capture() as captured:
-        out.print(renderable, width=width, crop=False, no_wrap=True)
+        out.print(renderable, crop=False, no_wrap=True)
     lines = captured.get().splitlines()
     print("\n".join(line.rstrip() for line in lines), file=out.file)  # noqa: T201 -- the screen is ours
 
@@ -227,7 +232,7 @@ def print_facts(facts: Mapping[str, str]) -> None:
     grid.add_column(overflow="fold")
     for name, value in facts.items():
         grid.add_row(name, Text(safe(value)))
-    _print_lines(out, Padding(grid, (0, 0, 0, 2)), out.width)
+    _print_lines(out, Padding(grid, (0, 0, 0, 2)))
 
 
 def print_remark(sign: str, sentence: str, follow: str = "", *, style: str = "") -> None:
@@ -239,7 +244,7 @@ def print_remark(sign: str, sentence: str, follow: str = "", *, style: str = "")
     grid.add_row(sign, Text(safe(sentence)))
     if follow:
         grid.add_row("", Text(safe(follow), style="dim"))
-    _print_lines(out, Padding(grid, (0, 0, 0, 2)), out.width)
+    _print_lines(out, Padding(grid, (0, 0, 0, 2)))
 
 
 def print_line(line: str = "", *, style: str = "") -> None:

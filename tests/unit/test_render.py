@@ -1,0 +1,127 @@
+"""Words for numbers, and tables that fit."""
+
+from __future__ import annotations
+
+import io
+import re
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from umami_ops.cli import render
+from umami_ops.errors import Refused
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "words"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (9_949, "9.9 kB"), (9_950, "10 kB"), (999_499, "999 kB"),
+     (999_500, "1.0 MB"), (1_234_567_890, "1.2 GB"), (5 * 10**15, "5000 TB")],
+)  # fmt: skip
+def test_sizes(size_bytes: int, words: str) -> None:
+    assert render.size(size_bytes) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0.00 s"), (0.42, "0.42 s"), (0.999, "1.0 s"), (9.94, "9.9 s"), (12.4, "12 s"), (59.6, "1 min"),
+     (200, "3 min 20 s"), (7500, "2 h 5 min"), (3599.9, "1 h"), (273_600, "3 d 4 h")],
+)  # fmt: skip
+def test_durations(seconds: float, words: str) -> None:
+    assert render.duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("number", "counted", "estimated"),
+    [(0, "0", "~0"), (999, "999", "~999"), (1234, "1,234", "~1,230"), (1_234_567, "1,234,567", "~1,230,000")],
+)
+def test_counts(number: int, counted: str, estimated: str) -> None:
+    assert render.count(number) == counted
+    assert render.count(number, estimated=True) == estimated
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "words"),
+    [(0, 0, "–"), (0, 10, "0 %"), (1, 10_000, "<0.1 %"), (1, 30, "3.3 %"), (1, 3, "33 %"), (7, 7, "100 %")],
+)
+def test_percentages(part: int, whole: int, words: str) -> None:
+    assert render.percentage(part, whole) == words
+
+
+def test_moments_are_in_utc() -> None:
+    assert render.moment(None) == "–"
+    assert (
+        render.moment(datetime(2025, 3, 1, 1, 30, tzinfo=timezone(timedelta(hours=2)))) == "2025-02-28 23:30"
+    )
+
+
+def test_terminals_are_not_steered() -> None:
+    assert render.safe("a\x1b[2Jb\r\n\u202e\x9b\x00") == r"a\x1b[2Jb\r\n\u202e\x9b\x00"
+    assert render.safe("Bücher 🍵 👩\u200d💻 [bold]") == "Bücher 🍵 👩\u200d💻 [bold]"
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+_COLUMNS = (
+    render.text("name"),
+    render.number("rows"),
+    render.number("bytes"),
+    render.text("place", optional=True),
+)
+_ROWS = [
+    ("session_replay_saved", "12,345,678,901", "123,456,789", "a place with quite a few words in it")
+] * 2
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 200])
+def test_numbers_are_never_cut(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = _Terminal()
+    monkeypatch.setattr("sys.stdout", screen)
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("NO_COLOR", "1")
+    render.print_table(_COLUMNS, _ROWS, title="Tables", footer=("total", "24,691,357,802", "246,913,578", ""))
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", screen.getvalue())
+    assert shown.count("12,345,678,901") == 2
+    assert shown.count("246,913,578") == 1
+    assert ("place" in shown) == (width >= 80)
+    if width >= 60:
+        assert max(map(len, shown.splitlines())) <= width
+
+
+def test_a_pipe_gets_whole_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    render.print_table(_COLUMNS, _ROWS)
+    shown = capsys.readouterr().out
+    assert "a place with quite a few words in it\n" in shown
+    assert "\x1b" not in shown
+
+
+def test_without_a_terminal_only_yes_confirms(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    render.confirm("Go on?", yes=True)
+    with pytest.raises(Refused) as caught:
+        render.confirm("Go on?", yes=False)
+    assert "--yes" in (caught.value.hint or "")
+
+
+def test_progress_in_a_pipe_is_a_line_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    with render.Progress("Deleting", 1000) as progress:
+        for done in range(0, 1100, 100):
+            progress.at(done, "session" if done else "")
+            now += 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = captured.err.splitlines()
+    assert len(lines) == 3
+    assert lines[0] == "Deleting: 30 % · 300 of 1,000 rows · 50/s · 14 s left · session"
+
+
+def test_json_speaks_iso_8601_in_utc(capsys: pytest.CaptureFixture[str]) -> None:
+    render.print_json({"at": datetime(2025, 3, 1, 12, tzinfo=UTC), "names": frozenset({"b", "a"})})
+    assert '"2025-03-01T12:00:00Z"' in capsys.readouterr().out
