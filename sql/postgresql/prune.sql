@@ -34,26 +34,22 @@ SELECT w.website_id FROM w WHERE w.website_id IS NOT NULL;
 
 -- name: next_events
 -- Finds the end of the next slice of events, in the order of their time.
-SELECT CAST(s.created_at AS text) AS until, CAST(s.event_id AS text) AS last, s.picked
+SELECT CAST(MAX(t.created_at) AS text) AS until, CAST((ARRAY_AGG(t.event_id))[COUNT(*)] AS text) AS last, COUNT(*) AS picked
 FROM (
-  SELECT t.created_at, t.event_id, COUNT(*) OVER () AS picked
-  FROM (
-    SELECT e.created_at, e.event_id
-    FROM website_event AS e
-    WHERE TRUE
-      AND e.created_at >= CAST(:since AS timestamptz) --? dated
-      AND (CAST(:after AS uuid) IS NULL OR e.created_at > CAST(:since AS timestamptz) OR e.event_id > CAST(:after AS uuid)) --? dated
-      AND e.created_at < :horizon --? dated
-      AND e.created_at IS NULL --? undated
-      AND (CAST(:after AS uuid) IS NULL OR e.event_id > CAST(:after AS uuid)) --? undated
-      AND e.website_id = CAST(:website_id AS uuid) --? website
-      AND e.website_id <> ALL(CAST(:websites AS uuid[])) --? except
-    ORDER BY e.created_at, e.event_id
-    LIMIT :batch_rows
-  ) AS t
-) AS s
-ORDER BY s.created_at DESC, s.event_id DESC
-LIMIT 1;
+  SELECT e.created_at, e.event_id
+  FROM website_event AS e
+  WHERE TRUE
+    AND e.created_at >= CAST(:since AS timestamptz) --? dated
+    AND (CAST(:after AS uuid) IS NULL OR e.created_at > CAST(:since AS timestamptz) OR e.event_id > CAST(:after AS uuid)) --? dated
+    AND e.created_at < :horizon --? dated
+    AND e.created_at IS NULL --? undated
+    AND (CAST(:after AS uuid) IS NULL OR e.event_id > CAST(:after AS uuid)) --? undated
+    AND e.website_id = CAST(:website_id AS uuid) --? website
+    AND e.website_id <> ALL(CAST(:websites AS uuid[])) --? except
+  ORDER BY e.created_at, e.event_id
+  LIMIT :batch_rows
+) AS t
+HAVING COUNT(*) > 0;
 
 -- name: next_astray_events
 -- Finds the next events whose revenue names another session, which the index on session_id would not find.
@@ -77,10 +73,9 @@ ORDER BY s.event_id DESC
 LIMIT 1;
 
 -- name: delete_events
--- Deletes a slice of events with their event_data and revenue: one statement, one snapshot.
-WITH doomed AS MATERIALIZED (
-  SELECT e.ctid, e.event_id, e.session_id, e.created_at
-  FROM website_event AS e
+-- Deletes a slice of events with their event_data and revenue: one statement, one snapshot, one look at each index.
+WITH gone_event AS (
+  DELETE FROM website_event AS e
   WHERE TRUE
     AND e.created_at >= CAST(:since AS timestamptz) --? dated
     AND e.created_at <= CAST(:until AS timestamptz) --? dated
@@ -91,34 +86,29 @@ WITH doomed AS MATERIALIZED (
     AND e.event_id <= CAST(:last AS uuid) --? undated
     AND e.website_id = CAST(:website_id AS uuid) --? website
     AND e.website_id <> ALL(CAST(:websites AS uuid[])) --? except
-),
+  RETURNING e.event_id, e.session_id
+)
 --? has_event_data
-gone_event_data AS (
+, gone_event_data AS (
   DELETE FROM event_data AS d
-  USING doomed AS x
-  WHERE d.website_event_id = x.event_id
-  RETURNING 1
-),
---? end
---? has_revenue
-gone_revenue AS (
-  DELETE FROM revenue AS r
-  USING doomed AS x
-  WHERE r.event_id = x.event_id
-    AND r.session_id = x.session_id
-  RETURNING 1
-),
---? end
-gone_event AS (
-  DELETE FROM ONLY website_event AS e WHERE e.ctid = ANY(ARRAY(SELECT x.ctid FROM doomed AS x)) --? !partitioned
-  DELETE FROM website_event AS e USING doomed AS x WHERE e.event_id = x.event_id AND e.created_at IS NOT DISTINCT FROM x.created_at --? partitioned
+  WHERE d.website_event_id = ANY(ARRAY(SELECT x.event_id FROM gone_event AS x ORDER BY x.event_id))
   RETURNING 1
 )
+--? end
+--? has_revenue
+, gone_revenue AS (
+  DELETE FROM revenue AS r
+  USING gone_event AS x
+  WHERE r.session_id = ANY(ARRAY(SELECT DISTINCT y.session_id FROM gone_event AS y ORDER BY y.session_id))
+    AND r.event_id = x.event_id
+    AND r.session_id = x.session_id
+  RETURNING 1
+)
+--? end
 SELECT
   (SELECT COUNT(*) FROM gone_event_data) AS event_data, --? has_event_data
   (SELECT COUNT(*) FROM gone_revenue) AS revenue, --? has_revenue
-  (SELECT COUNT(*) FROM gone_event) AS website_event,
-  (SELECT COUNT(*) FROM doomed) AS expect_website_event;
+  (SELECT COUNT(*) FROM gone_event) AS website_event;
 
 -- name: delete_astray_events
 -- Deletes a slice of events whose revenue names another session, with all that hangs on them.
@@ -244,26 +234,22 @@ SELECT 1 AS nothing_to_note;
 
 -- name: next_sessions
 -- Finds the end of the next slice of sessions first seen before the horizon.
-SELECT CAST(t.created_at AS text) AS until, CAST(t.session_id AS text) AS last, t.picked
+SELECT CAST(MAX(t.created_at) AS text) AS until, CAST((ARRAY_AGG(t.session_id))[COUNT(*)] AS text) AS last, COUNT(*) AS picked
 FROM (
-  SELECT o.created_at, o.session_id, COUNT(*) OVER () AS picked
-  FROM (
-    SELECT s.created_at, s.session_id
-    FROM session AS s
-    WHERE TRUE
-      AND s.created_at >= CAST(:since AS timestamptz) --? dated
-      AND (CAST(:after AS uuid) IS NULL OR s.created_at > CAST(:since AS timestamptz) OR s.session_id > CAST(:after AS uuid)) --? dated
-      AND s.created_at < :horizon --? dated
-      AND s.created_at IS NULL --? undated
-      AND (CAST(:after AS uuid) IS NULL OR s.session_id > CAST(:after AS uuid)) --? undated
-      AND s.website_id = CAST(:website_id AS uuid) --? website
-      AND s.website_id <> ALL(CAST(:websites AS uuid[])) --? except
-    ORDER BY s.created_at, s.session_id
-    LIMIT :batch_rows
-  ) AS o
+  SELECT s.created_at, s.session_id
+  FROM session AS s
+  WHERE TRUE
+    AND s.created_at >= CAST(:since AS timestamptz) --? dated
+    AND (CAST(:after AS uuid) IS NULL OR s.created_at > CAST(:since AS timestamptz) OR s.session_id > CAST(:after AS uuid)) --? dated
+    AND s.created_at < :horizon --? dated
+    AND s.created_at IS NULL --? undated
+    AND (CAST(:after AS uuid) IS NULL OR s.session_id > CAST(:after AS uuid)) --? undated
+    AND s.website_id = CAST(:website_id AS uuid) --? website
+    AND s.website_id <> ALL(CAST(:websites AS uuid[])) --? except
+  ORDER BY s.created_at, s.session_id
+  LIMIT :batch_rows
 ) AS t
-ORDER BY t.created_at DESC, t.session_id DESC
-LIMIT 1;
+HAVING COUNT(*) > 0;
 
 -- name: delete_sessions
 -- Deletes those sessions of a slice, with session_data and session_link, that nothing refers to any more.
