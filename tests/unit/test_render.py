@@ -119,7 +119,7 @@ def test_progress_in_a_pipe_is_a_line_now_and_then(
     assert captured.out == ""
     lines = captured.err.splitlines()
     assert len(lines) == 3
-    assert lines[0] == "Deleting: 30 % · 300 of 1,000 rows · 50/s · 14 s left · session"
+    assert lines[0] == "Deleting: 30 % · 300 of 1,000 rows · 50 rows/s · 14 s left · session"
 
 
 def test_json_speaks_iso_8601_in_utc(capsys: pytest.CaptureFixture[str]) -> None:

@@ -164,6 +164,7 @@ def _source_row(source: SourceInfo) -> tuple[str, ...]:
 def _print_outlook(contents: Contents) -> None:
     """Say what a year's retention would mean, what the numbers are worth, and what to type next."""
     from umami_ops.cli import render
+    from umami_ops.umami.tables import Role
 
     events = next(table for table in contents.tables if table.name == "website_event")
     older = events.older or events.amount
@@ -177,7 +178,7 @@ def _print_outlook(contents: Contents) -> None:
         f"{_amount(older)} events{share} are older than 365 days; {growth} a day are added.",
         "What exactly would go: umami-ops prune --days 365 --dry-run",
     )
-    if any(table.amount.estimated for table in contents.tables):
+    if any(table.amount.estimated for table in contents.tables if table.role is not Role.UNKNOWN):
         render.print_remark("~", "Estimated by the server; `umami-ops info --exact` counts.")
 
 

@@ -320,11 +320,12 @@ class Progress:
         out = console(stderr=True)
         if out.is_terminal and os.environ.get("TERM") != "dumb":
             self._bar = progress.Progress(
-                progress.TextColumn("{task.description}"),
-                progress.BarColumn(bar_width=24),
-                progress.TextColumn("{task.fields[state]}"),
-                console=out, transient=True,
-            )  # fmt: skip
+                progress.TextColumn("{task.description}", markup=False),
+                progress.BarColumn(bar_width=20),
+                progress.TextColumn("{task.fields[state]}", markup=False),
+                console=out,
+                transient=True,
+            )
             self._task = self._bar.add_task(self._title, total=self._total, state="")
             self._bar.start()
         return self
@@ -346,16 +347,18 @@ class Progress:
             say(f"{self._title}: {state}")
 
     def _state(self, note: str) -> str:
-        """Return percentage, rows, rate and time left, as far as they are known."""
+        """Return how far it is, the rate, the time left; beside a bar without the rows, to fit a line."""
         elapsed = time.monotonic() - self._started
         speed = self._done / elapsed if elapsed > 0 else 0.0
-        parts = [f"{count(self._done)} {self._unit}"]
+        parts = []
         if self._total:
             # An estimated total may be passed: never claim more than all of it.
-            share = min(self._done / self._total, 1.0)
-            parts = [f"{100 * share:.0f} %", f"{count(self._done)} of {count(self._total)} {self._unit}"]
+            parts.append(f"{100 * min(self._done / self._total, 1.0):.0f} %")
+        if self._bar is None or not self._total:
+            of = f" of {count(self._total)}" if self._total else ""
+            parts.append(f"{count(self._done)}{of} {self._unit}")
         if elapsed >= 1:
-            parts.append(f"{count(round(speed))}/s")
+            parts.append(f"{count(round(speed))} {self._unit}/s")
             if self._total and speed and self._done < self._total:
                 parts.append(f"{duration((self._total - self._done) / speed)} left")
         return " · ".join([*parts, safe(note)] if note else parts)
