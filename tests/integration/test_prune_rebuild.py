@@ -70,11 +70,12 @@ def _websites(url: str) -> list[str]:
 @pytest.mark.parametrize("case", ["all", "only", "undated"])
 def test_what_stays_is_what_deleting_would_leave(traffic: str, case: str) -> None:
     first = _websites(traffic)[0]
-    rules: dict[str, Any] = {
+    rules_of_case: dict[str, dict[str, Any]] = {
         "all": {},
         "only": {"websites": (first,)},
         "undated": {"delete_undated": True, "delete_orphans": True, "excluded": (first,)},
-    }[case]
+    }
+    rules = rules_of_case[case]
     expected = _expected(traffic, **rules)
     with connect(traffic) as loader:
         before = _objects(loader)

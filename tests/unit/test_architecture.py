@@ -1,4 +1,4 @@
-"""The documents name what is there: files exist, links lead somewhere, and the map has every module."""
+"""What the documents say of the house is so: paths and links lead somewhere, the map has every module."""
 
 from __future__ import annotations
 
