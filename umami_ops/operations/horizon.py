@@ -53,7 +53,12 @@ def before_date(date: str, now: datetime) -> datetime:
         raise UsageFault(
             f"--before {date!r} is not a date.", hint="Write 2025-06-30 or 2025-06-30T12:00:00+02:00."
         ) from None
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    try:
+        moment = moment.astimezone(UTC)
+    except OverflowError:
+        raise UsageFault(f"--before {date} lies outside the years that there are in UTC.") from None
     return _checked(moment, f"--before {date}", now)
 
 

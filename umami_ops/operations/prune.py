@@ -185,9 +185,9 @@ def _scope(connection: Connection, installation: Installation, retention: Retent
 def _matching(known: list[dict[str, Any]], typed: str, option: str) -> dict[str, Any]:
     """Return the one website, link or pixel that has the typed id, domain, slug or name."""
     for column in ("id", "domain", "name"):
-        found = [row for row in known if (row[column] or "").lower() == typed.strip().lower()]
+        found = [row for row in known if row[column] and row[column].lower() == typed.strip().lower()]
         if len(found) > 1:
-            listed = ", ".join(f"{row['id']} ({row['name']})" for row in found)
+            listed = ", ".join(f"{row['id']} ({row['name']!r})" for row in found)
             raise UsageFault(
                 f"{option} {typed!r} matches {len(found)}: {listed}.", hint="Name one by its id."
             )
