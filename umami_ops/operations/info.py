@@ -217,28 +217,33 @@ class _Reading:
                 {row["id"]: Amount(row["row_count"]) for row in found},
                 {row["id"]: Amount(int(row["recent"])) for row in found},
             )
-        return self._shares("website_event", ids), {id_: self._recent_events(id_, len(ids)) for id_ in ids}
+        shares, excess = self._shares("website_event", ids)
+        return shares, {id_: self._recent_events(id_, len(ids), excess) for id_ in ids}
 
     def _sessions_by_source(self, ids: list[str]) -> dict[str, Amount]:
         if self._is_small("session"):
             found = self._rows("info.sessions_by_website")
             return {row["id"]: Amount(row["row_count"]) for row in found}
-        return self._shares("session", ids)
+        return self._shares("session", ids)[0]
 
-    def _shares(self, table: str, ids: list[str]) -> dict[str, Amount]:
-        """Estimate each website's rows; the largest, the least well known, gets what the others leave."""
+    def _shares(self, table: str, ids: list[str]) -> tuple[dict[str, Amount], float]:
+        """Estimate each website's rows, and by what factor the planner expects too many.
+
+        InnoDB doubles what it expects of a long range, up to half of the table. So shares of more than all
+        rows are scaled down; else the largest, being the least well known, gets what the others leave.
+        """
         query = self._queries[f"info.{table}"].when({"website"})
         shares = {id_: self._connection.estimate(query, website=id_) for id_ in ids}
-        if shares:
-            largest = max(shares, key=lambda id_: shares[id_])
-            rest = self._amounts[table].rows - (sum(shares.values()) - shares[largest])
-            shares[largest] = max(rest, shares[largest])
-        return {id_: Amount(rows, estimated=True) for id_, rows in shares.items()}
+        total, expected = self._amounts[table].rows, sum(shares.values())
+        excess = max(expected / total, 1.0) if total else 1.0
+        if shares and excess == 1.0:
+            shares[max(shares, key=lambda id_: shares[id_])] += total - expected
+        return {id_: Amount(round(rows / excess), estimated=True) for id_, rows in shares.items()}, excess
 
-    def _recent_events(self, id_: str, websites: int) -> Amount:
+    def _recent_events(self, id_: str, websites: int, excess: float) -> Amount:
         """Count a website's recent events where the planner expects few, and take its word for the rest."""
         query = self._queries["info.website_event"].when({"website", "since"})
         expected = self._connection.estimate(query, website=id_, since=self._recent)
         if expected < _LOOKED_UP_ROWS // websites:
             return Amount(self._connection.count(query, website=id_, since=self._recent))
-        return Amount(expected, estimated=True)
+        return Amount(round(expected / excess), estimated=True)
