@@ -14,6 +14,8 @@ by itself begins a block that ends at `--? end` (docs/decisions/0002-conditional
 A query may be several statements, each closed by `;` at the end of a line. Above a statement,
 `-- deletes: table` or `-- copies: table` says which table's rows its row count counts, and
 `-- collect: name` that its one column becomes a list, the value `:name` of the statements after it.
+
+What several queries say in the same words stands once, under `-- part: name`; `--+ name` puts it in.
 """
 
 from __future__ import annotations
@@ -25,8 +27,10 @@ from dataclasses import dataclass, replace
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from textwrap import indent
 
-_HEADER = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
+_HEADER = re.compile(r"^-- (name|part): (\w+)\s*$", re.MULTILINE)
+_INCLUDE = re.compile(r"^([ \t]*)--\+ (\w+)[ \t]*$", re.MULTILINE)
 _CONDITION = re.compile(r"\s*--\? (!?)(\w+)\s*$")
 _END_OF_STATEMENT = re.compile(r";[ \t]*$", re.MULTILINE)
 _MARK = re.compile(r"^-- (deletes|copies|collect): (\w+)\n", re.MULTILINE)
@@ -148,11 +152,23 @@ def _load(dialect: str) -> Iterable[tuple[str, Query]]:
                 yield query.name, query
 
 
-def _parse(stem: str, text: str) -> Iterable[Query]:
-    _, *parts = _HEADER.split(text)
-    for name, body in zip(parts[::2], parts[1::2], strict=True):
-        about = []
-        lines = body.strip().splitlines()
-        while lines and lines[0].startswith("-- ") and not _MARK.match(lines[0] + "\n"):
-            about.append(lines.pop(0).removeprefix("-- "))
-        yield Query(f"{stem}.{name}", " ".join(about), "\n".join(lines).strip().rstrip(";"))
+def _parse(stem: str, text: str) -> Iterator[Query]:
+    _, *pieces = _HEADER.split(text)
+    bodies = [
+        (kind, name, *_about_and_text(body))
+        for kind, name, body in zip(pieces[::3], pieces[1::3], pieces[2::3], strict=True)
+    ]
+    parts = {name: text for kind, name, _, text in bodies if kind == "part"}
+    for kind, name, about, text in bodies:
+        if kind == "name":
+            whole = _INCLUDE.sub(lambda line: indent(parts[line[2]], line[1]), text)
+            yield Query(f"{stem}.{name}", about, whole.rstrip(";"))
+
+
+def _about_and_text(body: str) -> tuple[str, str]:
+    """Split a body into the sentence at its top and its SQL."""
+    about: list[str] = []
+    lines = body.strip().splitlines()
+    while lines and lines[0].startswith("-- ") and not _MARK.match(lines[0] + "\n"):
+        about.append(lines.pop(0).removeprefix("-- "))
+    return " ".join(about), "\n".join(lines).strip()

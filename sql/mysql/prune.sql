@@ -6,6 +6,78 @@
 -- dated / undated (slices run over times, or over the ids of rows without one), partitioned, orphans, and
 -- has_<table> for the tables this database has.
 
+-- part: event_slice
+-- The events (e) of a slice.
+AND e.created_at >= :since --? dated
+AND e.created_at <= :until --? dated
+AND (:after IS NULL OR e.created_at > :since OR e.event_id > :after) --? dated
+AND (e.created_at < :until OR e.event_id <= :last) --? dated
+AND e.created_at IS NULL --? undated
+AND (:after IS NULL OR e.event_id > :after) --? undated
+AND e.event_id <= :last --? undated
+AND e.website_id = :website_id --? website
+AND e.website_id NOT IN :websites --? except
+
+-- part: nothing_kept_refers
+-- Nothing that stays mentions the session id of o: no event, revenue, replay or heatmap.
+AND NOT EXISTS (
+  SELECT 1 FROM website_event AS e
+  WHERE e.session_id = o.session_id
+    AND NOT (
+      COALESCE(e.created_at < :event_horizon, :null_event_past)
+      AND e.website_id IN :websites --? only
+      AND e.website_id NOT IN :websites --? except
+    )
+)
+--? has_revenue
+AND NOT EXISTS (
+  SELECT 1 FROM revenue AS r
+  LEFT JOIN website_event AS e ON e.event_id = r.event_id
+  WHERE r.session_id = o.session_id
+    AND NOT (
+      e.event_id IS NULL
+      AND FALSE --? !orphans
+      AND r.website_id IN :websites --? only
+      AND r.website_id NOT IN :websites --? except
+    )
+    AND NOT (
+      e.event_id IS NOT NULL
+      AND COALESCE(e.created_at < :event_horizon, :null_event_past)
+      AND e.website_id IN :websites --? only
+      AND e.website_id NOT IN :websites --? except
+    )
+)
+--? end
+--? has_session_replay
+AND NOT EXISTS (
+  SELECT 1 FROM session_replay AS r
+  WHERE r.session_id = o.session_id
+    AND NOT (
+      TRUE
+      AND r.website_id IN :websites --? only
+      AND r.website_id NOT IN :websites --? except
+      AND NOT EXISTS (SELECT 1 FROM session_replay_saved AS v WHERE v.visit_id = r.visit_id) --? has_session_replay_saved
+      AND NOT EXISTS (
+        SELECT 1 FROM session_replay AS k
+        WHERE k.website_id = r.website_id
+          AND k.visit_id = r.visit_id
+          AND COALESCE(k.created_at >= :replay_horizon, NOT :null_replay_past)
+      )
+    )
+)
+--? end
+--? has_heatmap_event
+AND NOT EXISTS (
+  SELECT 1 FROM heatmap_event AS h
+  WHERE h.session_id = o.session_id
+    AND NOT (
+      h.created_at < :heatmap_horizon
+      AND h.website_id IN :websites --? only
+      AND h.website_id NOT IN :websites --? except
+    )
+)
+--? end
+
 -- name: worker_settings
 -- Nothing needs setting: InnoDB's optimizer takes the indexes by itself.
 SELECT 1 AS nothing_to_set;
@@ -81,15 +153,7 @@ LIMIT 1;
 SELECT COUNT(*) AS expect_website_event
 FROM website_event AS e
 WHERE TRUE
-  AND e.created_at >= :since --? dated
-  AND e.created_at <= :until --? dated
-  AND (:after IS NULL OR e.created_at > :since OR e.event_id > :after) --? dated
-  AND (e.created_at < :until OR e.event_id <= :last) --? dated
-  AND e.created_at IS NULL --? undated
-  AND (:after IS NULL OR e.event_id > :after) --? undated
-  AND e.event_id <= :last --? undated
-  AND e.website_id = :website_id --? website
-  AND e.website_id NOT IN :websites --? except
+  --+ event_slice
 FOR UPDATE;
 --? has_event_data
 -- deletes: event_data
@@ -97,15 +161,7 @@ DELETE d
 FROM website_event AS e
 STRAIGHT_JOIN event_data AS d ON d.website_event_id = e.event_id
 WHERE TRUE
-  AND e.created_at >= :since --? dated
-  AND e.created_at <= :until --? dated
-  AND (:after IS NULL OR e.created_at > :since OR e.event_id > :after) --? dated
-  AND (e.created_at < :until OR e.event_id <= :last) --? dated
-  AND e.created_at IS NULL --? undated
-  AND (:after IS NULL OR e.event_id > :after) --? undated
-  AND e.event_id <= :last --? undated
-  AND e.website_id = :website_id --? website
-  AND e.website_id NOT IN :websites --? except
+  --+ event_slice
 ;
 --? end
 --? has_revenue
@@ -114,30 +170,14 @@ DELETE r
 FROM website_event AS e
 STRAIGHT_JOIN revenue AS r ON r.event_id = e.event_id AND r.session_id = e.session_id
 WHERE TRUE
-  AND e.created_at >= :since --? dated
-  AND e.created_at <= :until --? dated
-  AND (:after IS NULL OR e.created_at > :since OR e.event_id > :after) --? dated
-  AND (e.created_at < :until OR e.event_id <= :last) --? dated
-  AND e.created_at IS NULL --? undated
-  AND (:after IS NULL OR e.event_id > :after) --? undated
-  AND e.event_id <= :last --? undated
-  AND e.website_id = :website_id --? website
-  AND e.website_id NOT IN :websites --? except
+  --+ event_slice
 ;
 --? end
 -- deletes: website_event
 DELETE e
 FROM website_event AS e
 WHERE TRUE
-  AND e.created_at >= :since --? dated
-  AND e.created_at <= :until --? dated
-  AND (:after IS NULL OR e.created_at > :since OR e.event_id > :after) --? dated
-  AND (e.created_at < :until OR e.event_id <= :last) --? dated
-  AND e.created_at IS NULL --? undated
-  AND (:after IS NULL OR e.event_id > :after) --? undated
-  AND e.event_id <= :last --? undated
-  AND e.website_id = :website_id --? website
-  AND e.website_id NOT IN :websites --? except
+  --+ event_slice
 ;
 
 -- name: delete_astray_events
@@ -453,78 +493,22 @@ JOIN (
 -- name: count_sessions
 -- Sessions past the horizon that nothing kept refers to, with what goes with them.
 WITH doomed AS (
-  SELECT s.session_id
-  FROM session AS s
-  WHERE (s.created_at < :session_horizon OR (:null_past AND s.created_at IS NULL))
-    AND s.website_id IN :websites --? only
-    AND s.website_id NOT IN :websites --? except
-    AND NOT EXISTS (
-      SELECT 1 FROM website_event AS e
-      WHERE e.session_id = s.session_id
-        AND NOT (
-          COALESCE(e.created_at < :event_horizon, :null_event_past)
-          AND e.website_id IN :websites --? only
-          AND e.website_id NOT IN :websites --? except
-        )
-    )
-    --? has_revenue
-    AND NOT EXISTS (
-      SELECT 1 FROM revenue AS r
-      LEFT JOIN website_event AS e ON e.event_id = r.event_id
-      WHERE r.session_id = s.session_id
-        AND NOT (
-          e.event_id IS NULL
-          AND FALSE --? !orphans
-          AND r.website_id IN :websites --? only
-          AND r.website_id NOT IN :websites --? except
-        )
-        AND NOT (
-          e.event_id IS NOT NULL
-          AND COALESCE(e.created_at < :event_horizon, :null_event_past)
-          AND e.website_id IN :websites --? only
-          AND e.website_id NOT IN :websites --? except
-        )
-    )
-    --? end
-    --? has_session_replay
-    AND NOT EXISTS (
-      SELECT 1 FROM session_replay AS r
-      WHERE r.session_id = s.session_id
-        AND NOT (
-          TRUE
-          AND r.website_id IN :websites --? only
-          AND r.website_id NOT IN :websites --? except
-          AND NOT EXISTS (SELECT 1 FROM session_replay_saved AS v WHERE v.visit_id = r.visit_id) --? has_session_replay_saved
-          AND NOT EXISTS (
-            SELECT 1 FROM session_replay AS k
-            WHERE k.website_id = r.website_id
-              AND k.visit_id = r.visit_id
-              AND COALESCE(k.created_at >= :replay_horizon, NOT :null_replay_past)
-          )
-        )
-    )
-    --? end
-    --? has_heatmap_event
-    AND NOT EXISTS (
-      SELECT 1 FROM heatmap_event AS h
-      WHERE h.session_id = s.session_id
-        AND NOT (
-          h.created_at < :heatmap_horizon
-          AND h.website_id IN :websites --? only
-          AND h.website_id NOT IN :websites --? except
-        )
-    )
-    --? end
+  SELECT o.session_id
+  FROM session AS o
+  WHERE (o.created_at < :session_horizon OR (:null_past AND o.created_at IS NULL))
+    AND o.website_id IN :websites --? only
+    AND o.website_id NOT IN :websites --? except
+    --+ nothing_kept_refers
     --? has_session_data
     AND NOT EXISTS (
       SELECT 1 FROM session_data AS d
-      WHERE d.session_id = s.session_id AND COALESCE(d.created_at >= :session_horizon, NOT :null_past)
+      WHERE d.session_id = o.session_id AND COALESCE(d.created_at >= :session_horizon, NOT :null_past)
     )
     --? end
     --? has_session_link
     AND NOT EXISTS (
       SELECT 1 FROM session_link AS l
-      WHERE l.session_id = s.session_id AND COALESCE(l.created_at >= :session_horizon, NOT :null_past)
+      WHERE l.session_id = o.session_id AND COALESCE(l.created_at >= :session_horizon, NOT :null_past)
     )
     --? end
 )
@@ -536,68 +520,12 @@ SELECT
 -- name: count_orphan_session_data
 -- Session properties without a session, of a session id that nothing kept mentions.
 SELECT COUNT(*) AS session_data
-FROM session_data AS d
+FROM session_data AS o
 WHERE TRUE
-    AND d.website_id IN :websites --? only
-    AND d.website_id NOT IN :websites --? except
-    AND NOT EXISTS (SELECT 1 FROM session AS s WHERE s.session_id = d.session_id)
-    AND NOT EXISTS (
-      SELECT 1 FROM website_event AS e
-      WHERE e.session_id = d.session_id
-        AND NOT (
-          COALESCE(e.created_at < :event_horizon, :null_event_past)
-          AND e.website_id IN :websites --? only
-          AND e.website_id NOT IN :websites --? except
-        )
-    )
-    --? has_revenue
-    AND NOT EXISTS (
-      SELECT 1 FROM revenue AS r
-      LEFT JOIN website_event AS e ON e.event_id = r.event_id
-      WHERE r.session_id = d.session_id
-        AND NOT (
-          e.event_id IS NULL
-          AND FALSE --? !orphans
-          AND r.website_id IN :websites --? only
-          AND r.website_id NOT IN :websites --? except
-        )
-        AND NOT (
-          e.event_id IS NOT NULL
-          AND COALESCE(e.created_at < :event_horizon, :null_event_past)
-          AND e.website_id IN :websites --? only
-          AND e.website_id NOT IN :websites --? except
-        )
-    )
-    --? end
-    --? has_session_replay
-    AND NOT EXISTS (
-      SELECT 1 FROM session_replay AS r
-      WHERE r.session_id = d.session_id
-        AND NOT (
-          TRUE
-          AND r.website_id IN :websites --? only
-          AND r.website_id NOT IN :websites --? except
-          AND NOT EXISTS (SELECT 1 FROM session_replay_saved AS v WHERE v.visit_id = r.visit_id) --? has_session_replay_saved
-          AND NOT EXISTS (
-            SELECT 1 FROM session_replay AS k
-            WHERE k.website_id = r.website_id
-              AND k.visit_id = r.visit_id
-              AND COALESCE(k.created_at >= :replay_horizon, NOT :null_replay_past)
-          )
-        )
-    )
-    --? end
-    --? has_heatmap_event
-    AND NOT EXISTS (
-      SELECT 1 FROM heatmap_event AS h
-      WHERE h.session_id = d.session_id
-        AND NOT (
-          h.created_at < :heatmap_horizon
-          AND h.website_id IN :websites --? only
-          AND h.website_id NOT IN :websites --? except
-        )
-    )
-    --? end
+    AND o.website_id IN :websites --? only
+    AND o.website_id NOT IN :websites --? except
+    AND NOT EXISTS (SELECT 1 FROM session AS s WHERE s.session_id = o.session_id)
+    --+ nothing_kept_refers
 ;
 
 -- name: count_orphans

@@ -6,6 +6,66 @@
 -- dated / undated (slices run over times, or over the ids of rows without one), partitioned, orphans, and
 -- has_<table> for the tables this database has.
 
+-- part: nothing_kept_refers
+-- Nothing that stays mentions the session id of o: no event, revenue, replay or heatmap.
+AND NOT EXISTS (
+  SELECT FROM website_event AS e
+  WHERE e.session_id = o.session_id
+    AND NOT (
+      COALESCE(e.created_at < :event_horizon, CAST(:null_event_past AS boolean))
+      AND e.website_id = ANY(CAST(:websites AS uuid[])) --? only
+      AND e.website_id <> ALL(CAST(:websites AS uuid[])) --? except
+    )
+)
+--? has_revenue
+AND NOT EXISTS (
+  SELECT FROM revenue AS r
+  LEFT JOIN website_event AS e ON e.event_id = r.event_id
+  WHERE r.session_id = o.session_id
+    AND NOT (
+      e.event_id IS NULL
+      AND FALSE --? !orphans
+      AND r.website_id = ANY(CAST(:websites AS uuid[])) --? only
+      AND r.website_id <> ALL(CAST(:websites AS uuid[])) --? except
+    )
+    AND NOT (
+      e.event_id IS NOT NULL
+      AND COALESCE(e.created_at < :event_horizon, CAST(:null_event_past AS boolean))
+      AND e.website_id = ANY(CAST(:websites AS uuid[])) --? only
+      AND e.website_id <> ALL(CAST(:websites AS uuid[])) --? except
+    )
+)
+--? end
+--? has_session_replay
+AND NOT EXISTS (
+  SELECT FROM session_replay AS r
+  WHERE r.session_id = o.session_id
+    AND NOT (
+      TRUE
+      AND r.website_id = ANY(CAST(:websites AS uuid[])) --? only
+      AND r.website_id <> ALL(CAST(:websites AS uuid[])) --? except
+      AND NOT EXISTS (SELECT FROM session_replay_saved AS v WHERE v.visit_id = r.visit_id) --? has_session_replay_saved
+      AND NOT EXISTS (
+        SELECT FROM session_replay AS k
+        WHERE k.website_id = r.website_id
+          AND k.visit_id = r.visit_id
+          AND COALESCE(k.created_at >= :replay_horizon, NOT CAST(:null_replay_past AS boolean))
+      )
+    )
+)
+--? end
+--? has_heatmap_event
+AND NOT EXISTS (
+  SELECT FROM heatmap_event AS h
+  WHERE h.session_id = o.session_id
+    AND NOT (
+      h.created_at < :heatmap_horizon
+      AND h.website_id = ANY(CAST(:websites AS uuid[])) --? only
+      AND h.website_id <> ALL(CAST(:websites AS uuid[])) --? except
+    )
+)
+--? end
+
 -- name: worker_settings
 -- Makes index look-ups win over scans of whole tables as soon as a table is big.
 SELECT set_config('random_page_cost', '1.1', false), set_config('work_mem', '16MB', false);
@@ -443,78 +503,22 @@ JOIN (
 -- name: count_sessions
 -- Sessions past the horizon that nothing kept refers to, with what goes with them.
 WITH doomed AS MATERIALIZED (
-  SELECT s.session_id
-  FROM session AS s
-  WHERE (s.created_at < :session_horizon OR (CAST(:null_past AS boolean) AND s.created_at IS NULL))
-    AND s.website_id = ANY(CAST(:websites AS uuid[])) --? only
-    AND s.website_id <> ALL(CAST(:websites AS uuid[])) --? except
-    AND NOT EXISTS (
-      SELECT FROM website_event AS e
-      WHERE e.session_id = s.session_id
-        AND NOT (
-          COALESCE(e.created_at < :event_horizon, CAST(:null_event_past AS boolean))
-          AND e.website_id = ANY(CAST(:websites AS uuid[])) --? only
-          AND e.website_id <> ALL(CAST(:websites AS uuid[])) --? except
-        )
-    )
-    --? has_revenue
-    AND NOT EXISTS (
-      SELECT FROM revenue AS r
-      LEFT JOIN website_event AS e ON e.event_id = r.event_id
-      WHERE r.session_id = s.session_id
-        AND NOT (
-          e.event_id IS NULL
-          AND FALSE --? !orphans
-          AND r.website_id = ANY(CAST(:websites AS uuid[])) --? only
-          AND r.website_id <> ALL(CAST(:websites AS uuid[])) --? except
-        )
-        AND NOT (
-          e.event_id IS NOT NULL
-          AND COALESCE(e.created_at < :event_horizon, CAST(:null_event_past AS boolean))
-          AND e.website_id = ANY(CAST(:websites AS uuid[])) --? only
-          AND e.website_id <> ALL(CAST(:websites AS uuid[])) --? except
-        )
-    )
-    --? end
-    --? has_session_replay
-    AND NOT EXISTS (
-      SELECT FROM session_replay AS r
-      WHERE r.session_id = s.session_id
-        AND NOT (
-          TRUE
-          AND r.website_id = ANY(CAST(:websites AS uuid[])) --? only
-          AND r.website_id <> ALL(CAST(:websites AS uuid[])) --? except
-          AND NOT EXISTS (SELECT FROM session_replay_saved AS v WHERE v.visit_id = r.visit_id) --? has_session_replay_saved
-          AND NOT EXISTS (
-            SELECT FROM session_replay AS k
-            WHERE k.website_id = r.website_id
-              AND k.visit_id = r.visit_id
-              AND COALESCE(k.created_at >= :replay_horizon, NOT CAST(:null_replay_past AS boolean))
-          )
-        )
-    )
-    --? end
-    --? has_heatmap_event
-    AND NOT EXISTS (
-      SELECT FROM heatmap_event AS h
-      WHERE h.session_id = s.session_id
-        AND NOT (
-          h.created_at < :heatmap_horizon
-          AND h.website_id = ANY(CAST(:websites AS uuid[])) --? only
-          AND h.website_id <> ALL(CAST(:websites AS uuid[])) --? except
-        )
-    )
-    --? end
+  SELECT o.session_id
+  FROM session AS o
+  WHERE (o.created_at < :session_horizon OR (CAST(:null_past AS boolean) AND o.created_at IS NULL))
+    AND o.website_id = ANY(CAST(:websites AS uuid[])) --? only
+    AND o.website_id <> ALL(CAST(:websites AS uuid[])) --? except
+    --+ nothing_kept_refers
     --? has_session_data
     AND NOT EXISTS (
       SELECT FROM session_data AS d
-      WHERE d.session_id = s.session_id AND COALESCE(d.created_at >= :session_horizon, NOT CAST(:null_past AS boolean))
+      WHERE d.session_id = o.session_id AND COALESCE(d.created_at >= :session_horizon, NOT CAST(:null_past AS boolean))
     )
     --? end
     --? has_session_link
     AND NOT EXISTS (
       SELECT FROM session_link AS l
-      WHERE l.session_id = s.session_id AND COALESCE(l.created_at >= :session_horizon, NOT CAST(:null_past AS boolean))
+      WHERE l.session_id = o.session_id AND COALESCE(l.created_at >= :session_horizon, NOT CAST(:null_past AS boolean))
     )
     --? end
 )
@@ -526,68 +530,12 @@ SELECT
 -- name: count_orphan_session_data
 -- Session properties without a session, of a session id that nothing kept mentions.
 SELECT COUNT(*) AS session_data
-FROM session_data AS d
+FROM session_data AS o
 WHERE TRUE
-    AND d.website_id = ANY(CAST(:websites AS uuid[])) --? only
-    AND d.website_id <> ALL(CAST(:websites AS uuid[])) --? except
-    AND NOT EXISTS (SELECT FROM session AS s WHERE s.session_id = d.session_id)
-    AND NOT EXISTS (
-      SELECT FROM website_event AS e
-      WHERE e.session_id = d.session_id
-        AND NOT (
-          COALESCE(e.created_at < :event_horizon, CAST(:null_event_past AS boolean))
-          AND e.website_id = ANY(CAST(:websites AS uuid[])) --? only
-          AND e.website_id <> ALL(CAST(:websites AS uuid[])) --? except
-        )
-    )
-    --? has_revenue
-    AND NOT EXISTS (
-      SELECT FROM revenue AS r
-      LEFT JOIN website_event AS e ON e.event_id = r.event_id
-      WHERE r.session_id = d.session_id
-        AND NOT (
-          e.event_id IS NULL
-          AND FALSE --? !orphans
-          AND r.website_id = ANY(CAST(:websites AS uuid[])) --? only
-          AND r.website_id <> ALL(CAST(:websites AS uuid[])) --? except
-        )
-        AND NOT (
-          e.event_id IS NOT NULL
-          AND COALESCE(e.created_at < :event_horizon, CAST(:null_event_past AS boolean))
-          AND e.website_id = ANY(CAST(:websites AS uuid[])) --? only
-          AND e.website_id <> ALL(CAST(:websites AS uuid[])) --? except
-        )
-    )
-    --? end
-    --? has_session_replay
-    AND NOT EXISTS (
-      SELECT FROM session_replay AS r
-      WHERE r.session_id = d.session_id
-        AND NOT (
-          TRUE
-          AND r.website_id = ANY(CAST(:websites AS uuid[])) --? only
-          AND r.website_id <> ALL(CAST(:websites AS uuid[])) --? except
-          AND NOT EXISTS (SELECT FROM session_replay_saved AS v WHERE v.visit_id = r.visit_id) --? has_session_replay_saved
-          AND NOT EXISTS (
-            SELECT FROM session_replay AS k
-            WHERE k.website_id = r.website_id
-              AND k.visit_id = r.visit_id
-              AND COALESCE(k.created_at >= :replay_horizon, NOT CAST(:null_replay_past AS boolean))
-          )
-        )
-    )
-    --? end
-    --? has_heatmap_event
-    AND NOT EXISTS (
-      SELECT FROM heatmap_event AS h
-      WHERE h.session_id = d.session_id
-        AND NOT (
-          h.created_at < :heatmap_horizon
-          AND h.website_id = ANY(CAST(:websites AS uuid[])) --? only
-          AND h.website_id <> ALL(CAST(:websites AS uuid[])) --? except
-        )
-    )
-    --? end
+    AND o.website_id = ANY(CAST(:websites AS uuid[])) --? only
+    AND o.website_id <> ALL(CAST(:websites AS uuid[])) --? except
+    AND NOT EXISTS (SELECT FROM session AS s WHERE s.session_id = o.session_id)
+    --+ nothing_kept_refers
 ;
 
 -- name: count_orphans
