@@ -21,11 +21,13 @@ WHERE l.locktype = 'advisory'
 SELECT pg_backend_pid() AS session_id;
 
 -- name: prisma_held
--- Whether Prisma migrates this database now: 72707369 is the lock of its migration engine.
+-- Whether Prisma migrates this database now: 72707369 is the lock of its migration engine, which takes it
+-- exclusively; our own batches hold it shared.
 SELECT EXISTS (
   SELECT 1
   FROM pg_locks AS l
   WHERE l.locktype = 'advisory'
+    AND l.mode = 'ExclusiveLock'
     AND l.objid = 72707369
     AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
 ) AS held;
