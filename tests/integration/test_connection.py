@@ -16,6 +16,7 @@ from testbed.servers.certificate import write_certificates
 from tests.command import Outcome, run
 from umami_ops.databases.registry import open_database
 from umami_ops.databases.url import DatabaseUrl
+from umami_ops.sql import Query
 
 WRONG = "s3same-öpen"
 _TLS_SERVERS = ("postgresql-17", "mysql", "mariadb")  # the wheel of PostgreSQL 18 is built without TLS
@@ -109,9 +110,7 @@ def test_a_password_of_any_characters(server: Server, database_url: str) -> None
     password = "p@ss/w:rd#%?& é'\"\\"
     name = urlsplit(database_url).path.removeprefix("/")
     with open_database(DatabaseUrl.parse(server.as_admin(database_url))).connect() as admin:
-        from umami_ops.sql import Query
-
-        doubled = password.replace("'", "''")
+            doubled = password.replace("'", "''")
         if server.dialect == "postgresql":
             admin.run(Query("make", "", f"CREATE ROLE odd_user LOGIN PASSWORD '{doubled}'"))
         else:
@@ -145,8 +144,6 @@ def test_a_unix_socket(server: Server, database_url: str) -> None:
 
 def _socket_directory(server: Server, database_url: str) -> str:
     """Ask the server where its socket is."""
-    from umami_ops.sql import Query
-
     with open_database(DatabaseUrl.parse(server.as_admin(database_url))).connect() as connection:
         if server.dialect == "postgresql":
             return str(connection.value(Query("ask", "", "SHOW unix_socket_directories")))
@@ -166,8 +163,6 @@ def test_a_malformed_parameter(database_url: str) -> None:
 
 
 def test_a_schema_in_the_url(postgresql_server: Server, database_url: str) -> None:
-    from umami_ops.sql import Query
-
     with open_database(DatabaseUrl.parse(database_url)).connect() as connection:
         connection.run(Query("make", "", 'CREATE SCHEMA "web stats"'))
     with open_database(
@@ -177,18 +172,18 @@ def test_a_schema_in_the_url(postgresql_server: Server, database_url: str) -> No
 
 
 def test_a_pooler_named_in_the_url(postgresql_server: Server, database_url: str) -> None:
-    url = _with(database_url, query="pgbouncer=true&schema=public")
+    """Behind a pooler a setting lasts as long as a transaction: lone statements must see the schema too."""
+    with open_database(DatabaseUrl.parse(database_url)).connect() as connection:
+        connection.run(Query("make", "", "CREATE SCHEMA stats"))
+    url = _with(database_url, query="pgbouncer=true&schema=stats")
     with open_database(DatabaseUrl.parse(url)).connect() as connection:
         assert connection.server().pooled
+        assert connection.server().schema == "stats"
         with connection.transaction(read_only=True):
-            from umami_ops.sql import Query
-
             assert connection.value(Query("ask", "", "SHOW TIME ZONE")) == "UTC"
 
 
 def test_the_session_is_in_utc(server: Server, database_url: str) -> None:
-    from umami_ops.sql import Query
-
     with open_database(DatabaseUrl.parse(database_url)).connect() as connection:
         moment = connection.value(Query("ask", "", "SELECT CAST('2025-03-30 02:30:00' AS DATETIME)"
                                         if server.dialect == "mysql" else

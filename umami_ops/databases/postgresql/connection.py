@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 from psycopg import errors as pg
 from psycopg import sql
+from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 from psycopg.types.string import TextLoader
 
@@ -83,12 +84,12 @@ class PostgresqlConnection(Connection):
 
     def rows(self, query: Query, **values: Any) -> list[Row]:
         """Run a query and return all its rows."""
-        with _translated(query):
+        with self._settled(), _translated(query):
             return self._raw.execute(query.for_driver(), values).fetchall()
 
     def run(self, query: Query, **values: Any) -> int:
         """Run a statement and return the number of rows it touched."""
-        with _translated(query):
+        with self._settled(), _translated(query):
             return self._raw.execute(query.for_driver(), values).rowcount
 
     def estimate(self, query: Query, **values: Any) -> int:
@@ -139,6 +140,15 @@ class PostgresqlConnection(Connection):
     def close(self) -> None:
         """Close the session."""
         self._raw.close()
+
+    @contextmanager
+    def _settled(self) -> Iterator[None]:
+        """Behind a pooler, where settings last for a transaction, open one around a lone statement."""
+        if not self._pooled or self._raw.info.transaction_status != TransactionStatus.IDLE:
+            yield
+            return
+        with self.transaction():
+            yield
 
     def _settings(self, verb: str) -> Iterator[str]:
         yield f"{verb} TIME ZONE 'UTC'"
