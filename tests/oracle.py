@@ -137,3 +137,34 @@ def _kept_sessions(before: Rows, after: Rows, rules: Rules) -> dict[str, list[Ro
         "session_link": _without(before["session_link"], of_gone),
         "session_data": _without(before["session_data"], lambda row: of_gone(row) or is_doomed_orphan(row)),
     }
+
+
+def half_deleted(before: Rows, after: Rows) -> list[str]:
+    """Return what an interrupted prune must never leave: an event, visit or session with part of its rows."""
+    found = []
+    for table, column, parents, key in (
+        ("event_data", "website_event_id", "website_event", "event_id"),
+        ("revenue", "event_id", "website_event", "event_id"),
+        ("session_data", "session_id", "session", "session_id"),
+        ("session_link", "session_id", "session", "session_id"),
+    ):
+        whole = {row[key] for row in before.get(parents, ())}
+        there = {row[key] for row in after.get(parents, ())}
+        was, now = _by(before, table, (column,)), _by(after, table, (column,))
+        for (parent,), number in was.items():
+            due = number if parent in there or parent not in whole else 0
+            if now.get((parent,), 0) != due:
+                found.append(f"{table} of {parent}: {number} before, {now.get((parent,), 0)} now, {due} due")
+    visit = ("website_id", "visit_id")
+    was, now = _by(before, "session_replay", visit), _by(after, "session_replay", visit)
+    found += [f"{now[key]} of {was[key]} chunks of {key}" for key in now if now[key] != was[key]]
+    return found
+
+
+def _by(rows: Rows, table: str, columns: tuple[str, ...]) -> dict[tuple[Any, ...], int]:
+    """Count a table's rows by these columns."""
+    counts: dict[tuple[Any, ...], int] = {}
+    for row in rows.get(table, ()):
+        key = tuple(row[column] for column in columns)
+        counts[key] = counts.get(key, 0) + 1
+    return counts
