@@ -110,7 +110,7 @@ def test_a_password_of_any_characters(server: Server, database_url: str) -> None
     password = "p@ss/w:rd#%?& é'\"\\"
     name = urlsplit(database_url).path.removeprefix("/")
     with open_database(DatabaseUrl.parse(server.as_admin(database_url))).connect() as admin:
-            doubled = password.replace("'", "''")
+        doubled = password.replace("'", "''")
         if server.dialect == "postgresql":
             admin.run(Query("make", "", f"CREATE ROLE odd_user LOGIN PASSWORD '{doubled}'"))
         else:
