@@ -1,0 +1,166 @@
+"""A database in the middle of which a prune is interrupted, and what must hold afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from testbed.bulk import Loader, connect
+from testbed.servers import Server
+from testbed.servers.server import database_name
+from testbed.traffic import Traffic, populate
+from testbed.umami import build_indexes, create_umami
+from tests import pruning
+from tests.oracle import TABLES, half_deleted, survivors
+from umami_ops.operations.prune import Retention
+from umami_ops.umami.migrations import latest_released_level
+from umami_ops.umami.schema import Schema
+
+START, END = datetime(2025, 1, 1, tzinfo=UTC), datetime(2025, 7, 1, tzinfo=UTC)
+HORIZON = datetime(2025, 4, 20, tzinfo=UTC)
+RETENTION = Retention(horizon=HORIZON)
+_OURS = ("DATABASE_URL", "DIRECT_DATABASE_URL", "UMAMI_OPS_")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a process left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def said(self) -> str:
+        return self.out + self.err
+
+
+class Run:
+    """`umami-ops prune` as a process of its own."""
+
+    def __init__(self, url: str, *arguments: str) -> None:
+        variables = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
+        command = ["prune", "--before", HORIZON.isoformat(), "--yes", "--json", *arguments]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "umami_ops", *command],
+            env=variables | {"DATABASE_URL": url},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    @property
+    def is_over(self) -> bool:
+        return self._process.poll() is not None
+
+    def wait(self) -> Ended:
+        """Wait for its end; one that doesn't come is a fault of its own."""
+        try:
+            out, err = self._process.communicate(timeout=120)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            raise
+        assert "Traceback" not in err, err
+        return Ended(self._process.returncode, out, err)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A database with `before` in it, of which a prune leaves `expected`."""
+
+    server: Server
+    url: str
+    schema: Schema
+    before: dict[str, list[dict[str, Any]]]
+
+    @cached_property
+    def expected(self) -> pruning.Keys:
+        return pruning.keys_in(survivors(self.before, pruning.rules_of(RETENTION)), self.schema)
+
+    @cached_property
+    def doomed(self) -> int:
+        """How many rows go in all."""
+        return sum(len(rows) for rows in self.before.values()) - sum(map(len, self.expected.values()))
+
+    def prune(self, *arguments: str) -> Run:
+        """Begin a prune in small batches, so that there is a middle to interrupt."""
+        return Run(self.url, *(arguments or ("--batch-size", "25", "--pause", "0.02s")))
+
+    def rows_left(self, loader: Loader) -> int:
+        """Count the rows of all tables, now."""
+        names = [name for name in TABLES if name in self.schema]
+        counts = " + ".join(f"(SELECT COUNT(*) FROM {pruning.quoted(loader, name)})" for name in names)
+        ((number,),) = loader.execute(f"SELECT {counts}")
+        loader.commit()
+        return int(number)
+
+    def wait_until_gone(self, share: float, run: Run) -> None:
+        """Return as soon as this share of what goes has gone, or the run is over."""
+        total = sum(len(rows) for rows in self.before.values())
+        with connect(self.url) as loader:
+            while self.rows_left(loader) > total - share * self.doomed and not run.is_over:
+                pass
+
+    def wait_until_alone(self) -> None:
+        """Return when the server has noticed that a killed client is gone, and rolled back for it."""
+        name = database_name(self.url)
+        with connect(self.server.as_admin(self.url)) as loader:
+            if loader.dialect == "postgresql":
+                others = (
+                    "SELECT COUNT(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
+                    f"AND backend_type = 'client backend' AND datname = '{name}'"
+                )
+            else:
+                others = (
+                    "SELECT COUNT(*) FROM information_schema.processlist "
+                    f"WHERE db = '{name}' AND id <> CONNECTION_ID()"
+                )
+            while loader.execute(others)[0][0]:
+                loader.commit()
+
+    def assert_nothing_is_half_deleted(self) -> None:
+        assert half_deleted(self.before, pruning.read_rows(self.url, self.schema)) == []
+
+    def assert_done(self) -> None:
+        with connect(self.url) as loader:
+            assert pruning.keys_of(loader, self.schema) == self.expected
+
+    def finish(self) -> None:
+        """Prune once more, which must reach the end."""
+        ended = self.prune("--jobs", "2").wait()
+        assert ended.code == 0, ended.said
+        self.assert_done()
+
+
+def scene_on(server: Server, events: int) -> Scene:
+    """Make a database on a server, with traffic of which more than half is past the horizon."""
+    url = server.create_database()
+    level = latest_released_level(server.dialect)
+    create_umami(url, level, indexes=False)
+    populate(url, Traffic(START, END, seed=9, events=events), level)
+    build_indexes(url, level)
+    schema = pruning.schema_of(url, level)
+    return Scene(server, url, schema, pruning.read_rows(url, schema))
+
+
+@contextmanager
+def session(url: str) -> Iterator[Callable[[str], list[tuple[Any, ...]]]]:
+    """A transaction of somebody else's, committed at the end."""
+    with connect(url) as loader:
+        yield loader.execute
