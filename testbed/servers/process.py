@@ -173,8 +173,11 @@ class ServerProcess(ABC):
     def _remember(self) -> None:
         """Write down what a later process must know; its presence says that the data are complete."""
         if self.is_new:
-            self._state_file.touch(mode=0o600)
-            self._state_file.write_text(json.dumps({"port": self.port, "password": self.password}))
+            # Renamed when complete: a kill in between must not leave half a file.
+            half = self._state_file.with_suffix(".new")
+            half.touch(mode=0o600)
+            half.write_text(json.dumps({"port": self.port, "password": self.password}))
+            half.replace(self._state_file)
 
     def _recall(self) -> None:
         state = json.loads(self._state_file.read_text())

@@ -293,8 +293,7 @@ def _show_dry_run(plan: Plan, connection: Connection, *, as_json: bool) -> None:
     for number, (title, texts) in enumerate(steps, 1):
         render.heading(f"Step {number}: {title}")
         for text in texts:
-            for line in f"{text};".splitlines():
-                render.print_line(f"  {line}")
+            render.print_statement(text)
     render.print_line()
     render.print_line("Dry run: nothing was changed.", style="bold")
 

@@ -252,6 +252,13 @@ def print_line(line: str = "", *, style: str = "") -> None:
     console().print(Text(safe(line), style=style))
 
 
+def print_statement(sql: str) -> None:
+    """Print a statement as it is, its lines never broken, faintly and set in."""
+    out = console()
+    for line in f"{sql};".splitlines():
+        out.print(Text(f"  {safe(line)}", style="dim"), soft_wrap=True)
+
+
 def say(line: str) -> None:
     """Print talk, which is no result, on stderr."""
     console(stderr=True).print(Text(safe(line)))
