@@ -313,7 +313,8 @@ ORDER BY t.created_at DESC, t.session_id DESC
 LIMIT 1;
 
 -- name: delete_sessions
--- Deletes those sessions of a slice, with session_data and session_link, that nothing refers to any more.
+-- Deletes those sessions of a slice, with session_data and session_link, that nothing refers to any more. Once
+-- they are locked a visitor who returns waits and gets a new row; who did so just before is seen by a second look.
 -- collect: doomed
 SELECT s.session_id AS doomed
 FROM session AS s
@@ -344,6 +345,18 @@ WHERE TRUE
   )
   --? end
 FOR UPDATE;
+-- collect: doomed
+SELECT s.session_id AS doomed
+FROM session AS s
+WHERE s.session_id IN :doomed
+  AND NOT EXISTS (SELECT 1 FROM website_event AS e WHERE e.session_id = s.session_id)
+  --? has_session_data
+  AND NOT EXISTS (
+    SELECT 1 FROM session_data AS d
+    WHERE d.session_id = s.session_id AND COALESCE(d.created_at >= :horizon, NOT :null_past)
+  )
+  --? end
+;
 --? has_session_data
 -- deletes: session_data
 DELETE FROM session_data WHERE session_id IN :doomed;

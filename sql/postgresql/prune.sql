@@ -1,6 +1,6 @@
 -- Retention. A slice is a range of keys past the horizon that one transaction deletes, children first. Where a
 -- query gives a column `expect_<table>`, so many rows must have gone there or the transaction is rolled back
--- and tried again: somebody else was at work on the slice.
+-- and tried again: somebody else was at work on the slice. So it is where `returned` isn't 0.
 --
 -- Words: website (one website), only / except (some, all but some), null_past (no time counts as past),
 -- dated / undated (slices run over times, or over the ids of rows without one), partitioned, orphans, and
@@ -312,7 +312,10 @@ FROM (
 HAVING COUNT(*) > 0;
 
 -- name: delete_sessions
--- Deletes those sessions of a slice, with session_data and session_link, that nothing refers to any more.
+-- Deletes those sessions of a slice, with session_data and session_link, that nothing refers to any more. From
+-- the delete on a visitor who returns waits and gets a new row; who did so just before is seen by `returned`.
+-- deletes: session
+-- collect: doomed
 WITH picked AS MATERIALIZED (
   SELECT s.ctid, s.session_id
   FROM session AS s
@@ -345,25 +348,28 @@ WITH picked AS MATERIALIZED (
       WHERE l.session_id = p.session_id AND COALESCE(l.created_at >= :horizon, NOT CAST(:null_past AS boolean))
     )
     --? end
-),
+)
+DELETE FROM ONLY session AS s
+WHERE s.ctid = ANY(ARRAY(SELECT x.ctid FROM doomed AS x))
+RETURNING s.session_id AS doomed;
+SELECT
+  (SELECT COUNT(*) FROM website_event AS e WHERE e.session_id = ANY(CAST(:doomed AS uuid[])))
+  --? has_session_data
+  + (
+    SELECT COUNT(*) FROM session_data AS d
+    WHERE d.session_id = ANY(CAST(:doomed AS uuid[]))
+      AND COALESCE(d.created_at >= :horizon, NOT CAST(:null_past AS boolean))
+  )
+  --? end
+  AS returned;
 --? has_session_data
-gone_data AS (
-  DELETE FROM session_data AS d USING doomed AS x WHERE d.session_id = x.session_id RETURNING 1
-),
+-- deletes: session_data
+DELETE FROM session_data WHERE session_id = ANY(CAST(:doomed AS uuid[]));
 --? end
 --? has_session_link
-gone_link AS (
-  DELETE FROM session_link AS l USING doomed AS x WHERE l.session_id = x.session_id RETURNING 1
-),
+-- deletes: session_link
+DELETE FROM session_link WHERE session_id = ANY(CAST(:doomed AS uuid[]));
 --? end
-gone_session AS (
-  DELETE FROM ONLY session AS s WHERE s.ctid = ANY(ARRAY(SELECT x.ctid FROM doomed AS x)) RETURNING 1
-)
-SELECT
-  (SELECT COUNT(*) FROM gone_data) AS session_data, --? has_session_data
-  (SELECT COUNT(*) FROM gone_link) AS session_link, --? has_session_link
-  (SELECT COUNT(*) FROM gone_session) AS session,
-  (SELECT COUNT(*) FROM doomed) AS expect_session;
 
 -- name: next_orphan_event_data
 -- Finds the end of the next slice of event_data, in the order of the event ids it hangs on.

@@ -209,8 +209,8 @@ class _Worker:
 def _run_batch(connection: Connection, step: Batches, values: Mapping[str, Any]) -> dict[str, int]:
     """Run the statements of one slice inside the open transaction and return the rows deleted by table.
 
-    Raises TransientFault when fewer or more rows went than the batch itself had seen: somebody else was at
-    work on the same rows, and the transaction must not be committed.
+    Raises TransientFault when fewer or more rows went than the batch itself had seen, or visitors `returned`:
+    somebody else was at work on the same rows, and the transaction must not be committed.
     """
     deleted: dict[str, int] = {}
     expected: dict[str, int] = {}
@@ -222,6 +222,8 @@ def _run_batch(connection: Connection, step: Batches, values: Mapping[str, Any])
             ]
             if not values[statement.collect]:
                 break
+            if statement.deletes:
+                deleted[statement.deletes] = len(values[statement.collect])
         elif statement.copies:
             connection.run(statement, **values)
         elif statement.deletes:
@@ -229,6 +231,10 @@ def _run_batch(connection: Connection, step: Batches, values: Mapping[str, Any])
             deleted[statement.deletes] = deleted.get(statement.deletes, 0) + count
         else:
             for name, count in connection.row(statement, **values).items():
+                if name == "returned":
+                    if count:
+                        raise TransientFault("Visitors returned while their sessions were going")
+                    continue
                 counts, table = (expected, name[7:]) if name.startswith("expect_") else (deleted, name)
                 counts[table] = int(count)
     for table, count in expected.items():
