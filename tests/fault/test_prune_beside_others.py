@@ -174,7 +174,7 @@ def test_somebody_locks_rows_for_two_seconds(scene: Scene) -> None:
             f"SELECT event_id FROM website_event WHERE created_at < '{HORIZON:%Y-%m-%d}' "
             "ORDER BY created_at DESC LIMIT 20 FOR UPDATE"
         )
-        run = scene.prune("--jobs", "2")
+        run = scene.prune("--jobs", "1")
         while not _waits(watcher):
             assert not run.is_over, run.wait().said
             watcher.commit()
