@@ -27,6 +27,6 @@ def is_thorough(request: pytest.FixtureRequest) -> bool:
 @pytest.fixture
 def scene(server: Server, is_thorough: bool) -> Iterator[Scene]:
     """Traffic on a shared server, half of it past the horizon."""
-    made = scene_on(server, events=30_000 if is_thorough else 3_000)
+    made = scene_on(server, events=30_000 if is_thorough else 2_500)
     yield made
     server.drop_database(made.url)

@@ -7,8 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -157,10 +155,3 @@ def scene_on(server: Server, events: int) -> Scene:
     build_indexes(url, level)
     schema = pruning.schema_of(url, level)
     return Scene(server, url, schema, pruning.read_rows(url, schema))
-
-
-@contextmanager
-def session(url: str) -> Iterator[Callable[[str], list[tuple[Any, ...]]]]:
-    """A transaction of somebody else's, committed at the end."""
-    with connect(url) as loader:
-        yield loader.execute

@@ -213,7 +213,7 @@ def test_prune_leaves_what_the_oracle_leaves_on_mysql(
     mysql_server: Server, umami_at: Callable[[int], str], examples: Callable[[int], int]
 ) -> None:
     url = umami_at(13)
-    _check(url, pruning.schema_of(url, 13), examples(30))
+    _check(url, pruning.schema_of(url, 13), examples(25))
 
 
 @pytest.mark.parametrize("level", [2, 5, 9])
