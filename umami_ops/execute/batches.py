@@ -153,7 +153,10 @@ class _Worker:
     def run(self) -> None:
         """Take slice after slice until there is none left, or a reason to stop."""
         crew = self._crew
-        self._connection = self._connect()
+        try:
+            self._connection = self._connect()
+        except (ConnectionFault, ConnectionLost) as fault:
+            self._reconnect(fault)
         try:
             while (found := self._guarded(crew.next_slice)) is not None:
                 self._guarded(functools.partial(crew.delete, found=found))
@@ -184,12 +187,12 @@ class _Worker:
                 self._crew.note_retry(fault.message)
                 self._crew.stop.wait(0.05 * 2**attempt)
             except ConnectionLost as fault:
+                self._connection.close()
                 self._reconnect(fault)
         raise AssertionError("unreachable")
 
-    def _reconnect(self, fault: ConnectionLost) -> None:
+    def _reconnect(self, fault: ConnectionFault | ConnectionLost) -> None:
         """Connect again, waiting for a server that restarts; a second loss is final."""
-        self._connection.close()
         if not self._reconnects_left:
             fault.hint = "Check the server and the network, then run the same command again; it continues."
             raise fault
