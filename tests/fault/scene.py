@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -155,3 +156,28 @@ def scene_on(server: Server, events: int) -> Scene:
     build_indexes(url, level)
     schema = pruning.schema_of(url, level)
     return Scene(server, url, schema, pruning.read_rows(url, schema))
+
+
+def sessions_that_wait(loader: Loader) -> list[int]:
+    """Return the ids of the run's sessions that wait for a row which another session has locked."""
+    # InnoDB shows the same picture again and again to who looks more often than every tenth of a second.
+    time.sleep(0.12)
+    waiting = (
+        "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
+        "AND application_name = 'umami-ops prune' AND datname = current_database()"
+        if loader.dialect == "postgresql"
+        else "SELECT p.id FROM information_schema.innodb_trx AS t "
+        "JOIN information_schema.processlist AS p ON p.id = t.trx_mysql_thread_id "
+        "WHERE t.trx_state = 'LOCK WAIT' AND p.db = DATABASE()"
+    )
+    found = [int(id_) for (id_,) in loader.execute(waiting)]
+    loader.commit()
+    return found
+
+
+def end_sessions(loader: Loader, ids: list[int]) -> None:
+    """Cut sessions off, as an administrator or a firewall would."""
+    for id_ in ids:
+        loader.execute(
+            f"SELECT pg_terminate_backend({id_})" if loader.dialect == "postgresql" else f"KILL {id_}"
+        )

@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from testbed.bulk import Loader, connect
 from tests import pruning
-from tests.fault.scene import HORIZON, RETENTION, Scene
+from tests.fault.scene import HORIZON, RETENTION, Scene, sessions_that_wait
 from umami_ops.execute import Event, StepBegan
 
 _LONGEST_WAIT_SECONDS = 1
@@ -152,21 +152,6 @@ def _bereft(scene: Scene, written: list[dict[str, str]]) -> list[dict[str, str]]
     return [visit for visit in dated if visit["session"] not in here["session"]]
 
 
-def _waits(loader: Loader) -> bool:
-    """Whether the run waits for a row that another session has locked."""
-    # InnoDB shows the same picture again and again to who looks more often than every tenth of a second.
-    time.sleep(0.12)
-    waiting = (
-        "SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
-        "AND application_name = 'umami-ops prune' AND datname = current_database()"
-        if loader.dialect == "postgresql"
-        else "SELECT COUNT(*) FROM information_schema.innodb_trx AS t "
-        "JOIN information_schema.processlist AS p ON p.id = t.trx_mysql_thread_id "
-        "WHERE t.trx_state = 'LOCK WAIT' AND p.db = DATABASE()"
-    )
-    return bool(loader.execute(waiting)[0][0])
-
-
 def test_somebody_locks_rows_for_two_seconds(scene: Scene) -> None:
     admin = scene.server.as_admin(scene.url)
     with connect(admin) as holder, connect(admin) as watcher:
@@ -175,9 +160,8 @@ def test_somebody_locks_rows_for_two_seconds(scene: Scene) -> None:
             "ORDER BY created_at DESC LIMIT 20 FOR UPDATE"
         )
         run = scene.prune("--jobs", "1")
-        while not _waits(watcher):
+        while not sessions_that_wait(watcher):
             assert not run.is_over, run.wait().said
-            watcher.commit()
         time.sleep(2)
         holder.commit()
     ended = run.wait()
@@ -200,9 +184,8 @@ def test_a_deadlock_is_tried_again(scene: Scene) -> None:
         ((first,),) = watcher.execute(f"SELECT event_id FROM website_event WHERE {past} LIMIT 1")
         watcher.commit()
         run = scene.prune("--before", f"{horizon:%Y-%m-%dT%H:%M:%S}", "--jobs", "1")
-        while not _waits(watcher):
+        while not sessions_that_wait(watcher):
             assert not run.is_over, run.wait().said
-            watcher.commit()
         # Only a deadlock's victim lets go of the first event.
         assert other.execute(f"SELECT event_id FROM website_event WHERE event_id = '{first}' FOR UPDATE")
         other.commit()

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import random
 import signal
+import threading
 import time
 from collections.abc import Iterator
 
 import pytest
 
 from testbed import servers
-from testbed.bulk import Loader, connect
-from testbed.servers.server import database_name
+from testbed.bulk import connect
 from tests import pruning
-from tests.fault.scene import Ended, Scene, scene_on
+from tests.fault.scene import HORIZON, RETENTION, Ended, Scene, end_sessions, scene_on, sessions_that_wait
 from umami_ops.databases.registry import open_database
+from umami_ops.execute import Event, RunLock, StepBegan, execute
+from umami_ops.operations.inspect import inspect
+from umami_ops.operations.prune import plan_prune
 
 
 def test_a_signal_ends_it_after_the_batch(scene: Scene) -> None:
@@ -47,36 +50,20 @@ def test_killed_at_any_moment(scene: Scene, is_thorough: bool) -> None:
     scene.finish()
 
 
-def _end_sessions(loader: Loader, ids: list[int]) -> None:
-    for id_ in ids:
-        loader.execute(
-            f"SELECT pg_terminate_backend({id_})" if loader.dialect == "postgresql" else f"KILL {id_}"
-        )
-
-
-def _workers(loader: Loader, url: str) -> list[int]:
-    """The sessions that have a transaction open now."""
-    name = database_name(url)
-    busy = (
-        f"SELECT pid FROM pg_stat_activity WHERE datname = '{name}' AND xact_start IS NOT NULL "
-        "AND application_name = 'umami-ops prune'"
-        if loader.dialect == "postgresql"
-        else "SELECT t.trx_mysql_thread_id FROM information_schema.innodb_trx AS t "
-        f"JOIN information_schema.processlist AS p ON p.id = t.trx_mysql_thread_id WHERE p.db = '{name}' "
-        "AND t.trx_rows_modified > 0"
-    )
-    found = [int(id_) for (id_,) in loader.execute(busy)]
-    loader.commit()
-    return found
-
-
 def test_a_worker_is_cut_off(scene: Scene) -> None:
-    run = scene.prune("--batch-size", "100", "--jobs", "2")
-    scene.wait_until_gone(0.1, run)
-    with connect(scene.server.as_admin(scene.url)) as loader:
-        while not (workers := _workers(loader, scene.url)) and not run.is_over:
-            pass
-        _end_sessions(loader, workers[:1])
+    admin = scene.server.as_admin(scene.url)
+    with connect(admin) as holder, connect(admin) as watcher:
+        # So that there is a worker in the middle of a batch for sure.
+        holder.execute(
+            f"SELECT event_id FROM website_event WHERE created_at < '{HORIZON:%Y-%m-%d}' "
+            "ORDER BY created_at DESC LIMIT 1 FOR UPDATE"
+        )
+        run = scene.prune("--jobs", "2")
+        while not (workers := sessions_that_wait(watcher)):
+            assert not run.is_over, run.wait().said
+        end_sessions(watcher, workers[:1])
+        watcher.commit()
+        holder.commit()
     ended = run.wait()
     assert ended.code == 0, ended.said
     assert ended.document["reconnects"] == 1
@@ -90,7 +77,7 @@ def test_the_session_that_holds_the_lock_is_ended(scene: Scene) -> None:
     with database.connect("test") as connection:
         (holder,) = connection.rows(connection.dialect.queries["lock.holder"])
     with connect(scene.server.as_admin(scene.url)) as loader:
-        _end_sessions(loader, [int(holder["session_id"])])
+        end_sessions(loader, [int(holder["session_id"])])
     ended = run.wait()
     assert ended.code == 0, ended.said
     scene.assert_done()
@@ -131,3 +118,22 @@ def test_the_server_is_killed_and_comes_back(durable: Scene, is_thorough: bool) 
 
 def _says_what_to_do(ended: Ended) -> bool:
     return ended.code == 1 and "Committed before that" in ended.err and "Run" in ended.err
+
+
+@pytest.mark.fault
+def test_the_server_is_away_when_the_next_step_begins(durable: Scene) -> None:
+    back = threading.Thread(target=durable.server.restart)
+
+    def observe(event: Event) -> None:
+        if isinstance(event, StepBegan) and event.title == "sessions":
+            durable.server.kill()
+            back.start()
+
+    database = open_database(pruning.url_of(durable.url))
+    with database.connect() as connection:
+        plan = plan_prune(connection, inspect(connection), RETENTION, counted=True)
+    with RunLock(database, "prune") as lock:
+        report = execute(plan, database, lock=lock, observer=observe)
+    back.join()
+    assert report.reconnects >= 1
+    durable.assert_done()
