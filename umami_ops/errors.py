@@ -25,6 +25,12 @@ class UsageFault(OpsError):
     exit_code = 2
 
 
+class Interrupted(OpsError):
+    """The user ended it before its time; `done` says how far it had come (exit code 3)."""
+
+    exit_code = 3
+
+
 class Refused(OpsError):
     """A precondition is not met, nothing was touched (exit code 5)."""
 
@@ -57,3 +63,14 @@ class TransientFault(DatabaseFault):
 
 class ConnectionLost(DatabaseFault):
     """The connection broke in the middle of its work; the open transaction is rolled back by the server."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal ended the run here and now; `done` says what was and was not done by then.
+
+    A KeyboardInterrupt, for which drivers cancel the statement that runs in the server.
+    """
+
+    def __init__(self, done: str = "Nothing was changed.") -> None:
+        super().__init__(done)
+        self.done = done

@@ -89,13 +89,15 @@ class Note:
 class Plan:
     """What an operation will do. `facts` are its fixed decisions (the horizon, the websites …).
 
-    `expected` counts the rows that go, table by table; None when they weren't counted.
+    `expected` counts the rows that go, table by table; None when they weren't counted. `events` is
+    website_event's share, which is always known, for the progress.
     """
 
     operation: str
     facts: Mapping[str, Any]
     steps: tuple[Step, ...]
     expected: Counts | None = None
+    events: int = 0
     notes: tuple[Note, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:

@@ -278,19 +278,14 @@ WITH doomed AS MATERIALIZED (
 )
 SELECT COUNT(*) AS session_replay FROM gone;
 
--- name: prepare_sessions
+-- name: note_heatmap_sessions
 -- Notes, for this worker alone, the old sessions that only a heatmap event still refers to: no index finds those.
---? has_heatmap_event
 CREATE TEMPORARY TABLE umami_ops_heatmap_session ON COMMIT PRESERVE ROWS AS
 SELECT DISTINCT h.session_id
 FROM heatmap_event AS h
 JOIN session AS s ON s.session_id = h.session_id
 WHERE COALESCE(s.created_at < :horizon, TRUE)
   AND NOT EXISTS (SELECT FROM website_event AS e WHERE e.session_id = h.session_id);
---? end
---? !has_heatmap_event
-SELECT 1 AS nothing_to_note;
---? end
 
 -- name: next_sessions
 -- Finds the end of the next slice of sessions first seen before the horizon.
@@ -568,13 +563,58 @@ SELECT
 -- name: count_undated
 -- Rows without a time, by table.
 SELECT
-  (SELECT COUNT(*) FROM event_data AS d WHERE d.created_at IS NULL) AS event_data, --? has_event_data
-  (SELECT COUNT(*) FROM revenue AS r WHERE r.created_at IS NULL) AS revenue, --? has_revenue
-  (SELECT COUNT(*) FROM session_data AS d WHERE d.created_at IS NULL) AS session_data, --? has_session_data
-  (SELECT COUNT(*) FROM session_link AS l WHERE l.created_at IS NULL) AS session_link, --? has_session_link
-  (SELECT COUNT(*) FROM session_replay AS r WHERE r.created_at IS NULL) AS session_replay, --? has_session_replay
-  (SELECT COUNT(*) FROM session AS s WHERE s.created_at IS NULL) AS session,
-  (SELECT COUNT(*) FROM website_event AS e WHERE e.created_at IS NULL) AS website_event;
+  --? has_event_data
+  (
+    SELECT COUNT(*) FROM event_data AS d
+    WHERE d.created_at IS NULL
+      AND d.website_id = ANY(CAST(:websites AS uuid[])) --? only
+      AND d.website_id <> ALL(CAST(:websites AS uuid[])) --? except
+  ) AS event_data,
+  --? end
+  --? has_revenue
+  (
+    SELECT COUNT(*) FROM revenue AS r
+    WHERE r.created_at IS NULL
+      AND r.website_id = ANY(CAST(:websites AS uuid[])) --? only
+      AND r.website_id <> ALL(CAST(:websites AS uuid[])) --? except
+  ) AS revenue,
+  --? end
+  --? has_session_data
+  (
+    SELECT COUNT(*) FROM session_data AS d
+    WHERE d.created_at IS NULL
+      AND d.website_id = ANY(CAST(:websites AS uuid[])) --? only
+      AND d.website_id <> ALL(CAST(:websites AS uuid[])) --? except
+  ) AS session_data,
+  --? end
+  --? has_session_link
+  (
+    SELECT COUNT(*) FROM session_link AS l
+    WHERE l.created_at IS NULL
+      AND l.website_id = ANY(CAST(:websites AS uuid[])) --? only
+      AND l.website_id <> ALL(CAST(:websites AS uuid[])) --? except
+  ) AS session_link,
+  --? end
+  --? has_session_replay
+  (
+    SELECT COUNT(*) FROM session_replay AS r
+    WHERE r.created_at IS NULL
+      AND r.website_id = ANY(CAST(:websites AS uuid[])) --? only
+      AND r.website_id <> ALL(CAST(:websites AS uuid[])) --? except
+  ) AS session_replay,
+  --? end
+  (
+    SELECT COUNT(*) FROM session AS s
+    WHERE s.created_at IS NULL
+      AND s.website_id = ANY(CAST(:websites AS uuid[])) --? only
+      AND s.website_id <> ALL(CAST(:websites AS uuid[])) --? except
+  ) AS session,
+  (
+    SELECT COUNT(*) FROM website_event AS e
+    WHERE e.created_at IS NULL
+      AND e.website_id = ANY(CAST(:websites AS uuid[])) --? only
+      AND e.website_id <> ALL(CAST(:websites AS uuid[])) --? except
+  ) AS website_event;
 
 -- name: left_over
 -- Events that are past their horizon still, after the run.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from umami_ops.cli import options
-from umami_ops.errors import UsageFault
+from umami_ops.errors import OpsError, UsageFault
 from umami_ops.plan import Batches, Rebuild, Statements
 
 if TYPE_CHECKING:
@@ -138,11 +139,17 @@ def prune(
     )
     database = options.open_from_options(needs_session=True)
     plan = _plan(database, retention, dry_run=dry_run, yes=yes, as_json=as_json)
-    if dry_run:
+    if dry_run or (plan.expected is not None and not any(plan.expected.values())):
         return
     pace = {"jobs": jobs, "batch_rows": batch_size, "pause_seconds": pause or 0.0}
     report = _run(database, retention, plan, max_duration, pace)
-    _show_report(plan, report, as_json=as_json)
+    try:
+        _show_report(plan, report, as_json=as_json)
+        sys.stdout.flush()
+    except OSError as fault:
+        raise OpsError(
+            f"The report could not be written: {fault.strerror}.", done=_in_a_line(report)
+        ) from None
     if report.stopped:
         raise SystemExit(_STOPPED)
 
@@ -161,7 +168,13 @@ def _plan(database: Database, retention: Retention, *, dry_run: bool, yes: bool,
             return plan
         if not as_json:
             _show_plan(plan, connection)
-    render.confirm("Delete these rows?", yes)
+    if plan.expected is None or any(plan.expected.values()):
+        render.confirm("Delete these rows?", yes)
+    elif as_json:
+        render.print_json(plan.to_dict())
+    else:
+        render.print_line()
+        render.print_line("Nothing is past the horizon, nothing to do.", style="bold")
     return plan
 
 
@@ -175,7 +188,8 @@ def _run(
     from umami_ops.operations.prune import conclude
 
     stop = StopSignal(max_duration)
-    total = (plan.expected or {}).get("website_event")
+    # A rebuild looks at rows that stay, too: how many there will be in all isn't known.
+    total = None if _is_rebuild(plan) else plan.events
     with (
         stop.on_signals(),
         RunLock(database, "prune") as lock,
@@ -228,7 +242,7 @@ class _Watcher:
     def __init__(self, progress: Any) -> None:
         self._progress = progress
         self._title = ""
-        self._events = 0
+        self._rows = 0
 
     def __call__(self, event: Any) -> None:
         from umami_ops.cli import render
@@ -238,10 +252,11 @@ class _Watcher:
             case StepBegan():
                 self._title = event.title
             case BatchDone():
-                self._events += event.deleted.get("website_event", 0)
+                # Copying deletes nothing: then what was looked at is the progress.
+                self._rows += event.deleted.get("website_event", 0) if event.deleted else event.picked
             case Trouble():
                 render.say(f"  {event.text}")
-        self._progress.at(self._events, self._title)
+        self._progress.at(self._rows, self._title)
 
 
 def _show_plan(plan: Plan, connection: Connection) -> None:
@@ -252,13 +267,13 @@ def _show_plan(plan: Plan, connection: Connection) -> None:
     if facts["horizon"]:
         shown["Delete before"] = f"{render.moment(facts['horizon'], seconds=True)} UTC"
     for table, horizon in facts["table_horizons"].items():
-        shown[f"  in {table}"] = f"{render.moment(horizon, seconds=True)} UTC"
+        name = f"  in {table}" if facts["horizon"] else f"Before, in {table}"
+        shown[name] = f"{render.moment(horizon, seconds=True)} UTC"
     names = ", ".join(facts["website_names"])
     shown["Websites"] = names if facts["websites"] else f"all but {names}" if names else "all"
     render.print_facts(shown)
-    if plan.expected is not None and len(plan.expected) > 1:
+    if plan.expected:
         estimates = _estimates(connection)
-        rows = {table: plan.expected[table] for table in _ORDER if table in plan.expected}
         render.print_table(
             [render.text("Table"), render.number("Rows to delete"), render.number("of about")],
             [
@@ -267,11 +282,28 @@ def _show_plan(plan: Plan, connection: Connection) -> None:
                     render.count(going),
                     render.count(max(estimates.get(table, 0), going), estimated=True),
                 )
-                for table, going in rows.items()
+                for table, going in _ordered(plan.expected).items()
             ],
             title="What goes",
         )
     _show_notes(plan.notes)
+
+
+def _in_a_line(report: Report) -> str:
+    """Return what was done, for when there is no place for more."""
+    rows = ", ".join(
+        f"{count:,} rows of {table}" for table, count in _ordered(report.deleted).items() if count
+    )
+    end = f"; ended early: {report.stopped}" if report.stopped else ""
+    return f"Deleted: {rows or 'nothing'}{end}."
+
+
+def _ordered(counts: Mapping[str, int]) -> dict[str, int]:
+    return {table: counts[table] for table in _ORDER if table in counts}
+
+
+def _is_rebuild(plan: Plan) -> bool:
+    return any(isinstance(step, Rebuild) for step in plan.steps)
 
 
 def _estimates(connection: Connection) -> dict[str, int]:
@@ -295,7 +327,13 @@ def _show_dry_run(plan: Plan, connection: Connection, *, as_json: bool) -> None:
         for text in texts:
             render.print_statement(text)
     render.print_line()
-    render.print_line("Dry run: nothing was changed.", style="bold")
+    render.print_line(
+        "A name behind a colon is a value that each slice brings; :batch_rows follows how long batches take."
+    )
+    going = ", ".join(
+        f"{render.count(n)} of {table}" for table, n in _ordered(plan.expected or {}).items() if n
+    )
+    render.print_line(f"Dry run: nothing was changed. {going or 'Nothing'} would go.", style="bold")
 
 
 def _printable(step: Step, connection: Connection) -> Iterator[tuple[str, list[str]]]:
@@ -335,7 +373,7 @@ def _show_report(plan: Plan, report: Report, *, as_json: bool) -> None:
     if as_json:
         render.print_json(plan.to_dict() | report.to_dict())
         return
-    deleted = {table: report.deleted[table] for table in _ORDER if report.deleted.get(table)}
+    deleted = {table: count for table, count in _ordered(report.deleted).items() if count}
     if deleted:
         render.print_table(
             [render.text("Table"), render.number("Rows deleted")],
@@ -344,7 +382,7 @@ def _show_report(plan: Plan, report: Report, *, as_json: bool) -> None:
         )
     else:
         render.print_line()
-        render.print_line("Nothing was past the horizon.")
+        render.print_line("Nothing was deleted." if report.stopped else "Nothing was past the horizon.")
     render.print_line()
     render.print_facts(
         {
@@ -355,4 +393,5 @@ def _show_report(plan: Plan, report: Report, *, as_json: bool) -> None:
     _show_notes(report.notes)
     if report.stopped:
         render.print_line()
-        render.print_line(f"Ended early: {report.stopped}. The same command continues.", style="bold")
+        again = "starts over" if _is_rebuild(plan) and not deleted else "continues"
+        render.print_line(f"Ended early: {report.stopped}. The same command {again}.", style="bold")

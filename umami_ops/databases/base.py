@@ -19,6 +19,9 @@ from umami_ops.errors import Refused
 from umami_ops.plan import Rebuild
 from umami_ops.sql import Queries, Query, queries
 
+#: What stands in Umami's schema for the time of a rebuild has a name that begins so.
+WORKING_PREFIX = "_umami_ops_"
+
 #: A row as it is handed out: column name → value. Ids are text, times are aware and in UTC.
 Row = dict[str, Any]
 Values = Mapping[str, Any]

@@ -10,7 +10,7 @@ import time
 from datetime import UTC, datetime
 
 from umami_ops.databases.base import Database
-from umami_ops.errors import OpsError
+from umami_ops.errors import Interrupted, OpsError
 from umami_ops.execute.batches import Crew
 from umami_ops.execute.events import BatchDone, Event, Observer, StepBegan, Trouble
 from umami_ops.execute.lock import RunLock
@@ -53,12 +53,16 @@ def execute(
                 case Batches():
                     Crew(step, database, lock, stop, observer, report, batch_rows, pause_seconds).work(jobs)
                 case Rebuild():
-                    Rebuilder(step, database, lock, stop, observer, report).run(jobs)
+                    Rebuilder(step, database, lock, stop, observer, report, batch_rows, pause_seconds).run(
+                        jobs
+                    )
                 case Statements():
                     _run_statements(step, database, lock)
     except OpsError as fault:
         fault.done = fault.done or _so_far(report)
         raise
+    except KeyboardInterrupt:
+        raise Interrupted("Interrupted in the middle of a batch.", done=_so_far(report)) from None
     finally:
         report.seconds = time.monotonic() - began
         report.stopped = stop.reason

@@ -37,6 +37,8 @@ class Rebuilder:
     stop: StopSignal
     observer: Observer
     report: Report
+    batch_rows: int | None
+    pause_seconds: float
 
     def run(self, jobs: int) -> None:
         """Create, follow, copy, index, compare, swap; or undo, leaving everything as it was."""
@@ -44,6 +46,7 @@ class Rebuilder:
             try:
                 self._prepare(connection, jobs)
                 removed = self._compare(connection)
+                self.observer(StepBegan("swapping the tables"))
                 self._patiently(connection, self.step.swap)
             except _Ended:
                 self._undo()
@@ -53,8 +56,9 @@ class Rebuilder:
                 raise
             for table, count in removed.items():
                 self.report.deleted[table] = self.report.deleted.get(table, 0) + count
+            # Done is done: from here on no reason to stop counts, the old tables go.
             for statement in self.step.finish:
-                self._patiently(connection, statement)
+                connection.run(statement)
 
     def _prepare(self, connection: Connection, jobs: int) -> None:
         parts = self.step.tables
@@ -64,10 +68,7 @@ class Rebuilder:
             self._run_all(connection, part.follow)
         for table in parts:
             self.observer(StepBegan(f"copying {table}"))
-            copying = self.step.copying(table)
-            Crew(copying, self.database, self.lock, self.stop, self.observer, self.report, None, 0.0).work(
-                jobs
-            )
+            self._crew(self.step.copying(table)).work(jobs)
             self._check()
         self.observer(StepBegan("building indexes"))
         with ThreadPoolExecutor(max_workers=jobs) as pool:
@@ -75,7 +76,8 @@ class Rebuilder:
                 done.result()
 
     def _crew(self, copying: Batches) -> Crew:
-        return Crew(copying, self.database, self.lock, self.stop, self.observer, self.report, None, 0.0)
+        pace = (self.batch_rows, self.pause_seconds)
+        return Crew(copying, self.database, self.lock, self.stop, self.observer, self.report, *pace)
 
     def _index(self, part: TableRebuild) -> None:
         """Build a table's indexes in a session of its own, which a reason to stop cancels."""

@@ -22,10 +22,11 @@ from umami_ops.operations.problems import (
     about_strangers,
     about_tables,
     prisma_lock,
+    strangers_among,
 )
 from umami_ops.umami.migrations import known_names, level_of, likely_release, migrations
 from umami_ops.umami.schema import latest_level, schema_at
-from umami_ops.umami.tables import TABLES, Role, TableFacts, facts_of
+from umami_ops.umami.tables import TABLES, Role, TableFacts
 
 __all__ = ["Installation", "Migrations", "Problem", "inspect", "require_session"]
 
@@ -97,7 +98,7 @@ def inspect(connection: Connection) -> Installation:
         level=level,
         release=likely_release(connection.dialect.name, level) if level else "unknown",
         migrations=facts,
-        unknown_tables=tuple(name for name in catalogue.relations if facts_of(name).role is Role.UNKNOWN),
+        unknown_tables=tuple(strangers_among(catalogue.relations)),
         problems=tuple(problems),
     )
 

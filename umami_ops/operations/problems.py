@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from umami_ops.databases.base import Elsewhere, Relation, Server
+from umami_ops.databases.base import WORKING_PREFIX, Elsewhere, Relation, Server
 from umami_ops.umami.schema import schema_at
 from umami_ops.umami.tables import TABLES, Role, TableFacts, facts_of, is_v1
 
@@ -177,10 +177,25 @@ def about_tables(catalogue: Catalogue) -> Iterator[Problem]:
                 f"{name} is a {relation.kind}, not a table: its rows belong to something else.",
                 "Work on the database that holds the table itself.",
             )
-    strangers = [name for name in catalogue.relations if facts_of(name).role is Role.UNKNOWN]
+    if any(name.startswith(WORKING_PREFIX) for name in catalogue.relations):
+        yield _note(
+            "rebuild",
+            "A prune --rebuild is at work, or was interrupted: its copies and triggers are here.",
+            "If none is at work, any `umami-ops prune` clears them away; don't drop them by hand.",
+        )
+    strangers = strangers_among(catalogue.relations)
     if strangers:
         count = "1 table is" if len(strangers) == 1 else f"{len(strangers)} tables are"
         yield _note("unknown_tables", f"{count} not Umami's and left alone: {_some(strangers)}.", "")
+
+
+def strangers_among(relations: Iterable[str]) -> list[str]:
+    """Return the tables that are neither Umami's nor ours."""
+    return [
+        name
+        for name in relations
+        if facts_of(name).role is Role.UNKNOWN and not name.startswith(WORKING_PREFIX)
+    ]
 
 
 def about_level(catalogue: Catalogue, dialect: str, level: int) -> Iterator[Problem]:

@@ -22,13 +22,14 @@ from typing import Any
 from umami_ops.databases.base import Connection
 from umami_ops.errors import Refused, UsageFault
 from umami_ops.operations.inspect import Installation
-from umami_ops.plan import Batches, Counts, Note, Plan, Rebuild, Report, Statements, Step
+from umami_ops.plan import Batches, Note, Plan, Rebuild, Report, Statements, Step
 
 #: The tables that may have a horizon of their own; all others follow what they hang on.
 OWN_HORIZON = ("website_event", "heatmap_event", "session_replay")
 #: What --rebuild makes anew, and the size from which it is worth offering.
 _REBUILT = ("website_event", "event_data", "revenue")
 _REBUILD_PAYS_FROM_ROWS = 50_000
+_WORTH_A_REWRITE_ROWS = 10_000
 _FOLLOWS = {
     "event_data": "its event",
     "revenue": "its event",
@@ -79,13 +80,15 @@ def plan_prune(
     with connection.transaction(read_only=True):
         scope = _scope(connection, installation, retention)
         planner = _Planner(connection, installation, retention, scope)
-        expected = planner.counts() if counted else planner.event_count()
+        events = planner.event_count()
+        expected = planner.counts() if counted else None
         return Plan(
             operation="prune",
             facts=planner.facts(),
-            steps=tuple(planner.steps()),
+            steps=tuple(planner.steps(events)),
             expected=expected,
-            notes=(*planner.about_rebuild(expected), *(planner.notes() if counted else ())),
+            events=events,
+            notes=(*planner.about_rebuild(events), *(planner.notes() if counted else ())),
         )
 
 
@@ -103,10 +106,21 @@ def conclude(
             report.notes += planner.notes()
             if left := planner.left_over():
                 report.stopped = f"{left:,} events past the horizon are there still, written meanwhile"
-    if report.deleted.get("website_event") and not retention.rebuild:
+    report.notes += _about_space(connection, retention, report)
+
+
+def _about_space(connection: Connection, retention: Retention, report: Report) -> Iterator[Note]:
+    """Say what became of the space, and what gives it back, where that is worth a lock on the table."""
+    rebuilt = _REBUILT if retention.rebuild else ()
+    tables = [t for t, n in report.deleted.items() if n >= _WORTH_A_REWRITE_ROWS and t not in rebuilt]
+    if tables:
         dialect = connection.dialect
-        cure = f"{dialect.rewrite_command} website_event; returns it; Umami's writes wait for it meanwhile"
-        report.notes.append(Note(dialect.space_after_delete, cure))
+        yield Note(
+            dialect.space_after_delete,
+            f"{dialect.rewrite_command} {', '.join(tables)}; returns it; the tables are locked meanwhile",
+        )
+    elif any(count for table, count in report.deleted.items() if table not in rebuilt):
+        yield Note(connection.dialect.space_after_delete)
 
 
 @dataclass(frozen=True)
@@ -198,7 +212,7 @@ def _matching(known: list[dict[str, Any]], typed: str, option: str) -> dict[str,
     raise UsageFault(
         f"{option} {typed!r}: there is no such website, link or pixel."
         + (f" Did you mean {near[0]!r}?" if near else ""),
-        hint="`umami-ops info` lists them with their ids.",
+        hint="`umami-ops info --json` lists them with their ids.",
     )
 
 
@@ -254,11 +268,11 @@ class _Planner:
             "delete_orphans": self._retention.delete_orphans,
         }
 
-    def event_count(self) -> dict[str, int]:
+    def event_count(self) -> int:
         """Count the events alone: quick, by an index."""
         if self._retention.of("website_event") is None:
-            return {}
-        return self._count("count_events")
+            return 0
+        return self._count("count_events")["website_event"]
 
     def counts(self) -> dict[str, int]:
         """Count every row that goes, by table, as the run would delete them."""
@@ -286,7 +300,7 @@ class _Planner:
 
     def notes(self) -> Iterator[Note]:
         """Say what is kept that a reader might expect to go, and why."""
-        undated = {t: n for t, n in self._count("count_undated", frozenset()).items() if n}
+        undated = {t: n for t, n in self._count("count_undated").items() if n}
         if undated and not self._retention.delete_undated:
             yield Note(
                 f"{_listed(undated)} have no time (created_at is NULL) and are kept.",
@@ -305,15 +319,15 @@ class _Planner:
         if unknown := self._installation.unknown_tables:
             yield Note(f"Not Umami's, left alone: {', '.join(unknown)}.")
 
-    def about_rebuild(self, expected: Counts) -> Iterator[Note]:
+    def about_rebuild(self, events: int) -> Iterator[Note]:
         """Offer --rebuild when it pays, or say what room it takes; raises Refused when there is less."""
         tables = [self._installation.relations[t] for t in _REBUILT if self._installation.has(t)]
         rows = max(1, self._installation.relations["website_event"].rows_estimate)
-        share_kept = max(0.0, 1 - expected.get("website_event", 0) / rows)
+        share_kept = max(0.0, 1 - events / rows)
         needed_bytes = int(share_kept * sum(table.table_bytes + table.index_bytes for table in tables))
         room = f"{needed_bytes / 1e6:,.0f} MB"
         free_bytes = self._connection.free_bytes()
-        if self._retention.rebuild:
+        if self._retention.rebuild and events:
             if free_bytes is not None and free_bytes < needed_bytes:
                 raise Refused(
                     f"--rebuild needs about {room} for the copies, and {free_bytes / 1e6:,.0f} MB are free.",
@@ -338,22 +352,20 @@ class _Planner:
             return 0
         return self._count("left_over")["website_event"]
 
-    def _count(self, name: str, words: frozenset[str] | None = None) -> dict[str, int]:
-        query = self._queries[f"prune.{name}"].when(
-            self._words | (self._scope.words if words is None else words)
-        )
+    def _count(self, name: str) -> dict[str, int]:
+        query = self._queries[f"prune.{name}"].when(self._words | self._scope.words)
         row = self._connection.row(query, **self._values)
         return {table: int(count) for table, count in row.items() if table != "nothing"}
 
     # --- what it does ---------------------------------------------------------------------------------
 
-    def steps(self) -> Iterator[Step]:
+    def steps(self, events: int) -> Iterator[Step]:
         """Return the steps in their order: events, heatmaps, replays, orphans, and sessions last."""
         retention = self._retention
         if leftovers := self._connection.leftovers():
             yield Statements("clearing away an interrupted rebuild", leftovers)
-        if retention.rebuild:
-            yield self._rebuild()
+        if retention.rebuild and (rebuild := self._rebuild()) and events:
+            yield rebuild
         if horizon := retention.of("website_event"):
             yield from self._event_steps(horizon)
         if (horizon := retention.of("heatmap_event")) and (sites := self._websites("heatmap_event")):
@@ -367,7 +379,8 @@ class _Planner:
         if retention.delete_orphans:
             yield from self._orphan_steps("event_data", "revenue")
         if horizon := retention.of_sessions:
-            prepare = (self._queries["prune.prepare_sessions"],)
+            note = self._queries["prune.note_heatmap_sessions"]
+            prepare = (note,) if "has_heatmap_event" in self._words else ()
             sites = list(self._scope.only)
             yield self._step("sessions", "sessions", horizon, {"dated"}, self._cursors(sites), prepare)
             if retention.delete_undated:

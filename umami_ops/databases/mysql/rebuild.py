@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from umami_ops.databases.base import Connection
+from umami_ops.databases.base import WORKING_PREFIX, Connection
 from umami_ops.databases.mysql.dialect import MYSQL
 from umami_ops.errors import Refused
 from umami_ops.plan import Rebuild, TableRebuild
@@ -38,7 +38,7 @@ _KEPT = {
     ),
 }
 
-_NEW, _OLD = "_umami_ops_new_", "_umami_ops_old_"
+_NEW, _OLD = f"{WORKING_PREFIX}new_", f"{WORKING_PREFIX}old_"
 _ONLINE = "ALGORITHM=INPLACE, LOCK=NONE"
 _TRIGGERS = ("insert", "update", "delete")
 
@@ -74,10 +74,12 @@ def leftovers(connection: Connection) -> tuple[Query, ...]:
     triggers = connection.rows(_LEFT_TRIGGERS)
     tables = connection.rows(_LEFT_TABLES)
     return tuple(
-        _statement("clear", "A trigger of an interrupted rebuild.", f"DROP TRIGGER {_q(row['name'])}")
+        _statement(
+            "clear", "A trigger of an interrupted rebuild.", f"DROP TRIGGER IF EXISTS {_q(row['name'])}"
+        )
         for row in triggers
     ) + tuple(
-        _statement("clear", "A copy of an interrupted rebuild.", f"DROP TABLE {_q(row['name'])}")
+        _statement("clear", "A copy of an interrupted rebuild.", f"DROP TABLE IF EXISTS {_q(row['name'])}")
         for row in tables
     )
 
@@ -177,7 +179,7 @@ def _refuse_what_is_special(connection: Connection, table: str) -> None:
 
 
 def _trigger_name(table: str, kind: str) -> str:
-    return _q(f"_umami_ops_{kind}_{table}")
+    return _q(f"{WORKING_PREFIX}{kind}_{table}")
 
 
 def _if_any(what: str, step: str, about: str, text: str) -> tuple[Query, ...]:
@@ -210,7 +212,9 @@ _SPECIAL = Query(
     "What a copy by CREATE TABLE … LIKE would lose, or a rebuild not carry over.",
     """SELECT CONCAT('the trigger ', t.trigger_name) AS what
 FROM information_schema.triggers AS t
-WHERE t.trigger_schema = DATABASE() AND t.event_object_table = :table
+WHERE t.trigger_schema = DATABASE()
+  AND t.event_object_table = :table
+  AND t.trigger_name NOT LIKE '\\_umami\\_ops\\_%'
 UNION ALL
 SELECT CONCAT('the foreign key ', k.constraint_name)
 FROM information_schema.referential_constraints AS k
