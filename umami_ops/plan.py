@@ -21,6 +21,9 @@ class Batches:
     with `until`, `last` and the number of keys `picked`, or no row at the end. `work` then deletes, or
     copies, the slice. Each of `cursors` is a disjoint range of its own (a website, say) with the values it
     begins with; `values` are the same for all of them. `prepare` runs once in each worker's session.
+
+    With `apart` workers keep away from each other: each cuts its slices off a stretch of its own, which is
+    a range from one time (`since`) to another (`horizon`). `work` must not look at `horizon` then.
     """
 
     title: str
@@ -29,6 +32,7 @@ class Batches:
     values: Mapping[str, Any]
     cursors: tuple[Mapping[str, Any], ...] = ({},)
     prepare: tuple[Query, ...] = ()
+    apart: bool = False
 
 
 @dataclass(frozen=True)

@@ -310,6 +310,7 @@ LIMIT 1;
 -- name: delete_sessions
 -- Deletes those sessions of a slice, with session_data and session_link, that nothing refers to any more. Once
 -- they are locked a visitor who returns waits and gets a new row; who did so just before is seen by a second look.
+-- They are locked one by one, as a range would lock its neighbours, on which another worker may be.
 -- collect: doomed
 SELECT s.session_id AS doomed
 FROM session AS s
@@ -339,7 +340,9 @@ WHERE TRUE
     WHERE l.session_id = s.session_id AND COALESCE(l.created_at >= :horizon, NOT :null_past)
   )
   --? end
-FOR UPDATE;
+;
+-- collect: doomed
+SELECT s.session_id AS doomed FROM session AS s WHERE s.session_id IN :doomed FOR UPDATE;
 -- collect: doomed
 SELECT s.session_id AS doomed
 FROM session AS s

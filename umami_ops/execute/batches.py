@@ -23,6 +23,8 @@ from umami_ops.plan import Batches, Report
 
 _TARGET_SECONDS = 0.25
 _SMALLEST_BATCH, _FIRST_BATCH, _LARGEST_BATCH = 50, 500, 50_000
+#: A worker's own stretch, in slices.
+_STRETCH = 8
 _TRIES = 7
 _RECONNECT_SECONDS = 30.0
 
@@ -72,20 +74,49 @@ class Crew:
             with self._mutex:
                 self._fault = self._fault or fault
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether there is a reason to stop before the step's end."""
+        return self.stop.reason is not None or self._fault is not None
+
     def next_slice(self, connection: Connection) -> _Slice | None:
         """Take the next slice off the shared cursors; None when there is none, or a reason to stop."""
         with self._mutex:
-            while self._cursors and not self.stop.reason and self._fault is None:
+            while self._cursors and not self.is_ending:
+                if found := self.cut(connection, self._cursors[0]):
+                    return found
+                self._cursors.pop(0)
+        return None
+
+    def cut(self, connection: Connection, cursor: dict[str, Any]) -> _Slice | None:
+        """Cut the next slice off a cursor, which then stands at the slice's end; None when it is used up."""
+        values = {**self.step.values, **cursor, "batch_rows": self._rows}
+        rows = connection.rows(self.step.next_slice, **values)
+        if not rows:
+            return None
+        end = rows[0]
+        cursor["since"] = end.get("until", values.get("since"))
+        cursor["after"] = end["last"]
+        return _Slice({**values, **end}, int(end["picked"]))
+
+    def next_stretch(self, connection: Connection) -> dict[str, Any] | None:
+        """Cut a stretch of several slices off the shared cursors: a cursor of one worker's own.
+
+        A range locks the row at which it ends, the neighbour's first, in InnoDB: workers on neighbouring
+        slices would wait for each other, and for the purge of what the other has deleted.
+        """
+        with self._mutex:
+            while self._cursors and not self.is_ending:
                 cursor = self._cursors[0]
-                values = {**self.step.values, **cursor, "batch_rows": self._rows}
+                values = {**self.step.values, **cursor, "batch_rows": self._rows * _STRETCH}
                 rows = connection.rows(self.step.next_slice, **values)
-                if not rows:
-                    self._cursors.pop(0)
-                    continue
-                end = rows[0]
-                cursor["since"] = end.get("until", values.get("since"))
-                cursor["after"] = end["last"]
-                return _Slice({**values, **end}, int(end["picked"]))
+                if rows and rows[0]["picked"] == values["batch_rows"] and rows[0]["until"] != values["since"]:
+                    stretch = {**cursor, "horizon": rows[0]["until"]}
+                    cursor |= {"since": rows[0]["until"], "after": None}
+                    return stretch
+                self._cursors.pop(0)
+                if rows:
+                    return cursor  # the rest
         return None
 
     def delete(self, connection: Connection, found: _Slice) -> None:
@@ -117,7 +148,7 @@ class Crew:
         """Steer the size of the next batch so that a transaction takes about a quarter of a second."""
         if picked < self._rows and seconds < _TARGET_SECONDS:
             return  # the rest of a range says nothing about a full batch
-        factor = min(2.0, max(0.25, _TARGET_SECONDS / max(seconds, 1e-6)))
+        factor = min(4.0, max(0.25, _TARGET_SECONDS / max(seconds, 1e-6)))
         wanted = int(picked * factor)
         self._rows = self._bounded(wanted)
 
@@ -149,6 +180,7 @@ class _Worker:
     def __init__(self, crew: Crew) -> None:
         self._crew = crew
         self._reconnects_left = 1
+        self._stretch: dict[str, Any] | None = None
 
     def run(self) -> None:
         """Take slice after slice until there is none left, or a reason to stop."""
@@ -158,13 +190,27 @@ class _Worker:
         except (ConnectionFault, ConnectionLost) as fault:
             self._reconnect(fault)
         try:
-            while (found := self._guarded(crew.next_slice)) is not None:
+            while (found := self._guarded(self._next_slice)) is not None:
                 self._guarded(functools.partial(crew.delete, found=found))
                 crew.stop.wait(crew.pause_seconds)
         except _Stopped:
             return
         finally:
             self._connection.close()
+
+    def _next_slice(self, connection: Connection) -> _Slice | None:
+        """Take a slice, off a stretch of this worker's own where the step wants workers apart."""
+        crew = self._crew
+        if not crew.step.apart:
+            return crew.next_slice(connection)
+        while not crew.is_ending:
+            self._stretch = self._stretch or crew.next_stretch(connection)
+            if self._stretch is None:
+                return None
+            if found := crew.cut(connection, self._stretch):
+                return found
+            self._stretch = None
+        return None
 
     def _connect(self) -> Connection:
         connection = self._crew.database.connect(purpose=f"umami-ops {self._crew.report.operation}")

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -403,7 +403,7 @@ class _Planner:
             yield self._step(
                 "events whose revenue names another session", "astray_events", horizon, {"dated"}, cursors
             )
-        yield self._step("events", "events", horizon, {"dated"}, cursors)
+        yield replace(self._step("events", "events", horizon, {"dated"}, cursors), apart=True)
         if self._retention.delete_undated:
             yield self._step("events without a time", "events", horizon, {"undated"}, cursors)
 
