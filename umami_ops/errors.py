@@ -63,14 +63,3 @@ class TransientFault(DatabaseFault):
 
 class ConnectionLost(DatabaseFault):
     """The connection broke in the middle of its work; the open transaction is rolled back by the server."""
-
-
-class Interrupted(KeyboardInterrupt):
-    """A signal ended the run here and now; `done` says what was and was not done by then.
-
-    A KeyboardInterrupt, for which drivers cancel the statement that runs in the server.
-    """
-
-    def __init__(self, done: str = "Nothing was changed.") -> None:
-        super().__init__(done)
-        self.done = done
