@@ -10,12 +10,14 @@ production. Importing this module imports pydantic, so commands do it late.
 from __future__ import annotations
 
 import difflib
+import logging
 import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dotenv.parser import parse_stream
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -24,7 +26,12 @@ from umami_ops.databases.url import DatabaseUrl
 from umami_ops.errors import OpsError, UsageFault
 
 DEFAULT_FILE = Path("umami-ops.toml")
+_DOTENV = ".env"
 _URLS = ("database_url", "direct_database_url")
+#: A byte order mark, which some editors put in front, belongs to no name and no URL.
+_ENCODING = "utf-8-sig"
+#: No URL is longer; what is, /dev/zero say, is no secret.
+_LONGEST_SECRET_BYTES = 65_536
 
 
 class Address(SecretStr):
@@ -47,7 +54,9 @@ class Address(SecretStr):
 class Settings(BaseSettings):
     """What a run needs to know beyond its command's own options."""
 
-    model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_file=_DOTENV, env_file_encoding=_ENCODING, extra="ignore", frozen=True
+    )
 
     database_url: Address | None = None
     database_url_file: Path | None = None
@@ -84,7 +93,7 @@ class Settings(BaseSettings):
         places = {
             "": flags,
             "environment": env_settings(),
-            ".env": dotenv_settings(),
+            _DOTENV: dotenv_settings(),
             str(config or DEFAULT_FILE): _read_toml(config),
         }
         return (_Ranked(settings_cls, places),)
@@ -99,6 +108,7 @@ def load(*, url: str | None = None, config: Path | None = None) -> Settings:
     if url is not None:
         flags["database_url"] = Address.found(url, "--url")
     try:
+        _check_dotenv(Path(_DOTENV))
         return Settings(**flags)
     except ValidationError as fault:
         key = ".".join(str(part) for part in fault.errors()[0]["loc"])
@@ -160,11 +170,13 @@ def _title(place: str) -> str:
 
 
 def _read_secret(file: str, variable: str) -> str:
-    """Return a file's text without the newline that editors and `echo` put behind it."""
+    """Return the one line of a file, without the newline that editors and `echo` put behind it."""
     if not file.strip():
         raise UsageFault(f"{variable} is empty.", hint="It must name a file that holds the URL.")
     try:
-        return Path(file).read_text(encoding="utf-8").rstrip("\r\n")
+        with Path(file).open("rb") as stream:
+            content = stream.read(_LONGEST_SECRET_BYTES + 1)
+        lines = [line for line in content.decode(_ENCODING).splitlines() if line.strip()]
     except UnicodeDecodeError:
         raise UsageFault(f"{variable} names {file}, which is not UTF-8 text.") from None
     except OSError as fault:
@@ -172,6 +184,37 @@ def _read_secret(file: str, variable: str) -> str:
             f"{variable} names {file}, which can't be read: {fault.strerror}.",
             hint="Check the path, and that the secret is mounted for this user.",
         ) from None
+    if len(content) > _LONGEST_SECRET_BYTES:
+        raise UsageFault(f"{variable} names {file}, which is too long to be a URL.")
+    if len(lines) > 1:
+        raise UsageFault(
+            f"{variable} names {file}, which holds {len(lines)} lines.",
+            hint="It must hold the URL and nothing else, neither a name before it nor a second one.",
+        )
+    return lines[0] if lines else ""
+
+
+def _check_dotenv(path: Path) -> None:
+    """Refuse a .env that is none, or in which a line about a database can't be understood.
+
+    Other such lines don't matter, as they don't to Umami. Raises OpsError and UsageFault, with the line.
+    """
+    logging.getLogger("dotenv").setLevel(logging.ERROR)  # or each of them would be reported in its own way
+    if path.is_dir():
+        raise OpsError(f"The file {path} can't be read: it is a directory.")
+    if not path.is_file():
+        return
+    with path.open(encoding=_ENCODING) as stream:
+        for binding in parse_stream(stream):
+            written = binding.original.string
+            if binding.error and "DATABASE_URL" in written.upper():
+                blank = written[: -len(written.lstrip())].count(
+                    "\n"
+                )  # what precedes a line counts as its own
+                raise UsageFault(
+                    f"{path} line {binding.original.line + blank} can't be understood.",
+                    hint="Is a quote not closed? It must read DATABASE_URL='…', or without quotes.",
+                )
 
 
 def _read_toml(config: Path | None) -> dict[str, Any]:
@@ -180,10 +223,10 @@ def _read_toml(config: Path | None) -> dict[str, Any]:
     Raises UsageFault with line and key.
     """
     path = config or DEFAULT_FILE
-    if config is None and not path.is_file():
+    if config is None and not path.exists():
         return {}
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding=_ENCODING)
         values = tomllib.loads(text)
     except OSError as fault:
         raise OpsError(f"The settings file {path} can't be read: {fault.strerror}.") from None

@@ -85,6 +85,54 @@ def test_a_secret_that_is_a_folder_or_no_text_is_refused(
         load()
 
 
+def test_a_secret_may_begin_with_a_mark_and_end_with_empty_lines(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "secret").write_bytes(b"\xef\xbb\xbf" + f"\n{_url('secret')}\r\n \n".encode())
+    monkeypatch.setenv("DATABASE_URL_FILE", "secret")
+    assert load().database().host == "secret"
+
+
+def test_a_secret_of_two_lines_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "secret").write_text(f"{_url('one')}\n{_url('two')}\n")
+    monkeypatch.setenv("DATABASE_URL_FILE", "secret")
+    with pytest.raises(UsageFault, match="^DATABASE_URL_FILE names secret, which holds 2 lines") as caught:
+        load()
+    assert SECRET not in caught.value.message
+
+
+def test_a_secret_without_end_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL_FILE", "/dev/zero")
+    with pytest.raises(UsageFault, match="/dev/zero, which is too long to be a URL"):
+        load()
+
+
+@pytest.mark.parametrize("name", [".env", "umami-ops.toml"])
+def test_a_directory_in_a_files_place_is_said(name: str, folder: Path) -> None:
+    # Docker makes one where the file of a bind mount is missing.
+    (folder / name).mkdir()
+    with pytest.raises(OpsError, match=rf"(?i){name} can't be read: .*is a directory"):
+        load()
+
+
+def test_an_unclosed_quote_in_dotenv_is_named_with_its_line(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / ".env").write_text(f"A=1\n\n\nDATABASE_URL='{_url('dotenv')}\nB=2\n")
+    with pytest.raises(UsageFault, match=r"^\.env line 4 can't be understood") as caught:
+        load()
+    assert SECRET not in caught.value.message
+    assert caplog.text == ""
+
+
+def test_an_odd_line_in_dotenv_about_something_else_does_not_matter(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / ".env").write_bytes(b"\xef\xbb\xbf" + f"DATABASE_URL={_url('dotenv')}\nSALT='x\n".encode())
+    assert load().database().host == "dotenv"
+    assert caplog.text == ""
+
+
 def test_an_empty_variable_is_not_the_same_as_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / ".env").write_text(f"DATABASE_URL={_url('dotenv')}\n")
     monkeypatch.setenv("DATABASE_URL", "")

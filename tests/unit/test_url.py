@@ -114,6 +114,14 @@ def test_malformed_urls_are_refused_without_repeating_them(text: str) -> None:
     assert SECRET not in caught.value.message + caught.value.hint
 
 
+@pytest.mark.parametrize("port", ["abc", "999999", "0", "-1", "5432x"])
+def test_a_wrong_port_is_called_one(port: str) -> None:
+    for address in (f"u:{SECRET}@h:{port}", f"h:{port}"):
+        with pytest.raises(UsageFault) as caught:
+            DatabaseUrl.parse(f"mysql://{address}/d")
+        assert caught.value.message == "DATABASE_URL has a port that is not a number from 1 to 65535."
+
+
 def test_no_repr_and_no_str_holds_the_password() -> None:
     url = DatabaseUrl.parse(f"postgresql://u:{SECRET}@h/d")
     assert SECRET not in f"{url!r} {url}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 from umami_ops.errors import UsageFault
 
@@ -46,12 +46,12 @@ class DatabaseUrl:
             )
         try:
             parts = urlsplit(text)
-            port = parts.port
         except ValueError as fault:
             raise _malformed(source) from fault
         if "@" in parts.path + parts.query and not parts.username:
             # What was meant as a password ended the address early; it must not turn up as a database's name.
             raise _malformed(source)
+        port = _port(parts, source)
         parameters = dict(parse_qsl(parts.query, keep_blank_values=True))
         database = unquote(parts.path.lstrip("/"))
         if not database:
@@ -103,6 +103,23 @@ class DatabaseUrl:
         user = f"{quote(self.user)}@" if self.user else ""
         address = "" if self.socket else self.where
         return f"{self.dialect}://{user}{address}/{quote(self.database)}"
+
+
+def _port(parts: SplitResult, source: str) -> int | None:
+    """Return the port, if there is one.
+
+    Raises UsageFault, which doesn't repeat it: it may be half a password.
+    """
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    if port != 0:
+        return port
+    raise UsageFault(
+        f"{source} has a port that is not a number from 1 to 65535.",
+        hint=f"It must read like {_EXAMPLE}; in user and password : and / must be percent-encoded.",
+    )
 
 
 def _is_host(host: str | None) -> bool:
