@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+#: Further signals so soon after the first are the same wish: a key pressed twice, a supervisor in doubt.
+_SAME_WISH_SECONDS = 2.0
+
 
 class StopSignal:
     """The reasons to end early. The first one given stays; a batch in flight is finished."""
@@ -16,6 +19,7 @@ class StopSignal:
     def __init__(self, max_duration_seconds: float | None = None) -> None:
         self._event = threading.Event()
         self._reason: str | None = None
+        self._signalled: float | None = None
         self._deadline = None if max_duration_seconds is None else time.monotonic() + max_duration_seconds
 
     def request(self, reason: str) -> None:
@@ -38,19 +42,29 @@ class StopSignal:
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Let SIGTERM, SIGINT and SIGHUP end the run after its batch; a second Ctrl-C is Python's own."""
+        """Let SIGTERM, SIGINT and SIGHUP end the run after its batch; one that comes later, here and now.
 
-        def handle(number: int, _frame: FrameType | None) -> None:
-            name = signal.Signals(number).name
-            self.request("Ctrl-C was pressed" if number == signal.SIGINT else f"{name} was received")
-            signal.signal(number, before[signal.Signals(number)])
-
+        That one raises KeyboardInterrupt, with a word on what it means for what was done.
+        """
         numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
         before = {number: signal.getsignal(number) for number in numbers}
-        for number in numbers:
-            signal.signal(number, handle)
+        # What the caller had ignored stays so: `nohup` means that a hangup is no reason to stop.
+        before = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}
+        for number in before:
+            signal.signal(number, self._handle)
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self._signalled is None:
+            self._signalled = now
+        elif now - self._signalled >= _SAME_WISH_SECONDS:
+            raise KeyboardInterrupt(
+                "What was committed stays, the rest is rolled back. Running it again continues."
+            )
+        name = signal.Signals(number).name
+        self.request("Ctrl-C was pressed" if number == signal.SIGINT else f"{name} was received")
