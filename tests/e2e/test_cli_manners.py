@@ -51,6 +51,13 @@ def test_help_names_every_command_and_every_exit_code() -> None:
         assert f"{name} " in outcome.out
         assert about.split(",")[0] in outcome.out
     assert "5 refused" in outcome.out
+    assert "\\b" not in outcome.out
+    assert "\b" not in outcome.out
+
+
+def test_without_a_command_the_help_is_shown_and_nothing_is_done() -> None:
+    outcome = run()
+    assert (outcome.code, outcome.out, outcome.err) == (2, run("--help").out, "")
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -155,8 +162,7 @@ def test_each_error_says_what_why_and_what_next(
 def test_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
     _raise(monkeypatch, KeyboardInterrupt())
     outcome = run("info")
-    assert outcome.code == 3
-    assert "rerunning is safe" in outcome.err
+    assert (outcome.code, outcome.err) == (3, "Interrupted. Nothing was changed.\n")
 
 
 def test_a_bug_is_one_line_and_a_traceback_only_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,6 +224,11 @@ def test_output_survives_an_ascii_locale(umami_database: str) -> None:
     done = _process("info", env=environment)
     assert done.returncode == 0, done.stderr
     assert "website_event" in done.stdout
+    assert "-> 0 events are older" in done.stdout
+    assert done.stdout.isascii()
+    assert "\\u" not in done.stdout
+    done = _process("info", "--json", env=environment)
+    assert json.loads(done.stdout)["umami"]["is_umami"] is True
 
 
 def test_dotenv_beside_you(umami_database: str, tmp_path: Path) -> None:

@@ -149,7 +149,14 @@ def test_an_umami_without_any_traffic(umami_database: str) -> None:
     outcome = run("info", url=umami_database)
     assert outcome.code == 0
     assert "0 events are older than 365 days" in outcome.out
+    assert "prune" not in outcome.out  # there is nothing that it would do
     assert run("info", "--json", url=umami_database).document["websites"] == []
+
+
+def test_the_ids_of_websites_stand_where_there_is_room(traffic: str) -> None:
+    outcome = run("info", url=traffic)
+    assert "umami-ops prune --days 365 --dry-run" in outcome.out
+    assert all(source.id in outcome.out for source in _contents(traffic).sources)
 
 
 def test_every_level_can_be_read(server: Server, umami_at: Make) -> None:

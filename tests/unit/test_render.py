@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import re
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 
 from umami_ops.cli import render
+from umami_ops.cli.signals import Terminated
 from umami_ops.errors import Refused
 
 
@@ -104,6 +106,95 @@ def test_without_a_terminal_only_yes_confirms(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(Refused) as caught:
         render.confirm("Go on?", yes=False)
     assert "--yes" in (caught.value.hint or "")
+
+
+def _terminals(monkeypatch: pytest.MonkeyPatch, typed: str, *elsewhere: str) -> io.StringIO:
+    """Make all three streams terminals, but for some; return stderr."""
+    kinds = {name: io.StringIO if name in elsewhere else _Terminal for name in ("stdin", "stdout", "stderr")}
+    streams = {name: kind(typed if name == "stdin" else "") for name, kind in kinds.items()}
+    for name, stream in streams.items():
+        monkeypatch.setattr(f"sys.{name}", stream)
+    return streams["stderr"]
+
+
+@pytest.mark.parametrize("elsewhere", ["stdin", "stdout", "stderr"])
+def test_nobody_is_asked_about_what_he_has_not_seen(elsewhere: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = _terminals(monkeypatch, "y\n", elsewhere)
+    with pytest.raises(Refused, match="wants a confirmation") as caught:
+        render.confirm("Go on?", yes=False)
+    assert "--dry-run" in (caught.value.hint or "")
+    assert asked.getvalue() == ""
+
+
+def test_a_question_is_answered_with_yes_or_else_no(monkeypatch: pytest.MonkeyPatch) -> None:
+    for typed in ("y\n", " YES\n"):
+        asked = _terminals(monkeypatch, typed)
+        render.confirm("Go on?", yes=False)
+        assert asked.getvalue() == "Go on? [y/N]: "
+    for typed in ("\n", "n\n", "yesterday\n", "perhaps\n"):
+        _terminals(monkeypatch, typed)
+        with pytest.raises(Refused, match="You did not confirm"):
+            render.confirm("Go on?", yes=False)
+
+
+def test_the_end_of_the_input_is_a_no_on_a_line_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = _terminals(monkeypatch, "")
+    with pytest.raises(Refused, match="You did not confirm"):
+        render.confirm("Go on?", yes=False)
+    assert asked.getvalue() == "Go on? [y/N]: \n"
+
+
+class _Keyboard(_Terminal):
+    """A terminal at which somebody does something else than to answer."""
+
+    def __init__(self, fault: BaseException) -> None:
+        super().__init__()
+        self._fault = fault
+
+    def readline(self, *_size: object) -> Any:
+        raise self._fault
+
+
+def test_ctrl_c_at_the_question_is_a_no_and_sigterm_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = _terminals(monkeypatch, "")
+    monkeypatch.setattr("sys.stdin", _Keyboard(KeyboardInterrupt()))
+    with pytest.raises(Refused, match="You did not confirm"):
+        render.confirm("Go on?", yes=False)
+    assert asked.getvalue().endswith("\n")
+    monkeypatch.setattr("sys.stdin", _Keyboard(Terminated()))
+    with pytest.raises(Terminated):
+        render.confirm("Go on?", yes=False)
+
+
+@pytest.mark.parametrize(("width", "shown"), [(80, False), (120, True)])
+def test_ids_appear_whole_or_not_at_all(width: int, shown: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = _Terminal()
+    monkeypatch.setattr("sys.stdout", screen)
+    monkeypatch.setenv("COLUMNS", str(width))
+    id_ = "0b64b7a6-7f4c-4a5b-9d5e-2f8a2b0c1d3e"
+    columns = (*_COLUMNS, render.identifier("id", optional=True))
+    render.print_table(columns, [(*_ROWS[0], id_)])
+    assert (id_ in screen.getvalue()) is shown
+
+
+def test_a_terminal_without_letters_gets_plain_signs_in_straight_columns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    screen = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", screen)
+    render.print_table(_COLUMNS[:2], [("B\u00fccher \u2013 \U0001f375", "12"), ("b", "1,234")])
+    render.print_remark("\u2192", "onwards")
+    render.print_json({"name": "B\u00fccher"})
+    screen.seek(0)
+    table, document = screen.read().split("{", 1)
+    assert table.splitlines() == [
+        "  name                      rows",
+        "  ------------------------------",
+        "  B\\xfccher - \\U0001f375      12",
+        "  b                        1,234",
+        "  -> onwards",
+    ]
+    assert document.strip() == '"name": "B\\u00fccher"\n}'
 
 
 def test_progress_in_a_pipe_is_a_line_now_and_then(

@@ -7,12 +7,13 @@ import a driver, rich, sqlglot or pydantic: a test looks.
 from __future__ import annotations
 
 import difflib
-import io
 import os
 import re
 import sys
+import textwrap
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,7 +21,7 @@ from typing import Any, NoReturn
 import click
 
 from umami_ops import __version__
-from umami_ops.cli import options
+from umami_ops.cli import options, signals, streams
 from umami_ops.errors import OpsError
 
 #: Command → the module that holds it under the command's own name, and its line in `--help`.
@@ -34,7 +35,7 @@ COMMANDS = {
 
 _ISSUES = "https://github.com/umami-ops/umami-ops/issues"
 _COLOURS = {"error": "red", "hint": "cyan"}
-_STOPPED = 3
+_FAILED, _USAGE, _STOPPED = 1, 2, 3
 _SECRET = re.compile(r"(://[^:/@\s]*):[^\s]*@")
 
 
@@ -73,41 +74,85 @@ class OpsGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, about) for name, (_, about) in COMMANDS.items()])
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take the options before the command; without anything at all, show the help."""
+        if not args and not ctx.resilient_parsing:
+            # To stdout, since it helps; but a script that lost its command must not pass for done.
+            click.echo(ctx.get_help())
+            ctx.exit(_USAGE)
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. Raises _Interruption for a Ctrl-C, which click would keep to itself."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as fault:
+            raise _Interruption(signals.told(fault)) from fault
+
     def main(  # type: ignore[override]
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
     ) -> NoReturn:
         """Run the command line and leave the process with the exit code that says how it went."""
         extra["standalone_mode"] = False
-        for stream in (sys.stdout, sys.stderr):
-            # A terminal of another encoding than UTF-8 gets escapes instead of a crash.
-            if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="backslashreplace")
-        code = _guarded(lambda: super(OpsGroup, self).main(args, prog_name, **extra))
+        streams.prepare()
+        with signals.interrupting():
+            code = _ended(lambda: super(OpsGroup, self).main(args, prog_name, **extra))
         sys.exit(code)
 
 
-def _guarded(run: Any) -> int:
-    """Run the command line; return the exit code, having said on stderr what went wrong."""
+class _Interruption(Exception):  # noqa: N818 -- the user's own doing
+    """A signal ended the command; carried as an exception that click leaves alone."""
+
+
+def _ended(run: Callable[[], Any]) -> int:
+    """Run the command line to its very end, output included; return the exit code."""
+    try:
+        code = _guarded(run)
+        streams.flush()
+    except streams.ReaderGone:
+        return _FAILED
+    except streams.OutputFault as fault:
+        _say(f"the output could not be written: {fault.strerror}", "error")
+        return _FAILED
+    except KeyboardInterrupt:
+        return _STOPPED  # a second one, while the first was being told of
+    return code
+
+
+def _guarded(run: Callable[[], Any]) -> int:
+    """Run the command line; return the exit code, having said on stderr what went wrong.
+
+    Raises OutputFault when stdout can't be written.
+    """
     try:
         code = run()
-        sys.stdout.flush()
         return code if isinstance(code, int) else 0
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0 if end.code is None else _FAILED
     except click.ClickException as fault:
         _correct(fault)
         return fault.exit_code
     except OpsError as fault:
         _explain(fault)
         return fault.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        _say("stopped by Ctrl-C: what was committed stays, the rest was rolled back; rerunning is safe")
+    except _Interruption as fault:
+        _admit(str(fault))
         return _STOPPED
-    except BrokenPipeError:
-        # The reader of our output has gone (`| head`): nothing is left to say, at interpreter exit neither.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    except (click.Abort, KeyboardInterrupt) as fault:
+        _admit(signals.told(fault))
+        return _STOPPED
+    except streams.OutputFault:
+        raise
     except Exception as fault:  # noqa: BLE001 -- the last resort before a traceback would meet the user
         _confess(fault)
-        return 1
+        return _FAILED
+
+
+def _admit(text: str) -> None:
+    """Say that a signal ended the run; at a terminal, where `^C` stands, on a line of its own."""
+    if sys.stderr.isatty():
+        _say("")
+    _say(text)
 
 
 def _correct(fault: click.ClickException) -> None:
@@ -137,12 +182,38 @@ def _confess(fault: Exception) -> None:
 
 
 def _say(text: str, label: str = "") -> None:
-    """Print on stderr, with a label in colour where a terminal takes colours."""
-    if label:
-        is_plain = bool(os.environ.get("NO_COLOR"))
-        shown = f"{label}:" if is_plain else click.style(f"{label}:", fg=_COLOURS[label], bold=True)
-        text = f"{shown} {text}"
-    click.echo(_redacted(text), err=True)
+    """Print on stderr, after what stdout has kept, with a label in colour where a terminal takes colours."""
+    with suppress(streams.OutputFault):  # what is said here is a failure already, and worth more
+        streams.flush()
+    shown = _folded(_redacted(f"{label}: {text}" if label else text), len(label) + 2)
+    if label and sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
+        shown = click.style(f"{label}:", fg=_COLOURS[label], bold=True) + shown.removeprefix(f"{label}:")
+    sys.stderr.write(f"{shown}\n")
+    sys.stderr.flush()
+
+
+def _folded(text: str, indent: int) -> str:
+    """Break long lines between words for a terminal, set in from the second on; nowhere else."""
+    if not sys.stderr.isatty():
+        return text
+    fold = textwrap.TextWrapper(
+        width=_columns(),
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "\n".join(fold.fill(line) for line in text.splitlines())
+
+
+def _columns() -> int:
+    """Return the width of the terminal behind stderr; stdout may lead elsewhere."""
+    wanted = os.environ.get("COLUMNS", "")
+    if wanted.isdecimal() and int(wanted):
+        return int(wanted)
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
+    except OSError:
+        return 80
 
 
 def _redacted(text: str) -> str:
@@ -150,16 +221,17 @@ def _redacted(text: str) -> str:
     return _SECRET.sub(r"\1:***@", text)
 
 
-@click.group(cls=OpsGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=OpsGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="\b\nExit codes: 0 done, 1 failed, 2 wrong usage, 3 stopped early and safe to rerun,\n"
+    "4 another run holds the lock, 5 refused because a precondition is not met.",
+)
 @click.version_option(__version__, prog_name="umami-ops", message="%(prog)s %(version)s")
 @options.config
 @options.url
 def main() -> None:
-    r"""Operate the database of a self-hosted Umami on PostgreSQL, MySQL or MariaDB.
+    """Operate the database of a self-hosted Umami on PostgreSQL, MySQL or MariaDB.
 
     DATABASE_URL is read exactly as Umami reads it, from the environment or from .env in this folder.
-
-    \b
-    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 stopped early and safe to rerun,
-    4 another run holds the lock, 5 refused because a precondition is not met.
     """

@@ -136,6 +136,7 @@ def _print_sources(contents: Contents) -> None:
         render.number("first event", optional=True),
         render.number("last event", optional=True),
         render.text("address", optional=True, style="dim"),
+        render.identifier("id", optional=True),
     )
     sources = sorted(contents.sources, key=lambda source: source.events.rows, reverse=True)
     rows = [_source_row(source) for source in sources]
@@ -158,6 +159,7 @@ def _source_row(source: SourceInfo) -> tuple[str, ...]:
         render.moment(source.first_event)[:10],
         render.moment(source.last_event),
         source.address,
+        source.id,
     )
 
 
@@ -176,7 +178,7 @@ def _print_outlook(contents: Contents) -> None:
     render.print_remark(
         "→",
         f"{_amount(older)} events{share} are older than 365 days; {growth} a day are added.",
-        "What exactly would go: umami-ops prune --days 365 --dry-run",
+        "What exactly would go: umami-ops prune --days 365 --dry-run" if older.rows else "",
     )
     if any(table.amount.estimated for table in contents.tables if table.role is not Role.UNKNOWN):
         render.print_remark("~", "Estimated by the server; `umami-ops info --exact` counts.")

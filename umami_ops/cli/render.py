@@ -18,7 +18,6 @@ from enum import Enum
 from types import TracebackType
 from typing import Any, Self
 
-import click
 from rich import box, progress
 from rich.cells import cell_len
 from rich.console import Console
@@ -26,6 +25,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from umami_ops.cli import streams
+from umami_ops.cli.signals import Terminated
 from umami_ops.errors import Refused
 
 #: Wide enough that nothing is cut when the output isn't a terminal: a pipe has no width.
@@ -33,6 +34,8 @@ _PIPE_WIDTH = 10_000
 _GAP = 2
 _TEXT_MINIMUM, _WORD_MAXIMUM = 12, 24
 _LINE_EVERY_SECONDS = 5.0
+#: The frame of a table, a line below its head and one above its foot, without letters beyond ASCII.
+_PLAIN_BOX = box.Box("    \n    \n -- \n    \n    \n -- \n    \n    \n", ascii=True)
 
 
 # --- words for numbers -----------------------------------------------------------------------------------
@@ -93,8 +96,11 @@ def moment(when: datetime | None, *, seconds: bool = False) -> str:
 
 
 def safe(text: str) -> str:
-    """Return text with what could steer a terminal, control and direction characters, written as escapes."""
-    return "".join(_visible(character) for character in text)
+    """Return text with what could steer a terminal, control and direction characters, written as escapes.
+
+    So is what the encoding of the terminal lacks: before a table is laid out, so that it keeps its columns.
+    """
+    return streams.encodable("".join(_visible(character) for character in text))
 
 
 def _visible(character: str) -> str:
@@ -125,6 +131,7 @@ class Column:
     head: str
     is_number: bool = False
     is_optional: bool = False
+    is_whole: bool = False
     style: str = ""
 
 
@@ -136,6 +143,11 @@ def number(head: str, *, optional: bool = False) -> Column:
 def text(head: str, *, optional: bool = False, style: str = "") -> Column:
     """Return a column of text, which wraps when it must."""
     return Column(head, is_optional=optional, style=style)
+
+
+def identifier(head: str, *, optional: bool = False) -> Column:
+    """Return a column of ids, to be copied: never wrapped nor cut."""
+    return Column(head, is_optional=optional, is_whole=True, style="dim")
 
 
 def print_table(
@@ -154,7 +166,7 @@ def print_table(
     cells = [[safe(cell) for cell in row] for row in (*rows, *([footer] if footer else []))]
     shown, width = _fitting(columns, cells, out.width)
     table = Table(
-        box=box.SIMPLE,
+        box=box.SIMPLE if streams.is_unicode(out.file) else _PLAIN_BOX,
         show_edge=False,
         pad_edge=False,
         padding=(0, _GAP, 0, 0),
@@ -169,7 +181,7 @@ def print_table(
         if column.is_number:
             table.add_column(column.head, foot, justify="right", no_wrap=True, overflow="crop")
         else:
-            table.add_column(column.head, foot, overflow="fold", style=column.style)
+            table.add_column(column.head, foot, overflow="fold", no_wrap=column.is_whole, style=column.style)
     faint = frozenset(dim)
     for position, row in enumerate(cells[: len(rows)]):
         table.add_row(*(Text(row[index]) for index in shown), style="dim" if position in faint else "")
@@ -188,7 +200,7 @@ def _fitting(
     ]
     least = [
         width
-        if column.is_number
+        if column.is_number or column.is_whole
         else min(width, _wrapped_width([column.head, *(row[place] for row in cells)]))
         for place, (width, column) in enumerate(zip(widths, columns, strict=True))
     ]
@@ -241,7 +253,7 @@ def print_remark(sign: str, sentence: str, follow: str = "", *, style: str = "")
     grid = Table.grid(padding=(0, 1, 0, 0))
     grid.add_column(no_wrap=True, style=style)
     grid.add_column(overflow="fold")
-    grid.add_row(sign, Text(safe(sentence)))
+    grid.add_row(safe(sign), Text(safe(sentence)))
     if follow:
         grid.add_row("", Text(safe(follow), style="dim"))
     _print_lines(out, Padding(grid, (0, 0, 0, 2)))
@@ -260,13 +272,14 @@ def print_statement(sql: str) -> None:
 
 
 def say(line: str) -> None:
-    """Print talk, which is no result, on stderr."""
+    """Print talk, which is no result, on stderr; after what stdout has kept, for a log of both."""
+    streams.flush()
     console(stderr=True).print(Text(safe(line)))
 
 
 def print_json(document: Any) -> None:
     """Print one JSON document on stdout; times as ISO 8601 in UTC, dataclasses as objects."""
-    text = json.dumps(document, default=_plain, indent=2, ensure_ascii=False)
+    text = json.dumps(document, default=_plain, indent=2, ensure_ascii=not streams.is_unicode(sys.stdout))
     print(text)  # noqa: T201 -- stdout is where the result belongs
 
 
@@ -291,20 +304,46 @@ def _plain(value: Any) -> Any:
 
 
 def confirm(question: str, yes: bool) -> None:
-    """Return if the user agrees, by --yes or at the terminal.
+    """Return if the user agrees, by --yes or at the terminal, having seen on it what he agrees to.
 
-    Raises Refused when he doesn't, and when there is no terminal to ask at.
+    Raises Refused when he doesn't, and when there is no terminal to ask at; OutputFault when what he agreed
+    to could not be written.
     """
+    streams.flush()
     if yes:
         return
-    if not sys.stdin.isatty():
+    reason = _why_not_to_ask()
+    if reason:
         raise Refused(
-            "This wants a confirmation, and there is no terminal to ask at.",
+            f"This wants a confirmation, and {reason}.",
             hint="Add --yes to go on without a question, or --dry-run to see what would happen.",
             done="Nothing was changed.",
         )
-    if not click.confirm(safe(question), default=False, err=True):
+    if not _is_yes(question):
         raise Refused("You did not confirm.", done="Nothing was changed.")
+
+
+def _why_not_to_ask() -> str:
+    if not sys.stdin.isatty():
+        return "there is no terminal to ask at"
+    if not sys.stdout.isatty():
+        return "what it would do was not shown on the terminal: the output goes elsewhere"
+    return "" if sys.stderr.isatty() else "the question would not be seen: stderr goes elsewhere"
+
+
+def _is_yes(question: str) -> bool:
+    """Ask once. Whatever isn't a yes is a no, Ctrl-D and Ctrl-C too; raises Terminated for other signals."""
+    sys.stderr.write(f"{safe(question)} [y/N]: ")
+    sys.stderr.flush()
+    try:
+        answer = sys.stdin.readline()
+    except Terminated:
+        raise
+    except KeyboardInterrupt:
+        answer = ""
+    if not answer.endswith("\n"):
+        sys.stderr.write("\n")  # what follows begins a line of its own
+    return answer.strip().lower() in ("y", "yes")
 
 
 class Progress:
@@ -368,4 +407,4 @@ class Progress:
             parts.append(f"{count(round(speed))} {self._unit}/s")
             if self._total and speed and self._done < self._total:
                 parts.append(f"{duration((self._total - self._done) / speed)} left")
-        return " · ".join([*parts, safe(note)] if note else parts)
+        return safe(" · ".join([*parts, note] if note else parts))

@@ -1,0 +1,39 @@
+"""SIGTERM and SIGHUP end a run as Ctrl-C does: with a line, and the exit code for it."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+
+class Terminated(KeyboardInterrupt):
+    """A signal other than Ctrl-C ended the run. Drivers cancel their query for a KeyboardInterrupt alone."""
+
+
+@contextmanager
+def interrupting() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP raise Terminated, unless the caller had them ignored (`nohup`)."""
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():  # Python allows it nowhere else
+        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, _interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def told(fault: BaseException) -> str:
+    """Return the line about an interruption; one that comes without a word came before any change."""
+    return f"Interrupted. {fault.args[0] if fault.args else 'Nothing was changed.'}"
