@@ -27,7 +27,8 @@ from umami_ops.umami.schema import schema_at
 
 #: The newest levels that both v3 and v2 releases of Umami have.
 LEVELS = {"postgresql": 19, "mysql": 13}
-#: A sane set-up for production, and the same for every contender.
+#: A sane set-up for production, and the same for every contender. The load takes 2.2 GB in InnoDB, so that it
+#: fits into the pool: what is measured is not the disk of the day.
 SETTINGS: Mapping[str, Mapping[str, str]] = {
     "postgresql": {
         "shared_buffers": "2GB",
@@ -35,8 +36,8 @@ SETTINGS: Mapping[str, Mapping[str, str]] = {
         "random_page_cost": "1.1",
         "checkpoint_timeout": "15min",
     },
-    "mysql": {"innodb_buffer_pool_size": "2G", "innodb_redo_log_capacity": "1G"},
-    "mariadb": {"innodb_buffer_pool_size": "2G", "innodb_log_file_size": "1G"},
+    "mysql": {"innodb_buffer_pool_size": "3G", "innodb_redo_log_capacity": "1G"},
+    "mariadb": {"innodb_buffer_pool_size": "3G", "innodb_log_file_size": "1G"},
 }
 # Durable at every commit, and nothing read back behind a contender's back at the server's start.
 _INNODB = {
