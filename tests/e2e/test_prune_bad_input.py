@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -169,6 +176,41 @@ def test_without_a_terminal_and_without_yes(unchanged: str) -> None:
     done = run("prune", *_BEFORE, url=unchanged)
     assert done.code == 5, done.said
     assert "--yes" in done.err
+
+
+def _ask(url: str, act: Callable[[subprocess.Popen[bytes], int], object]) -> tuple[int, str]:
+    """Run prune at a terminal and `act` when it asks; return exit code and all that the terminal showed."""
+    outer, inner = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "umami_ops", "prune", *_BEFORE],
+        env=os.environ | {"DATABASE_URL": url, "NO_COLOR": "1"}, stdin=inner, stdout=inner, stderr=inner,
+    )  # fmt: skip
+    os.close(inner)
+    shown = b""
+    with contextlib.suppress(OSError):  # EIO is how a terminal says that nobody is left
+        while part := os.read(outer, 4096):
+            shown += part
+            if shown.endswith(b"[y/N]: "):
+                time.sleep(0.2)  # until it really reads; nobody answers sooner
+                act(process, outer)
+    os.close(outer)
+    return process.wait(timeout=30), shown.decode().replace("\r", "")
+
+
+def test_no_answer_is_a_no_and_a_signal_is_a_signal(unchanged: str) -> None:
+    refusal = "\nerror: You did not confirm.\nNothing was changed.\n"
+    for act in (
+        lambda process, _: process.send_signal(signal.SIGINT),
+        lambda _, keyboard: os.write(keyboard, b"\x04"),
+        lambda _, keyboard: os.write(keyboard, b"n\n"),
+    ):
+        code, shown = _ask(unchanged, act)
+        assert code == 5, shown
+        assert shown.endswith(refusal)
+        assert "What goes" in shown
+    code, shown = _ask(unchanged, lambda process, _: process.send_signal(signal.SIGTERM))
+    assert code == 3, shown
+    assert shown.endswith("\nInterrupted. Nothing was changed.\n")
 
 
 def test_json_is_one_document_even_when_it_fails(unchanged: str) -> None:

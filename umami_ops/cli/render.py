@@ -333,9 +333,9 @@ def _why_not_to_ask() -> str:
 
 def _is_yes(question: str) -> bool:
     """Ask once. Whatever isn't a yes is a no, Ctrl-D and Ctrl-C too; raises Terminated for other signals."""
-    sys.stderr.write(f"{safe(question)} [y/N]: ")
-    sys.stderr.flush()
     try:
+        sys.stderr.write(f"{safe(question)} [y/N]: ")
+        sys.stderr.flush()
         answer = sys.stdin.readline()
     except Terminated:
         raise
