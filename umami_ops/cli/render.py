@@ -247,6 +247,30 @@ def print_remark(sign: str, sentence: str, follow: str = "", *, style: str = "")
     _print_lines(out, Padding(grid, (0, 0, 0, 2)))
 
 
+#: Severity → its sign and its colour.
+_SIGNS = {"critical": ("✗", "bold red"), "warning": ("!", "yellow"), "info": ("•", "cyan")}
+
+
+def print_findings(findings: Sequence[tuple[str, str, str, str]]) -> None:
+    """Print severity, name, sentence and cure of findings on stdout, each cure faintly below."""
+    out = console()
+    grid = Table.grid(padding=(0, _GAP, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold", no_wrap=True, style="dim")
+    grid.add_column(overflow="fold")
+    for severity, name, sentence, cure in findings:
+        sign, style = _SIGNS.get(severity, ("•", ""))
+        grid.add_row(Text(f"{sign} {severity}", style=style), Text(safe(name)), Text(safe(sentence)))
+        if cure:
+            grid.add_row("", "", Text(f"→ {safe(cure)}", style="dim"))
+    _print_lines(out, Padding(grid, (0, 0, 0, 2)))
+
+
+def print_document(text: str) -> None:
+    """Print text for programs on stdout as it is."""
+    print(text, end="")  # noqa: T201 -- stdout is where the result belongs
+
+
 def print_line(line: str = "", *, style: str = "") -> None:
     """Print one line, or paragraph, on stdout."""
     console().print(Text(safe(line), style=style))
