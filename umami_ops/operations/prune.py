@@ -104,9 +104,8 @@ def conclude(
             if left := planner.left_over():
                 report.stopped = f"{left:,} events past the horizon are there still, written meanwhile"
     if report.deleted.get("website_event") and not retention.rebuild:
-        dialect = connection.dialect
-        cure = f"{dialect.rewrite_command} website_event; returns it; Umami's writes wait for it meanwhile"
-        report.notes.append(Note(dialect.space_after_delete, cure))
+        cure = "umami-ops vacuum --full returns it, and says before what it locks and for how long"
+        report.notes.append(Note(connection.dialect.space_after_delete, cure))
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from psycopg.types.string import TextLoader
 
 from umami_ops.databases.base import Connection, Database, Row, Server
 from umami_ops.databases.postgresql.dialect import POSTGRESQL
+from umami_ops.databases.postgresql.upkeep import PostgresqlUpkeep
 from umami_ops.databases.url import DatabaseUrl
 from umami_ops.errors import (
     ConnectionFault,
@@ -97,6 +98,10 @@ class PostgresqlConnection(Connection):
         explain = Query(query.name, query.about, f"EXPLAIN (FORMAT JSON) {query.text}")
         (statement,) = self.value(explain, **values)
         return int(statement["Plan"]["Plan Rows"])
+
+    def upkeep(self) -> PostgresqlUpkeep:
+        """Return what PostgreSQL can do for its tables."""
+        return PostgresqlUpkeep(self)
 
     def literal(self, value: Any) -> str:
         """Return a value as PostgreSQL would read it in a statement."""
