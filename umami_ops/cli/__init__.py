@@ -31,6 +31,10 @@ COMMANDS = {
         "umami_ops.cli.prune",
         "Delete visitor data older than a horizon, and what hangs on it, in small transactions.",
     ),
+    "vacuum": (
+        "umami_ops.cli.vacuum",
+        "Refresh statistics, make space of dead rows usable, rebuild indexes, return space to the disk.",
+    ),
 }
 
 _ISSUES = "https://github.com/umami-ops/umami-ops/issues"
