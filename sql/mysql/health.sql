@@ -71,16 +71,13 @@ SELECT m.count AS length
 FROM information_schema.innodb_metrics AS m
 WHERE m.name = 'trx_rseg_history_len';
 
+-- name: autovacuum
+-- PostgreSQL's matter alone.
+SELECT '' AS name FROM DUAL WHERE FALSE;
+
 -- name: vacuum
 -- PostgreSQL's matter alone.
 SELECT '' AS name, 0 AS live, 0 AS dead, 0 AS changed, NULL AS vacuumed_at, NULL AS analyzed_at FROM DUAL WHERE FALSE;
-
--- name: fragmentation
--- Unused space in the files of the database's tables.
-SELECT t.table_name AS name, t.data_free AS free_bytes, t.data_length + t.index_length + t.data_free AS total_bytes
-FROM information_schema.tables AS t
-WHERE t.table_schema = DATABASE() AND t.table_type = 'BASE TABLE' AND t.data_free > 0
-ORDER BY t.data_free DESC;
 
 -- name: indexes
 -- The columns of every index of the database, in order; an expression has no name. `plain` is neither partial nor odd.
@@ -186,6 +183,10 @@ CREATE INDEX :name ON :relation (:columns);
 -- name: cure_create_unique_index
 -- For a person to paste: creates a unique index beside writers.
 CREATE UNIQUE INDEX :name ON :relation (:columns);
+
+-- name: cure_add_primary_key
+-- For a person to paste: makes a primary key, locking the table meanwhile.
+ALTER TABLE :relation ADD PRIMARY KEY (:columns);
 
 -- name: cure_rename_index
 -- For a person to paste: gives an index the name that Umami knows.

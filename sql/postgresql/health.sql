@@ -89,6 +89,18 @@ WHERE d.datname = current_database();
 -- InnoDB's matter alone: old versions that wait to be purged.
 SELECT 0 AS length WHERE FALSE;
 
+-- name: autovacuum
+-- Where autovacuum is off: a table's name, or null for the whole server.
+SELECT CAST(NULL AS text) AS name
+WHERE current_setting('autovacuum') = 'off' OR current_setting('track_counts') = 'off'
+UNION ALL
+SELECT c.relname
+FROM pg_class AS c
+WHERE c.relnamespace = (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = current_schema())
+  AND c.relkind = 'r'
+  AND ARRAY_TO_STRING(c.reloptions, ',') ~ 'autovacuum_enabled=(off|false|no|0)'
+ORDER BY 1;
+
 -- name: vacuum
 -- Live and dead rows of the schema's tables, rows changed since ANALYZE, and when either last ran.
 SELECT s.relname AS name,
@@ -100,10 +112,6 @@ SELECT s.relname AS name,
 FROM pg_stat_user_tables AS s
 WHERE s.schemaname = current_schema()
 ORDER BY s.n_dead_tup DESC;
-
--- name: fragmentation
--- InnoDB's matter alone: unused space in a table's file.
-SELECT '' AS name, 0 AS free_bytes, 0 AS total_bytes WHERE FALSE;
 
 -- name: indexes
 -- The columns of every index of the schema, in order; an expression has no name. `plain` is neither partial nor odd.
@@ -223,6 +231,10 @@ CREATE INDEX CONCURRENTLY :name ON :relation (:columns);
 -- name: cure_create_unique_index
 -- For a person to paste: creates a unique index beside writers.
 CREATE UNIQUE INDEX CONCURRENTLY :name ON :relation (:columns);
+
+-- name: cure_add_primary_key
+-- For a person to paste: makes a primary key, locking the table meanwhile.
+ALTER TABLE :relation ADD CONSTRAINT :name PRIMARY KEY (:columns);
 
 -- name: cure_rename_index
 -- For a person to paste: gives an index the name that Umami knows.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 import time
@@ -353,6 +352,25 @@ def test_an_index_that_was_renamed_and_its_cure(server: Server, healthy: str) ->
     assert _found(healthy, "indexes") == []
 
 
+def test_an_index_that_is_another(server: Server, healthy: str) -> None:
+    for columns in ("website_id, tag", "website_id, created_at, tag"):
+        drop = _drop_index(server, INDEX, "website_event")
+        _execute(healthy, drop, f"CREATE INDEX {INDEX} ON website_event ({columns})")
+        found = _found(healthy, "indexes")
+        assert bool(found) == (columns == "website_id, tag")
+        assert all("is not as Umami made it" in finding.sentence for finding in found)
+
+
+def test_a_table_without_a_primary_key_and_its_cure(server: Server, healthy: str) -> None:
+    key = "CONSTRAINT segment_pkey" if server.dialect == "postgresql" else "PRIMARY KEY"
+    _execute(healthy, f"ALTER TABLE segment DROP {key}")
+    finding = _one(healthy, "indexes")
+    assert finding.severity is Severity.CRITICAL
+    assert "Table segment has no primary key" in finding.sentence
+    _execute(healthy, finding.cure.rstrip(";"))
+    assert _found(healthy, "indexes") == []
+
+
 def test_an_index_that_the_next_migration_needs(
     postgresql_server: Server, umami_at: Callable[[int], str]
 ) -> None:
@@ -476,23 +494,59 @@ def test_dead_rows_and_old_statistics(postgresql_server: Server, umami_database:
     _until(lambda: not _found(umami_database, "statistics", changed_rows=10))
 
 
+def test_autovacuum_is_off(postgresql_server: Server, healthy: str) -> None:
+    _execute(healthy, "ALTER TABLE session SET (autovacuum_enabled = false)")
+    finding = _one(healthy, "autovacuum")
+    assert "off for session" in finding.sentence
+    _execute(healthy, finding.cure.rstrip(";"))
+    assert _found(healthy, "autovacuum") == []
+
+
 def test_unused_space(mysql_server: Server, healthy: str) -> None:
-    insert = Query(
-        "insert",
-        "",
-        "INSERT INTO report (report_id, user_id, website_id, type, name, description, parameters)"
-        " VALUES (:id, :id, :id, 't', 'n', '', :text)",
+    columns = "website_id, data_key, data_type, string_value"
+    _execute(
+        healthy,
+        f"INSERT INTO session_data (session_data_id, session_id, {columns})"
+        " VALUES (UUID(), UUID(), UUID(), 'k', 1, REPEAT('x', 500))",
+        *[
+            f"INSERT INTO session_data (session_data_id, session_id, {columns})"
+            f" SELECT UUID(), session_id, {columns} FROM session_data"
+        ]
+        * 14,
+        "DELETE FROM session_data",
     )
-    text = json.dumps("x" * 50_000)
-    with _open(healthy) as connection, connection.transaction():
-        for _ in range(200):
-            connection.run(insert, id=str(uuid.uuid4()), text=text)
-    _execute(healthy, "DELETE FROM report")
-    _until(lambda: bool(_found(healthy, "fragmentation", fragmented_bytes=5_000_000)))
-    finding = _one(healthy, "fragmentation", fragmented_bytes=5_000_000)
-    assert finding.subject == "report"
-    assert finding.evidence["unused_percent"] > 30
-    _execute(healthy, "TRUNCATE report")
+    _until(lambda: bool(_found(healthy, "unused_space", unused_bytes=5_000_000)))
+    finding = _one(healthy, "unused_space", unused_bytes=5_000_000)
+    assert finding.subject == "session_data"
+    assert finding.evidence["unused_percent"] > 33
+    _execute(healthy, "TRUNCATE session_data")
+
+
+def test_a_table_full_of_holes_and_bloated_indexes(postgresql_server: Server, umami_database: str) -> None:
+    rows = "FROM generate_series(1, 4000)"
+    _execute(
+        umami_database,
+        "ALTER TABLE website_event SET (autovacuum_enabled = off)",
+        "INSERT INTO website_event (event_id, website_id, session_id, visit_id, url_path)"
+        f" SELECT gen_random_uuid(), '{WEBSITE}', gen_random_uuid(), gen_random_uuid(), '/' {rows}",
+        "VACUUM (ANALYZE) website_event",
+    )
+    low: dict[str, Any] = {"unused_bytes": 100_000, "bloat_bytes": 500_000}
+    assert _found(umami_database, "unused_space", **low) == []
+    assert _found(umami_database, "bloated_indexes", **low) == []
+    _execute(
+        umami_database,
+        "DELETE FROM website_event WHERE event_id > '28000000-0000-0000-0000-000000000000'",
+        "VACUUM (ANALYZE) website_event",
+    )
+    unused, bloated = (_one(umami_database, name, **low) for name in ("unused_space", "bloated_indexes"))
+    assert (unused.severity, unused.subject) == (Severity.INFO, "website_event")
+    assert unused.evidence["unused_percent"] > 50
+    assert bloated.severity is Severity.WARNING
+    assert bloated.evidence["estimated"] is True
+    assert _found(umami_database, "unused_space") == _found(umami_database, "bloated_indexes") == []
+    _execute(umami_database, "REINDEX TABLE website_event")
+    assert _found(umami_database, "bloated_indexes", **low) == []
 
 
 def test_old_transaction_ids(postgresql_server: Server, healthy: str) -> None:
@@ -751,14 +805,13 @@ def test_a_check_that_fails_leaves_the_others_alone(healthy: str) -> None:
 
 
 def test_a_check_that_takes_too_long_is_ended(server: Server, healthy: str) -> None:
-    sleep = "SELECT pg_sleep(30)" if server.dialect == "postgresql" else (
-        "SELECT COUNT(*) FROM website_event a, website_event b, website_event c, website_event d, "
-        "website_event e"
-    )  # fmt: skip
+    digests = "SELECT SUM(CRC32(CONCAT(a.event_id, b.event_id, c.event_id, d.event_id)))"
+    tables = "website_event AS a, website_event AS b, website_event AS c, website_event AS d"
+    sleep = "SELECT pg_sleep(30)" if server.dialect == "postgresql" else f"{digests} FROM {tables}"
     began = time.monotonic()
     found = _examined(healthy, "clock", more=[_broken(sleep)], budget_seconds=2.5)
     assert time.monotonic() - began < 8
-    assert found.verdicts[0].unseen
+    assert found.verdicts[0].unseen[0].needs == "more time than a second"
     assert found.verdicts[1].measures
 
 

@@ -6,6 +6,7 @@ of its own with a limit of time, so that one that fails, or may not look, leaves
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -63,9 +64,11 @@ CHECKS: tuple[Check, ...] = (
     schema.triggers,
     schema.character_sets,
     storage.sizes,
+    storage.autovacuum,
     storage.dead_rows,
     storage.statistics,
-    storage.fragmentation,
+    storage.unused_space,
+    storage.bloated_indexes,
     storage.purge_lag,
     storage.sql_mode,
     storage.binary_log,
@@ -81,6 +84,9 @@ CHECKS: tuple[Check, ...] = (
 _CHECK_SECONDS = 1.0
 #: A check that begins just before the end still gets this much.
 _LEAST_SECONDS = 0.1
+
+#: How the three servers say that a statement ran into its limit.
+_OUT_OF_TIME = re.compile("statement timeout|statement execution time exceeded|max_statement_time exceeded")
 
 _LOCKED = Finding(
     Severity.CRITICAL,
@@ -206,7 +212,8 @@ class _Run:
                 check, unseen=(Unseen(f"more time than {self._limits.budget_seconds:g} s in all"),)
             )
         findings, measures, unseen = list[Finding](), list[Measure](), list[Unseen]()
-        examination = Examination(self._connection, self._installation, self._limits, self._now)
+        ends = min(self._ends, time.monotonic() + _CHECK_SECONDS)
+        examination = Examination(self._connection, self._installation, self._limits, self._now, ends)
         try:
             with self._bounded():
                 for outcome in check.look(examination):
@@ -240,6 +247,10 @@ def _needs(fault: DatabaseFault) -> str:
     """Say what a check would need that the server refused to answer."""
     if isinstance(fault, ConnectionLost):
         return f"a connection that lasts ({fault.message})"
+    if isinstance(fault, TransientFault):
+        return f"a table that nobody has locked ({fault.message})"
+    if _OUT_OF_TIME.search(fault.message):
+        return "more time than a second"
     if isinstance(fault, PermissionFault):
         return f"a right ({fault.message.partition(': ')[2]})"
     return f"another answer of the server ({fault.message})"

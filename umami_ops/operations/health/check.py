@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -109,11 +110,18 @@ class Examination:
         installation: Installation | None,
         thresholds: Thresholds,
         now: datetime,
+        ends: float,
     ) -> None:
         self.connection = connection
         self.limits = thresholds
         self.now = now
         self._installation = installation
+        self._ends = ends
+
+    @property
+    def has_time(self) -> bool:
+        """Whether a check that asks again and again may ask once more."""
+        return time.monotonic() < self._ends
 
     @property
     def installation(self) -> Installation:

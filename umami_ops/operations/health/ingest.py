@@ -49,7 +49,15 @@ def silent_websites(examination: Examination) -> Iterator[Outcome]:
     limits = examination.limits
     websites = examination.connection.rows(examination.connection.dialect.queries["info.websites"])
     alive = [website for website in websites if website["deleted_at"] is None]
-    known = [rhythm for website in alive[:_WEBSITES] if (rhythm := _rhythm(examination, website))]
+    known, looked_at = list[_Rhythm](), 0
+    for website in alive[:_WEBSITES]:
+        if not examination.has_time:
+            break
+        looked_at += 1
+        if rhythm := _rhythm(examination, website):
+            known.append(rhythm)
+    if looked_at < len(alive):
+        yield Unseen(f"more time, for {len(alive) - looked_at} further websites")
     if known:
         newest = max(rhythm.last_event for rhythm in known)
         yield Measure("last_event_timestamp_seconds", newest.timestamp())
@@ -79,8 +87,6 @@ def silent_websites(examination: Examination) -> Iterator[Outcome]:
                 "events_looked_at": rhythm.events,
             },
         )
-    if len(alive) > _WEBSITES:
-        yield Unseen(f"more time, for {len(alive) - _WEBSITES} further websites")
 
 
 def _rhythm(examination: Examination, website: dict[str, object]) -> _Rhythm | None:

@@ -17,7 +17,7 @@ from umami_ops.operations.health.check import (
     check,
     some,
 )
-from umami_ops.umami.schema import Index, Schema, latest_level, schema_at
+from umami_ops.umami.schema import Index, PrimaryKey, Schema, latest_level, schema_at
 from umami_ops.umami.tables import TABLES
 
 #: Migrations that drop indexes by name without IF EXISTS.
@@ -66,11 +66,12 @@ def _schema(examination: Examination) -> Schema | None:
 
 
 @check(
-    title="Indexes of Umami's, missing or renamed",
+    title="Keys and indexes of Umami's: missing, renamed or changed",
     why="Without its index a dashboard reads the whole table; and Umami's later migrations drop indexes by "
     "their name "
     "and fail when it isn't there.",
-    rule="critical when a later migration drops the missing name; warning otherwise",
+    rule="critical when a later migration drops the missing name, or a primary key is missing; "
+    "warning otherwise",
     cure="The finding names the statement that creates or renames the index.",
 )
 def indexes(examination: Examination) -> Iterator[Outcome]:
@@ -83,9 +84,13 @@ def indexes(examination: Examination) -> Iterator[Outcome]:
         mine = [index for index in here if index.table == table.name]
         names = {index.name for index in mine}
         if table.name in examination.installation.relations:
+            if table.primary_key and not any(index.primary for index in mine):
+                yield _keyless(examination, table.name, table.primary_key)
             for index in table.indexes:
                 if index.name not in names:
                     yield _missing(examination, schema, table.name, index, mine)
+            expected = {index.name: index for index in table.indexes}
+            yield from (_changed(i, expected[i.name]) for i in mine if _differs(i, expected.get(i.name)))
 
 
 def _missing(
@@ -125,6 +130,36 @@ def _missing(
             "found_as": twins[:1],
             "dropped_by_level": dropped_by,
         },
+    )
+
+
+def _keyless(examination: Examination, table: str, key: PrimaryKey) -> Finding:
+    quote = examination.quote
+    columns = ", ".join(quote(column) for column in key.columns)
+    return Finding(
+        Severity.CRITICAL,
+        f"Table {table} has no primary key ({', '.join(key.columns)}).",
+        examination.cure("add_primary_key", relation=quote(table), name=quote(key.name), columns=columns),
+        table,
+        {"table": table, "columns": list(key.columns)},
+    )
+
+
+def _differs(here: _IndexHere, expected: Index | None) -> bool:
+    if expected is None:
+        return False
+    return here.columns != expected.columns or here.unique != expected.unique or not here.plain
+
+
+def _changed(here: _IndexHere, expected: Index) -> Finding:
+    kind = "a unique index" if expected.unique else "an index"
+    return Finding(
+        Severity.WARNING,
+        f"Index {here.name} of {here.table} is not as Umami made it: {kind} on "
+        f"{', '.join(expected.columns)}.",
+        "Drop it and run this again: it names the statement that creates it.",
+        here.name,
+        {"table": here.table, "columns": list(here.columns), "expected": list(expected.columns)},
     )
 
 

@@ -15,8 +15,9 @@ from umami_ops.operations.health.check import (
     bytes_in_words,
     check,
     graded,
+    some,
 )
-from umami_ops.umami.tables import TABLES, facts_of
+from umami_ops.umami.tables import facts_of
 
 
 @check(
@@ -38,6 +39,27 @@ def sizes(examination: Examination) -> Iterator[Outcome]:
             yield Measure("table_bytes", relation.table_bytes, facts.name)
             yield Measure("index_bytes", relation.index_bytes, facts.name)
             yield Measure("table_rows_estimate", relation.rows_estimate, facts.name)
+
+
+@check(
+    title="Autovacuum",
+    why="Where it is off nothing clears dead rows away, renews statistics or freezes old rows: a table gets "
+    "slower every day, and at last the server stops.",
+    rule="warning for each visitor table, or for the whole server, where it is off; PostgreSQL only",
+    cure="ALTER TABLE … RESET (autovacuum_enabled), or autovacuum = on in postgresql.conf",
+)
+def autovacuum(examination: Examination) -> Iterator[Outcome]:
+    """Look for tables that were excepted, and for the server's own switch."""
+    for row in examination.rows("autovacuum"):
+        table = row["name"]
+        if table is None:
+            sentence, cure = "Autovacuum is off on the whole server.", "ALTER SYSTEM SET autovacuum = on;"
+        elif facts_of(table).role.is_visitor_data:
+            sentence = f"Autovacuum is off for {table}."
+            cure = f"ALTER TABLE {examination.quote(table)} RESET (autovacuum_enabled);"
+        else:
+            continue
+        yield Finding(Severity.WARNING, sentence, cure, table or "", {"table": table})
 
 
 @check(
@@ -105,32 +127,70 @@ def _last(what: str, when: datetime | None) -> str:
 
 
 @check(
-    title="Unused space in tables' files",
-    why="After a big delete InnoDB keeps the space for itself: backups don't shrink, and neither does the "
-    "disk's use.",
-    rule="info when at least `fragmented_bytes` and `fragmented_percent` of a table are unused; MySQL and "
-    "MariaDB only",
-    cure="OPTIMIZE TABLE, when Umami is quiet; it needs room for a copy.",
-    thresholds=("fragmented_bytes", "fragmented_percent"),
-    measures={"table_unused_bytes": "Unused bytes in a table's file."},
+    title="Unused space in tables",
+    why="After a big delete the server keeps the space for new rows: the disk stays as full as it was, and "
+    "who reads the whole table reads the holes too.",
+    rule="info when at least `unused_bytes` and `unused_percent` of a table are unused; on PostgreSQL that "
+    "is an estimate from its statistics",
+    cure="umami-ops vacuum --full, when it is worth the lock (PostgreSQL) or the room for a copy",
+    thresholds=("unused_bytes", "unused_percent"),
+    measures={"table_unused_bytes": "Unused bytes of a table; an estimate on PostgreSQL."},
 )
-def fragmentation(examination: Examination) -> Iterator[Outcome]:
-    """Compare what InnoDB calls free with all of the table."""
+def unused_space(examination: Examination) -> Iterator[Outcome]:
+    """Compare what a rewrite would give back with the table."""
     limits = examination.limits
-    for row in examination.rows("fragmentation"):
-        if row["name"] not in TABLES:
+    for table in examination.connection.upkeep().tables():
+        if table.free_bytes is None or not facts_of(table.root).role.is_visitor_data:
             continue
-        free, total = int(row["free_bytes"]), int(row["total_bytes"])
-        yield Measure("table_unused_bytes", free, row["name"])
-        percent = 100 * free / total
-        if free >= limits.fragmented_bytes and percent >= limits.fragmented_percent:
+        unused, name = table.free_bytes, table.place.name
+        if name == table.root:
+            yield Measure("table_unused_bytes", unused, name)
+        percent = 100 * unused / max(table.size.table_bytes, 1)
+        if unused and unused >= limits.unused_bytes and percent >= limits.unused_percent:
             yield Finding(
                 Severity.INFO,
-                f"{bytes_in_words(free)} of {row['name']} are unused ({percent:.0f} %).",
-                f"umami-ops vacuum --full --table {row['name']}",
-                row["name"],
-                {"unused_bytes": free, "unused_percent": round(percent, 1), "total_bytes": total},
+                f"About {bytes_in_words(unused)} of {name} are unused ({percent:.0f} %).",
+                f"umami-ops vacuum --full --table {table.root}",
+                name,
+                {"unused_bytes": unused, "unused_percent": round(percent, 1), "rows": table.rows},
             )
+
+
+@check(
+    title="Bloated indexes",
+    why="Rows that were deleted leave holes in an index; website_event has fourteen of them, and together "
+    "they push what charts need out of the memory.",
+    rule="warning when indexes of which `bloat_percent` are holes waste `bloat_bytes` together; PostgreSQL "
+    "only, an estimate from its statistics",
+    cure="umami-ops vacuum --reindex",
+    thresholds=("bloat_percent", "bloat_bytes"),
+    measures={"index_wasted_bytes": "What a rebuild of bloated indexes would give back, by estimate."},
+)
+def bloated_indexes(examination: Examination) -> Iterator[Outcome]:
+    """Compare each index with the size that it would have if it were built now (docs/decisions/0007-*)."""
+    limits = examination.limits
+    bloated = {
+        index.name: (index.wasted_bytes, index.size_bytes)
+        for index in examination.connection.upkeep().indexes(measured=False)
+        if index.wasted_bytes and 100 * index.wasted_bytes >= limits.bloat_percent * index.size_bytes
+    }
+    wasted = sum(waste for waste, _ in bloated.values())
+    yield Measure("index_wasted_bytes", wasted)
+    if bloated and wasted >= limits.bloat_bytes:
+        worst = sorted(bloated, key=lambda name: -bloated[name][0])
+        number = "1 index wastes" if len(bloated) == 1 else f"{len(bloated)} indexes waste"
+        yield Finding(
+            Severity.WARNING,
+            f"{number} about {bytes_in_words(wasted)}, by estimate: {some(worst)}.",
+            "umami-ops vacuum --reindex",
+            worst[0],
+            {
+                "wasted_bytes": wasted,
+                "size_bytes": sum(size for _, size in bloated.values()),
+                "indexes": worst[:20],
+                "estimated": True,
+            },
+        )
 
 
 @check(
