@@ -73,11 +73,13 @@ WHERE m.name = 'trx_rseg_history_len';
 
 -- name: autovacuum
 -- PostgreSQL's matter alone.
-SELECT '' AS name FROM DUAL WHERE FALSE;
+SELECT '' AS name, '' AS root FROM DUAL WHERE FALSE;
 
 -- name: vacuum
 -- PostgreSQL's matter alone.
-SELECT '' AS name, 0 AS live, 0 AS dead, 0 AS changed, NULL AS vacuumed_at, NULL AS analyzed_at FROM DUAL WHERE FALSE;
+SELECT '' AS name, '' AS root, 0 AS live, 0 AS dead, 0 AS changed, NULL AS vacuumed_at, NULL AS analyzed_at
+FROM DUAL
+WHERE FALSE;
 
 -- name: indexes
 -- The columns of every index of the database, in order; an expression has no name. `plain` is neither partial nor odd.

@@ -90,26 +90,32 @@ WHERE d.datname = current_database();
 SELECT 0 AS length WHERE FALSE;
 
 -- name: autovacuum
--- Where autovacuum is off: a table's name, or null for the whole server.
-SELECT CAST(NULL AS text) AS name
+-- Where autovacuum is off: a table, or a partition with its table; null for the whole server.
+SELECT CAST(NULL AS text) AS name, CAST(NULL AS text) AS root
 WHERE current_setting('autovacuum') = 'off' OR current_setting('track_counts') = 'off'
 UNION ALL
-SELECT c.relname
+SELECT c.relname, COALESCE(p.relname, c.relname)
 FROM pg_class AS c
+LEFT JOIN pg_inherits AS i ON i.inhrelid = c.oid
+LEFT JOIN pg_class AS p ON p.oid = i.inhparent
 WHERE c.relnamespace = (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = current_schema())
   AND c.relkind = 'r'
   AND ARRAY_TO_STRING(c.reloptions, ',') ~ 'autovacuum_enabled=(off|false|no|0)'
 ORDER BY 1;
 
 -- name: vacuum
--- Live and dead rows of the schema's tables, rows changed since ANALYZE, and when either last ran.
+-- Live and dead rows of the schema's tables and partitions, rows changed since ANALYZE, and when either last ran.
 SELECT s.relname AS name,
+       COALESCE(p.relname, s.relname) AS root,
        s.n_live_tup AS live,
        s.n_dead_tup AS dead,
        s.n_mod_since_analyze AS changed,
        GREATEST(s.last_vacuum, s.last_autovacuum) AS vacuumed_at,
        GREATEST(s.last_analyze, s.last_autoanalyze) AS analyzed_at
 FROM pg_stat_user_tables AS s
+JOIN pg_class AS c ON c.oid = s.relid AND c.relkind = 'r'
+LEFT JOIN pg_inherits AS i ON i.inhrelid = s.relid
+LEFT JOIN pg_class AS p ON p.oid = i.inhparent
 WHERE s.schemaname = current_schema()
 ORDER BY s.n_dead_tup DESC;
 

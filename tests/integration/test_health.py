@@ -20,6 +20,7 @@ from testbed.servers import Server, database_name
 from testbed.umami import create_umami
 from tests.command import run
 from umami_ops.databases.base import Connection
+from umami_ops.databases.postgresql import ddl
 from umami_ops.databases.registry import open_database
 from umami_ops.databases.url import DatabaseUrl
 from umami_ops.errors import DatabaseFault, OpsError
@@ -27,6 +28,7 @@ from umami_ops.operations.health import CHECKS, Check, Finding, Health, Severity
 from umami_ops.operations.health.support import support_ends
 from umami_ops.sql import Query
 from umami_ops.umami.migrations import latest_released_level
+from umami_ops.umami.schema import schema_at
 
 WEBSITE = "00000000-0000-4000-8000-00000000000a"
 OTHER = "00000000-0000-4000-8000-00000000000b"
@@ -144,6 +146,37 @@ def test_old_levels_can_be_examined(level: int, umami_at: Callable[[int], str]) 
     found = _examined(umami_at(level))
     names = {check.name for check, _ in found.worst_first()}
     assert names <= {"server_version"}
+
+
+def test_umami_in_another_schema_behind_a_pooler(postgresql_server: Server, umami_database: str) -> None:
+    _execute(umami_database, "ALTER SCHEMA public RENAME TO web", "CREATE SCHEMA public")
+    found = _examined(f"{umami_database}?schema=web&pgbouncer=true")
+    names = [check.name for check, _ in found.worst_first() if check.name != "server_version"]
+    assert names == ["access"]
+    assert "transaction pooler" in next(f for c, f in found.worst_first() if c.name == "access").sentence
+
+
+def test_website_event_in_partitions(postgresql_server: Server, umami_database: str) -> None:
+    table = schema_at("postgresql", latest_released_level("postgresql")).table("website_event")
+    _execute(
+        umami_database,
+        "ALTER TABLE website_event RENAME TO flat",
+        "CREATE TABLE website_event (LIKE flat INCLUDING DEFAULTS) PARTITION BY RANGE (created_at)",
+        "DROP TABLE flat",
+        "ALTER TABLE website_event ADD PRIMARY KEY (event_id, created_at)",
+        *ddl.index_statements(table),
+        "CREATE TABLE website_event_rest PARTITION OF website_event DEFAULT",
+        "ALTER TABLE website_event_rest SET (autovacuum_enabled = off)",
+    )
+    _insert_events(umami_database, WEBSITE, [datetime.now(UTC)] * 50)
+    _execute(umami_database, "DELETE FROM website_event")
+    _until(lambda: bool(_found(umami_database, "dead_rows", dead_rows=50)))
+    finding = _one(umami_database, "dead_rows", dead_rows=50)
+    assert finding.subject == "website_event_rest"
+    assert finding.cure == "umami-ops vacuum --table website_event"
+    found = _examined(umami_database).worst_first()
+    assert [c.name for c, _ in found if c.name != "server_version"] == ["autovacuum", "umami"]
+    assert "off for website_event_rest" in found[0][1].sentence
 
 
 def test_it_changes_nothing(healthy: str) -> None:

@@ -54,7 +54,7 @@ def autovacuum(examination: Examination) -> Iterator[Outcome]:
         table = row["name"]
         if table is None:
             sentence, cure = "Autovacuum is off on the whole server.", "ALTER SYSTEM SET autovacuum = on;"
-        elif facts_of(table).role.is_visitor_data:
+        elif facts_of(row["root"]).role.is_visitor_data:
             sentence = f"Autovacuum is off for {table}."
             cure = f"ALTER TABLE {examination.quote(table)} RESET (autovacuum_enabled);"
         else:
@@ -73,20 +73,21 @@ def autovacuum(examination: Examination) -> Iterator[Outcome]:
 )
 def dead_rows(examination: Examination) -> Iterator[Outcome]:
     """Compare dead with living rows, as the statistics count them."""
-    limits = examination.limits
+    limits, sums = examination.limits, dict[str, int]()
     for row in _vacuum_rows(examination):
         dead, rows = int(row["dead"]), int(row["live"]) + int(row["dead"])
-        yield Measure("dead_rows", dead, row["name"])
+        sums[row["root"]] = sums.get(row["root"], 0) + dead
         percent = 100 * dead / max(rows, 1)
         if dead and dead >= limits.dead_rows and percent >= limits.dead_percent:
             yield Finding(
                 Severity.WARNING,
                 f"{percent:.0f} % of {row['name']} are dead rows ({dead:,}); "
                 f"{_last('vacuumed', row['vacuumed_at'])}.",
-                f"umami-ops vacuum --table {row['name']}",
+                f"umami-ops vacuum --table {row['root']}",
                 row["name"],
                 {"dead_rows": dead, "dead_percent": round(percent, 1), "vacuumed_at": row["vacuumed_at"]},
             )
+    yield from (Measure("dead_rows", dead, table) for table, dead in sums.items())
 
 
 @check(
@@ -108,7 +109,7 @@ def statistics(examination: Examination) -> Iterator[Outcome]:
                 Severity.WARNING,
                 f"{percent:.0f} % of {row['name']} changed since its statistics were made "
                 f"({_last('analysed', row['analyzed_at'])}).",
-                f"umami-ops vacuum --analyze-only --table {row['name']}",
+                f"umami-ops vacuum --analyze-only --table {row['root']}",
                 row["name"],
                 {
                     "changed_rows": changed,
@@ -119,7 +120,7 @@ def statistics(examination: Examination) -> Iterator[Outcome]:
 
 
 def _vacuum_rows(examination: Examination) -> list[Row]:
-    return [row for row in examination.rows("vacuum") if facts_of(row["name"]).role.is_visitor_data]
+    return [row for row in examination.rows("vacuum") if facts_of(row["root"]).role.is_visitor_data]
 
 
 def _last(what: str, when: datetime | None) -> str:
