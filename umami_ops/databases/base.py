@@ -33,6 +33,8 @@ class Features:
     rebuild_pays: bool
     #: Can an index be rebuilt without its table?
     rebuilds_indexes: bool
+    #: Does the server rewrite a table while others write to it?
+    rewrites_online: bool
 
 
 @dataclass(frozen=True)
@@ -300,3 +302,7 @@ class Database(ABC):
 
         Raises ConnectionFault with one clear sentence, UsageFault for a parameter that can't be honoured.
         """
+
+    def program_environment(self) -> dict[str, str]:
+        """Return the variables by which the server's client programs find it, the password among them."""
+        return {}

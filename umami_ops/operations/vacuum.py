@@ -1,7 +1,7 @@
 """Upkeep of tables: decides which are vacuumed, analysed, reindexed or rewritten, and says why.
 
 What is done to a table stands in databases/*/upkeep.py. The thresholds here decide what `--if-needed` leaves
-alone and which indexes `--reindex` rebuilds; docs/decisions/0007-bloat.md has the reasons.
+alone and which indexes `--reindex` rebuilds; docs/decisions/0007-bloat-and-thresholds.md has the reasons.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ WASTED_INDEX_SHARE, WASTED_INDEX_BYTES = 0.33, 250_000
 #: A rewrite copies what stays: it must give back a third at least. InnoDB keeps up to 4 MB free in any file.
 FREE_SHARE, FREE_BYTES = 0.33, 8_000_000
 
-# What VACUUM FULL wrote in a second with fifteen indexes, on two cores (docs/decisions/0007-bloat.md).
+# Half of what VACUUM FULL did with fifteen indexes on two cores: most disks are slower than that one.
 _REWRITTEN_BYTES_A_SECOND = 20_000_000
 
 
@@ -102,6 +102,7 @@ class _Planner:
         indexes = self._upkeep.indexes(measured=wish.reindex)
         self._indexes = [index for index in indexes if index.table in places]
         self._user = installation.server.user
+        self._rewrites_online = connection.dialect.features.rewrites_online
 
     def plan(self) -> Plan:
         """Return the plan."""
@@ -181,7 +182,7 @@ class _Planner:
             why = self._why_refresh(table)
             return self._settled(table, (self._upkeep.refresh(table),), why)
         why = self._why_clean(table) or self._why_refresh(table)
-        if why is None and self._wish.if_needed and self._upkeep.rewrite_is_online:
+        if why is None and self._wish.if_needed and self._rewrites_online:
             # Where writers go on meanwhile, free space alone is reason enough.
             return self._verdict_of_rewrite(table)
         return self._settled(table, (self._upkeep.clean(table),), why)

@@ -1,7 +1,7 @@
 """Estimates how large a table or a B-tree index would be if it were built anew. Arithmetic, no I/O.
 
 Sources: PostgreSQL's documentation, "Database Page Layout" and "B-Tree Indexes: Deduplication", and nbtree's
-README. docs/decisions/0007-bloat.md says how far off it is.
+README. docs/decisions/0007-bloat-and-thresholds.md says how far off it is.
 """
 
 from __future__ import annotations
