@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -83,8 +84,20 @@ class Rebuild:
 
 
 @dataclass(frozen=True)
+class Program:
+    """A client program, and what it is called with: no secret, those go by its environment."""
+
+    arguments: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """The command line, for a person to read."""
+        return shlex.join(self.arguments)
+
+
+@dataclass(frozen=True)
 class Maintenance:
-    """A step that maintains one table by one statement, outside a transaction, however long that takes.
+    """A step that maintains a table by a statement outside a transaction, or a program, however long it takes.
 
     `lock` is what it locks, in words. It waits `wait_seconds` at most for a lock, `tries` times, and is then
     left out. `otherwise` runs where the statement fails, `remains` returns statements (in the column
@@ -94,7 +107,7 @@ class Maintenance:
 
     title: str
     table: TableName
-    statement: Query
+    statement: Query | Program
     lock: str
     size_bytes: int = 0
     wait_seconds: int = 1

@@ -43,6 +43,10 @@ SELECT 0 AS workers;
 -- Nothing measures indexes.
 SELECT t.table_schema AS `schema` FROM information_schema.tables AS t WHERE FALSE;
 
+-- name: repack
+-- There is no such extension.
+SELECT NULL AS version FROM information_schema.tables AS t WHERE FALSE;
+
 -- name: remains
 -- Nothing is left when a statement is interrupted: the server clears up by itself.
 SELECT NULL AS statement FROM information_schema.tables AS t WHERE FALSE AND :schema <> :name;

@@ -166,6 +166,10 @@ JOIN pg_namespace AS n ON n.oid = e.extnamespace
 JOIN pg_proc AS p ON p.pronamespace = n.oid AND p.proname = 'pgstatindex' AND p.proargtypes[0] = 'regclass'::regtype
 WHERE e.extname = 'pgstattuple' AND has_function_privilege(p.oid, 'EXECUTE');
 
+-- name: repack
+-- The version of the extension pg_repack, where it is installed.
+SELECT e.extversion AS version FROM pg_extension AS e WHERE e.extname = 'pg_repack';
+
 -- name: remains
 -- What clears away the invalid copies that an interrupted REINDEX CONCURRENTLY left on a table.
 SELECT FORMAT('DROP INDEX CONCURRENTLY IF EXISTS %I.%I', n.nspname, i.relname) AS statement

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -22,6 +23,7 @@ from testbed.servers import Server
 from tests import command, pruning
 from umami_ops.databases.registry import open_database
 from umami_ops.execute import Advanced, Event, Observer, RunLock, StopSignal, Trouble, execute
+from umami_ops.operations import vacuum
 from umami_ops.operations.inspect import inspect
 from umami_ops.operations.prune import Retention
 from umami_ops.operations.vacuum import Wish, conclude, plan_vacuum
@@ -39,7 +41,7 @@ _PRISMA = {
 }
 
 
-def _fill(url: str) -> None:
+def _fill(url: str, doublings: int = _DOUBLINGS) -> None:
     """Double one event until there are enough, all different, evenly spread over the days before now."""
     with connect(url) as loader:
         new_id, later = (
@@ -56,7 +58,7 @@ def _fill(url: str) -> None:
             f"INSERT INTO website_event ({columns}) VALUES "
             f"({new_id}, '{_WEBSITE}', {new_id}, {new_id}, '/a/path/of/some/length', 'A title', {later})"
         )
-        for _ in range(_DOUBLINGS):
+        for _ in range(doublings):
             loader.execute(f"INSERT INTO website_event ({columns}) SELECT {row} FROM website_event")
         loader.commit()
 
@@ -67,6 +69,14 @@ def full_of_events(umami_database: str) -> str:
     _fill(umami_database)
     outcome = command.run("vacuum", url=umami_database)
     assert outcome.code == 0, outcome.said
+    assert "website_event" in outcome.out
+    return umami_database
+
+
+@pytest.fixture
+def few_events(umami_database: str) -> str:
+    """A database with enough in it to be locked."""
+    _fill(umami_database, doublings=6)
     return umami_database
 
 
@@ -200,21 +210,38 @@ def test_a_rewrite_returns_space(full_of_events: str) -> None:
     assert sum(after.values()) < 0.8 * sum(before.values())
 
 
-def test_a_rewrite_asks_first_and_says_what_it_takes(full_of_events: str) -> None:
-    before = pruning.digest(full_of_events)
-    outcome = command.run("vacuum", "--full", "--table", "website_event", url=full_of_events)
+def test_a_rewrite_where_enough_is_free(full_of_events: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vacuum, "FREE_BYTES", 1_000_000)
+    wish = Wish(("website_event",), full=True, if_needed=True)
+    assert _plan(full_of_events, wish).steps == ()
+    with connect(full_of_events) as loader:
+        loader.execute("DELETE FROM website_event")
+        loader.commit()
+    # InnoDB clears deleted rows away in its own time.
+    deadline = time.monotonic() + 30
+    while not (plan := _plan(full_of_events, wish)).steps and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert plan.facts["tables"][0]["rewritten"]
+    assert "of it is free" in plan.facts["tables"][0]["why"]
+    assert _vacuum(full_of_events, wish).stopped is None
+    assert _plan(full_of_events, wish).steps == ()
+
+
+def test_a_rewrite_asks_first_and_says_what_it_takes(few_events: str) -> None:
+    before = pruning.digest(few_events)
+    outcome = command.run("vacuum", "--full", "--table", "website_event", url=few_events)
     assert outcome.code == 5
     assert "Estimated time" in outcome.out
     assert "of the server's disk meanwhile" in outcome.out
-    assert pruning.digest(full_of_events) == before
+    assert pruning.digest(few_events) == before
 
 
-def test_a_dry_run_shows_statements_and_locks(full_of_events: str) -> None:
-    outcome = command.run("vacuum", "--full", "--dry-run", "--json", url=full_of_events)
+def test_a_dry_run_shows_statements_and_locks(few_events: str) -> None:
+    outcome = command.run("vacuum", "--full", "--dry-run", "--json", url=few_events)
     assert outcome.code == 0, outcome.said
     steps = outcome.document["steps"]
     assert {"title", "table", "statement", "lock"} == set(steps[0])
-    shown = command.run("vacuum", "--full", "--dry-run", url=full_of_events)
+    shown = command.run("vacuum", "--full", "--dry-run", url=few_events)
     assert all(step["statement"] in shown.out and step["lock"] in shown.out for step in steps)
     assert "nothing was changed" in shown.out
 
@@ -299,15 +326,15 @@ def test_on_mysql_an_index_has_no_rebuild_of_its_own(mysql_server: Server, umami
 # Beside others
 
 
-def test_a_table_that_is_in_use_is_tried_again_then_left_out(full_of_events: str) -> None:
+def test_a_table_that_is_in_use_is_tried_again_then_left_out(few_events: str) -> None:
     troubles: list[str] = []
 
     def observe(event: Event) -> None:
         if isinstance(event, Trouble):
             troubles.append(event.text)
 
-    with _reading(full_of_events, "website_event"), _writer(full_of_events) as waits:
-        report = _vacuum(full_of_events, Wish(("website_event",), full=True), observer=observe)
+    with _reading(few_events, "website_event"), _writer(few_events) as waits:
+        report = _vacuum(few_events, Wish(("website_event",), full=True), observer=observe)
     assert report.stopped is not None
     assert "website_event could not be locked" in report.stopped
     assert report.maintained[0].skipped
@@ -316,25 +343,25 @@ def test_a_table_that_is_in_use_is_tried_again_then_left_out(full_of_events: str
     assert max(waits) < 3
 
 
-def test_a_table_that_becomes_free_is_done(full_of_events: str) -> None:
-    with _reading(full_of_events, "website_event") as loader:
+def test_a_table_that_becomes_free_is_done(few_events: str) -> None:
+    with _reading(few_events, "website_event") as loader:
 
         def observe(event: Event) -> None:
             if isinstance(event, Trouble):
                 loader.commit()
 
-        report = _vacuum(full_of_events, Wish(("website_event",), full=True), tries=5, observer=observe)
+        report = _vacuum(few_events, Wish(("website_event",), full=True), tries=5, observer=observe)
     assert report.stopped is None
     assert not any(done.skipped for done in report.maintained)
 
 
 def test_a_lock_that_stops_no_writer_is_not_waited_for_either(
-    postgresql_server: Server, full_of_events: str
+    postgresql_server: Server, few_events: str
 ) -> None:
-    with connect(full_of_events) as loader:
+    with connect(few_events) as loader:
         loader.execute("LOCK TABLE website_event IN SHARE UPDATE EXCLUSIVE MODE")
-        with _writer(full_of_events) as waits:
-            report = _vacuum(full_of_events, Wish(("website_event", "session")))
+        with _writer(few_events) as waits:
+            report = _vacuum(few_events, Wish(("website_event", "session")))
     assert [(done.table, bool(done.skipped)) for done in report.maintained] == [
         ("website_event", True),
         ("session", False),
@@ -342,11 +369,11 @@ def test_a_lock_that_stops_no_writer_is_not_waited_for_either(
     assert max(waits) < 1
 
 
-def test_a_signal_ends_it_at_once(full_of_events: str) -> None:
-    with _reading(full_of_events, "website_event"):
+def test_a_signal_ends_it_at_once(few_events: str) -> None:
+    with _reading(few_events, "website_event"):
         process = subprocess.Popen(
             [sys.executable, "-m", "umami_ops", "vacuum", "--full", "--yes", "--table", "website_event"],
-            env={**os.environ, "DATABASE_URL": full_of_events},
+            env={**os.environ, "DATABASE_URL": few_events},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -361,11 +388,11 @@ def test_a_signal_ends_it_at_once(full_of_events: str) -> None:
     assert "Traceback" not in err
 
 
-def test_the_time_limit_ends_it(full_of_events: str) -> None:
-    with _reading(full_of_events, "website_event"):
+def test_the_time_limit_ends_it(few_events: str) -> None:
+    with _reading(few_events, "website_event"):
         outcome = command.run(
             "vacuum", "--full", "--yes", "--json", "--max-duration", "1.5s", "--table", "website_event",
-            url=full_of_events,
+            url=few_events,
         )  # fmt: skip
     assert outcome.code == 3, outcome.said
     assert outcome.document["stopped"] == "the time limit was reached"
@@ -379,14 +406,14 @@ def test_one_run_at_a_time_and_none_beside_a_migration(umami_database: str) -> N
         assert command.run("vacuum", url=umami_database).code == 5
 
 
-def test_a_migration_that_begins_ends_it(full_of_events: str) -> None:
-    with _reading(full_of_events, "website_event"), connect(full_of_events) as prisma:
+def test_a_migration_that_begins_ends_it(few_events: str) -> None:
+    with _reading(few_events, "website_event"), connect(few_events) as prisma:
 
         def observe(event: Event) -> None:
             if isinstance(event, Trouble):
                 prisma.execute(_PRISMA[prisma.dialect])
 
-        report = _vacuum(full_of_events, Wish(("website_event",), full=True), tries=20, observer=observe)
+        report = _vacuum(few_events, Wish(("website_event",), full=True), tries=20, observer=observe)
     assert report.stopped is not None
     assert "Prisma migration" in report.stopped
 
@@ -424,6 +451,7 @@ def test_only_the_owner_may(server: Server, umami_database: str) -> None:
 def test_another_way_where_the_first_fails(umami_database: str) -> None:
     plan = _plan(umami_database, Wish(("session",), analyze_only=True))
     (step,) = (step for step in plan.steps if isinstance(step, Maintenance))
+    assert isinstance(step.statement, Query)
     broken = replace(
         step, statement=Query("test.broken", "", "ANALYSE NOTHING AT ALL"), otherwise=step.statement
     )
@@ -447,3 +475,37 @@ def test_wrong_usage(umami_database: str, arguments: tuple[str, ...], says: str)
     outcome = command.run("vacuum", *arguments, url=umami_database)
     assert outcome.code == 2
     assert says in outcome.err
+
+
+def _fake_repack(folder: Path, script: str) -> str:
+    """Put a client of pg_repack on a PATH of its own that says its version, and else runs `script`."""
+    client = folder / "pg_repack"
+    client.write_text(f'#!/bin/sh\n[ "$1" = --version ] && echo "pg_repack 1.5.2" && exit\n{script}\n')
+    client.chmod(0o755)
+    return f"{folder}:{os.environ['PATH']}"
+
+
+def test_pg_repack_where_it_is_installed(postgresql_server: Server, few_events: str, tmp_path: Path) -> None:
+    # None of the servers has it: what is tried here is when it is called, and how.
+    arguments = ("vacuum", "--full", "--yes", "--json", "--table", "session")
+    env = {"PATH": _fake_repack(tmp_path, f'echo "$@ $PGUSER $PGDATABASE" > {tmp_path}/called')}
+    without = command.run(*arguments, url=few_events, env=env)
+    assert without.document["steps"] == ["VACUUM FULL session"]
+    with connect(postgresql_server.as_admin(few_events)) as admin:
+        admin.execute(
+            "INSERT INTO pg_extension (oid, extname, extowner, extnamespace, extrelocatable, extversion)"
+            " VALUES (99999, 'pg_repack', 10, 2200, FALSE, '1.5.2')"
+        )
+        admin.commit()
+    outcome = command.run(*arguments, url=few_events, env=env)
+    assert outcome.document["steps"] == ["REPACK session", "ANALYZE session"]
+    parts = urlsplit(few_events)
+    called = (tmp_path / "called").read_text()
+    assert called.endswith(f'--table="public"."session" {parts.username} {parts.path[1:]}\n')
+    assert str(parts.password) not in called
+    _fake_repack(tmp_path, "echo 'ERROR: no luck' >&2; exit 1")
+    failed = command.run(*arguments, url=few_events, env=env)
+    assert (failed.code, "pg_repack failed: ERROR: no luck" in failed.err) == (1, True)
+    _fake_repack(tmp_path, "sleep 30")
+    stopped = command.run(*arguments, "--max-duration", "1s", url=few_events, env=env)
+    assert stopped.code == 3, stopped.said

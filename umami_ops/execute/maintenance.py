@@ -1,4 +1,4 @@
-"""Maintenance: one statement for one table, outside a transaction, watched and cancelled on a reason to stop.
+"""Maintenance: one statement or program for one table, outside a transaction, watched, cancelled on a stop.
 
 A table that others keep locked is left out rather than waited for. A migration of Prisma's, which would have
 to wait for the statement, is a reason to stop.
@@ -6,8 +6,12 @@ to wait for the statement, is a reason to stop.
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from umami_ops.databases.base import Connection, Database
 from umami_ops.errors import ConnectionLost, DatabaseFault, OpsError, PermissionFault, TransientFault
@@ -15,9 +19,10 @@ from umami_ops.execute.events import Advanced, Observer, StepDone, Trouble
 from umami_ops.execute.lock import RunLock
 from umami_ops.execute.patience import Ended, Patience
 from umami_ops.execute.stop import StopSignal
-from umami_ops.plan import Maintained, Maintenance, Report, Size
+from umami_ops.plan import Maintained, Maintenance, Program, Report, Size
 from umami_ops.sql import Query
 
+_LOOK_EVERY_SECONDS = 0.5
 # What other words for the same statement can't mend.
 _FINAL = (ConnectionLost, PermissionFault, TransientFault)
 
@@ -71,8 +76,34 @@ class Maintainer:
             self.observer(Trouble(f"{fault.message}; trying it in another way"))
             self._run_patiently(connection, self.step.otherwise)
 
-    def _run_patiently(self, connection: Connection, statement: Query) -> None:
+    def _run_patiently(self, connection: Connection, statement: Query | Program) -> None:
+        if isinstance(statement, Program):
+            self._run_program(statement)
+            return
         self._patience.run(connection, statement, tries=self.step.tries, how=connection.maintain)
+
+    def _run_program(self, program: Program) -> None:
+        """Run a client program; a reason to stop interrupts it, upon which it clears up after itself."""
+        process = subprocess.Popen(
+            program.arguments,
+            env=os.environ | self.database.program_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        while True:
+            try:
+                _, said = process.communicate(timeout=_LOOK_EVERY_SECONDS)
+                break
+            except subprocess.TimeoutExpired:
+                if self.stop.reason:
+                    process.send_signal(signal.SIGINT)
+        self._patience.check()
+        if process.returncode:
+            last = (said.strip().splitlines() or ["it said nothing"])[-1]
+            raise DatabaseFault(f"{Path(program.arguments[0]).name} failed: {last}")
 
     def _watch(self, other: Connection, session_id: int) -> None:
         queries = other.dialect.queries

@@ -34,6 +34,11 @@ _PASSED_ON = (
     "sslmode", "sslrootcert", "sslcert", "sslkey", "sslpassword", "sslcrl", "channel_binding", "options",
     "connect_timeout", "target_session_attrs", "gssencmode",
 )  # fmt: skip
+#: libpq's variables that aren't PG and the parameter's name.
+_VARIABLES = {
+    "dbname": "PGDATABASE", "application_name": "PGAPPNAME", "channel_binding": "PGCHANNELBINDING",
+    "target_session_attrs": "PGTARGETSESSIONATTRS",
+}  # fmt: skip
 _TRANSIENT = (pg.DeadlockDetected, pg.SerializationFailure, pg.LockNotAvailable)
 _FORBIDDEN = (pg.InsufficientPrivilege, pg.ReadOnlySqlTransaction)
 _BROKEN = (pg.AdminShutdown, pg.CrashShutdown, pg.CannotConnectNow, pg.IdleInTransactionSessionTimeout)
@@ -63,6 +68,17 @@ class PostgresqlDatabase(Database):
                 ) from None
             raise _connection_fault(fault, self.url) from None
         return PostgresqlConnection(raw, self.url)
+
+    def program_environment(self) -> dict[str, str]:
+        """Return libpq's variables for this URL."""
+        arguments = _arguments(self.url, "umami-ops")
+        variables = {
+            _VARIABLES.get(name, f"PG{name.upper()}"): str(value) for name, value in arguments.items()
+        }
+        if self.url.schema:
+            search_path = f"-c search_path={self.dialect.quote(self.url.schema)}"
+            variables["PGOPTIONS"] = f"{variables.get('PGOPTIONS', '')} {search_path}".strip()
+        return variables
 
 
 class PostgresqlConnection(Connection):

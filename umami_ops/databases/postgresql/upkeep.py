@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+
 from umami_ops.databases.base import Connection, Row
+from umami_ops.databases.postgresql import programs
 from umami_ops.databases.postgresql.bloat import IndexedColumn, index_bytes, table_bytes
 from umami_ops.databases.postgresql.dialect import POSTGRESQL
 from umami_ops.databases.upkeep import IndexState, TableState, Upkeep
-from umami_ops.plan import Maintenance, Size, TableName
+from umami_ops.plan import Maintenance, Program, Size, TableName
 from umami_ops.sql import Query
 
 _SHARED = "SHARE UPDATE EXCLUSIVE: reads and writes go on"
 _ALONE = "ACCESS EXCLUSIVE: nobody reads or writes the table until it is done"
+_BRIEFLY_ALONE = "ACCESS EXCLUSIVE for an instant at both ends: reads and writes go on"
 # Building an index concurrently waits for every transaction that began before; nobody queues behind that.
 _WAIT_FOR_TRANSACTIONS_SECONDS = 60
 # Below this an index is read as fast as it is reckoned, and it doesn't matter either.
@@ -20,11 +24,20 @@ _MEASURED_FROM_BYTES = 250_000
 class PostgresqlUpkeep(Upkeep):
     """What PostgreSQL can do for its tables."""
 
-    rewrite_is_online = False
-
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._queries = connection.dialect.queries
+
+    @functools.cached_property
+    def _repack(self) -> str | None:
+        """Where the client of pg_repack is, if it is one for the extension that is installed."""
+        found = self._connection.rows(self._queries["vacuum.repack"])
+        return programs.find("pg_repack", found[0]["version"]) if found else None
+
+    @property
+    def rewrite_is_online(self) -> bool:
+        """Whether pg_repack is there: VACUUM FULL isn't."""
+        return self._repack is not None
 
     def tables(self) -> list[TableState]:
         """Return every table and partition of the schema."""
@@ -57,7 +70,9 @@ class PostgresqlUpkeep(Upkeep):
         )
 
     def rewrite(self, table: TableState) -> tuple[Maintenance, ...]:
-        """Return VACUUM (FULL, ANALYZE)."""
+        """Return pg_repack, which copies the table while others write, and else VACUUM (FULL, ANALYZE)."""
+        if self._repack is not None:
+            return (_repacking(self._repack, table), self.refresh(table))
         text = f"VACUUM (FULL, ANALYZE) {_q(table.place)}"
         return (_step("VACUUM FULL", table, text, _ALONE, table.size.total_bytes),)
 
@@ -169,6 +184,18 @@ def _step(
         lock=lock,
         size_bytes=size_bytes,
         otherwise=otherwise,
+    )
+
+
+def _repacking(client: str, table: TableState) -> Maintenance:
+    """Return a call of pg_repack that ends nobody's session, and gives up where it can't have its lock."""
+    options = ("--no-order", "--no-kill-backend", "--wait-timeout=60", "--no-analyze", "--no-superuser-check")
+    return Maintenance(
+        title=f"REPACK {table.place.name}",
+        table=table.place,
+        statement=Program((client, *options, f"--table={_q(table.place)}")),
+        lock=_BRIEFLY_ALONE,
+        size_bytes=table.size.total_bytes,
     )
 
 
