@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,6 +12,14 @@ from umami_ops.sql import Query
 
 #: Table → rows.
 Counts = Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class TableName:
+    """A table's place: on MySQL `schema` is the database."""
+
+    schema: str
+    name: str
 
 
 @dataclass(frozen=True)
@@ -78,7 +87,40 @@ class Rebuild:
         return Batches(f"copying {table}", part.next_slice, part.copy, values)
 
 
-Step = Batches | Statements | Rebuild
+@dataclass(frozen=True)
+class Program:
+    """A client program, and what it is called with: no secret, those go by its environment."""
+
+    arguments: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """The command line, for a person to read."""
+        return shlex.join(self.arguments)
+
+
+@dataclass(frozen=True)
+class Maintenance:
+    """A step that maintains a table by a statement outside a transaction, or a program, however long.
+
+    `lock` is what it locks, in words. It waits `wait_seconds` at most for a lock, `tries` times, and is then
+    left out. `otherwise` runs where the statement fails, `remains` returns statements (in the column
+    `statement`) that clear away what it leaves when it doesn't reach its end. `size_bytes` is how much there
+    is to read.
+    """
+
+    title: str
+    table: TableName
+    statement: Query | Program
+    lock: str
+    size_bytes: int = 0
+    wait_seconds: int = 1
+    tries: int = 5
+    otherwise: Query | None = None
+    remains: Query | None = None
+
+
+Step = Batches | Statements | Rebuild | Maintenance
 
 
 @dataclass(frozen=True)
@@ -115,6 +157,34 @@ class Plan:
         }
 
 
+@dataclass(frozen=True)
+class Size:
+    """What a table and its indexes take of the disk, in bytes."""
+
+    table_bytes: int
+    index_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        """Both together."""
+        return self.table_bytes + self.index_bytes
+
+    def __add__(self, other: Size) -> Size:
+        return Size(self.table_bytes + other.table_bytes, self.index_bytes + other.index_bytes)
+
+
+@dataclass(frozen=True)
+class Maintained:
+    """What became of one Maintenance; `skipped` says why it was left out, None when it was done."""
+
+    title: str
+    table: str
+    before: Size
+    after: Size
+    seconds: float
+    skipped: str | None = None
+
+
 @dataclass
 class Report:
     """What an execution did. Times in seconds; `stopped` is the reason of an early end, None at the goal."""
@@ -130,6 +200,7 @@ class Report:
     stopped: str | None = None
     transaction_seconds: list[float] = field(default_factory=list, repr=False)
     notes: list[Note] = field(default_factory=list)
+    maintained: list[Maintained] = field(default_factory=list)
 
     def percentile(self, share: float) -> float:
         """Return the given percentile (0 to 1) of the transactions' durations, in seconds."""

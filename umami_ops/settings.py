@@ -5,6 +5,9 @@ secrets do). Both in one place are refused, since nobody could say which was mea
 higher rank wins, whichever form it has. A DIRECT_DATABASE_URL counts only if no place of higher rank names a
 DATABASE_URL: else `DATABASE_URL=<test> umami-ops prune` in a folder with production's .env would meet
 production. Importing this module imports pydantic, so commands do it late.
+
+The thresholds of `health` stand in a table `[health]`, or in variables that begin with UMAMI_OPS_HEALTH_;
+each of them counts by itself.
 """
 
 from __future__ import annotations
@@ -14,16 +17,23 @@ import logging
 import re
 import tomllib
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from dotenv.parser import parse_stream
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from umami_ops.databases.url import DatabaseUrl
 from umami_ops.errors import OpsError, UsageFault
+from umami_ops.operations.health.thresholds import Thresholds
 
 DEFAULT_FILE = Path("umami-ops.toml")
 _DOTENV = ".env"
@@ -32,6 +42,7 @@ _URLS = ("database_url", "direct_database_url")
 _ENCODING = "utf-8-sig"
 #: No URL is longer; what is, /dev/zero say, is no secret.
 _LONGEST_SECRET_BYTES = 65_536
+_HEALTH = "umami_ops_health_"
 
 
 class Address(SecretStr):
@@ -62,6 +73,7 @@ class Settings(BaseSettings):
     database_url_file: Path | None = None
     direct_database_url: Address | None = None
     direct_database_url_file: Path | None = None
+    health: Thresholds = Thresholds()
 
     def database(self, *, needs_session: bool = False) -> DatabaseUrl:
         """Return the URL to use: with `needs_session` the direct one, if there is one.
@@ -92,8 +104,8 @@ class Settings(BaseSettings):
         config: Path | None = flags.pop("config", None)
         places = {
             "": flags,
-            "environment": env_settings(),
-            _DOTENV: dotenv_settings(),
+            "environment": {**env_settings(), "health": _health_variables(env_settings)},
+            _DOTENV: {**dotenv_settings(), "health": _health_variables(dotenv_settings)},
             str(config or DEFAULT_FILE): _read_toml(config),
         }
         return (_Ranked(settings_cls, places),)
@@ -137,7 +149,9 @@ class _Ranked(PydanticBaseSettingsSource):
             for name in _URLS:
                 if name not in values and not (is_decided and name == "direct_database_url"):
                     values |= _address(name, given, place)
+            limits = {**given.get("health", {}), **values.get("health", {})}
             values = {key: value for key, value in given.items() if not _is_url(key)} | values
+            values["health"] = limits
         return values
 
 
@@ -163,6 +177,26 @@ def _address(name: str, given: Mapping[str, Any], place: str) -> dict[str, Addre
         source = variable if place == "environment" else f"{variable} in {place}"
         return {name: Address.found(str(text), source)}
     return {}
+
+
+def _health_variables(source: PydanticBaseSettingsSource) -> dict[str, Any]:
+    """Return the thresholds that a place gives in variables. Raises UsageFault for one that doesn't exist."""
+    variables = source.env_vars if isinstance(source, EnvSettingsSource) else {}
+    given = {name: value for name, value in variables.items() if name.startswith(_HEALTH) and value}
+    for name in given:
+        _check_threshold(name.removeprefix(_HEALTH), f"{name.upper()} is no setting.", _HEALTH.upper())
+    return {name.removeprefix(_HEALTH): value for name, value in given.items()}
+
+
+def _check_threshold(name: str, sentence: str, prefix: str = "") -> None:
+    """Raise UsageFault with this sentence when there is no threshold of that name."""
+    known = [item.name for item in fields(Thresholds)]
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        shown = prefix + (near[0].upper() if prefix else near[0]) if near else ""
+        raise UsageFault(
+            sentence, hint=f"Did you mean {shown}?" if near else "docs/health.md lists them all."
+        )
 
 
 def _title(place: str) -> str:
@@ -250,12 +284,17 @@ def _syntax_fault(path: Path, text: str, fault: str) -> str:
 
 
 def _check_key(path: Path, text: str, key: str, value: Any) -> None:
-    """Hold a key of the file to those that exist, and its value to text."""
+    """Hold a key of the file to those that exist, and its value to text, or to a table of thresholds."""
     pattern = re.compile(rf"^\s*\[?[\"']?{re.escape(key)}[\"']?\s*[=.\]]")
     number = next((n for n, line in enumerate(text.splitlines(), 1) if pattern.match(line)), 1)
     if key not in Settings.model_fields:
         near = difflib.get_close_matches(key, Settings.model_fields, n=1)
         hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(Settings.model_fields)}."
         raise UsageFault(f"{path} line {number}: there is no setting {key!r}.", hint=hint)
-    if not isinstance(value, str):
+    if key == "health":
+        if not isinstance(value, dict):
+            raise UsageFault(f"{path} line {number}: health must be a table of numbers.")
+        for name in value:
+            _check_threshold(name, f"{path}, table [health]: there is no setting {name!r}.")
+    elif not isinstance(value, str):
         raise UsageFault(f"{path} line {number}: {key} must be text in quotes.")

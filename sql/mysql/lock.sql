@@ -32,5 +32,5 @@ SELECT IS_USED_LOCK('prisma_migrate') IS NULL AS fenced;
 KILL QUERY :session_id;
 
 -- name: impatient
--- Lets DDL of this session give up after a second of waiting, so that writers don't queue behind it.
-SET SESSION lock_wait_timeout = 1;
+-- Lets DDL of this session give up after so long a wait, so that writers don't queue behind it.
+SET SESSION lock_wait_timeout = :seconds;

@@ -41,5 +41,5 @@ SELECT pg_try_advisory_xact_lock_shared(72707369) AS fenced;
 SELECT pg_cancel_backend(:session_id);
 
 -- name: impatient
--- Lets DDL of this session give up after a second of waiting, so that writers don't queue behind it.
-SELECT set_config('lock_timeout', '1s', false);
+-- Lets DDL of this session give up after so long a wait, so that writers don't queue behind it.
+SELECT set_config('lock_timeout', (:seconds)::text || 's', false);

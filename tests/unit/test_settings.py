@@ -240,5 +240,39 @@ def test_a_malformed_url_is_blamed_on_its_place(
     assert SECRET not in caught.value.message
 
 
+def test_thresholds_of_health_count_each_by_itself(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "umami-ops.toml").write_text("[health]\ndead_rows = 1\nsample_rows = 1\nbloat_bytes = 1\n")
+    (folder / ".env").write_text("UMAMI_OPS_HEALTH_DEAD_ROWS=2\nUMAMI_OPS_HEALTH_SAMPLE_ROWS=2\n")
+    monkeypatch.setenv("UMAMI_OPS_HEALTH_DEAD_ROWS", "3")
+    limits = load().health
+    assert (limits.dead_rows, limits.sample_rows, limits.bloat_bytes) == (3, 2, 1)
+    assert limits.silence_hours == 24
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("[health]\ndead_row = 1\n", "there is no setting 'dead_row'.", "Did you mean dead_rows?"),
+        ("[health]\nzebra = 1\n", "there is no setting 'zebra'.", "docs/health.md lists them all."),
+        ("[health]\ndead_rows = 'many'\n", "The setting health.dead_rows is not usable", None),
+        ("[health]\ndead_rows = -1\n", "The setting health is not usable", None),
+        ("health = 5\n", "health must be a table of numbers.", None),
+    ],
+)
+def test_a_wrong_threshold_is_named(text: str, message: str, hint: str | None, folder: Path) -> None:
+    (folder / "umami-ops.toml").write_text(text)
+    with pytest.raises(UsageFault) as caught:
+        load()
+    assert message in caught.value.message
+    assert caught.value.hint == hint
+
+
+def test_a_misspelt_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UMAMI_OPS_HEALTH_DEAD_ROW", "3")
+    with pytest.raises(UsageFault, match="UMAMI_OPS_HEALTH_DEAD_ROW is no setting") as caught:
+        load()
+    assert caught.value.hint == "Did you mean UMAMI_OPS_HEALTH_DEAD_ROWS?"
+
+
 def test_settings_are_frozen() -> None:
     assert Settings.model_config.get("frozen") is True

@@ -27,9 +27,14 @@ from umami_ops.errors import OpsError
 #: Command → the module that holds it under the command's own name, and its line in `--help`.
 COMMANDS = {
     "info": ("umami_ops.cli.info", "Show what this database is, what it holds and how it grows."),
+    "health": ("umami_ops.cli.health", "Say what is wrong with this database, and what mends it."),
     "prune": (
         "umami_ops.cli.prune",
         "Delete visitor data older than a horizon, and what hangs on it, in small transactions.",
+    ),
+    "vacuum": (
+        "umami_ops.cli.vacuum",
+        "Refresh statistics, make space of dead rows usable, rebuild indexes, return space to the disk.",
     ),
 }
 

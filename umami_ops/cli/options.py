@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ import click
 if TYPE_CHECKING:
     from umami_ops.databases.base import Database
     from umami_ops.settings import Settings
+
+_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
 
 # Click shares `meta` between the group and its commands, so an option may stand before or behind the command.
 _URL, _CONFIG = "umami_ops.url", "umami_ops.config"
@@ -45,7 +48,29 @@ json_output = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document on stdout and nothing else there."
 )
 
+
+class Span(click.ParamType[float]):
+    """A span of time such as 90s, 30m or 2h; a bare number is seconds."""
+
+    name = "span"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return seconds."""
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)?", str(value).strip())
+        if match is None or float(match[1]) <= 0:
+            self.fail(f"{value!r} is not a span of time: write 90s, 30m or 2h.", param, ctx)
+        return float(match[1]) * _SECONDS[match[2] or "s"]
+
+
 yes = click.option("--yes", "-y", is_flag=True, help="Answer yes to the question before the work begins.")
+
+
+max_duration = click.option(
+    "--max-duration",
+    type=Span(),
+    metavar="SPAN",
+    help="End after this long (30m, 2h); exit code 3 if not done.",
+)
 
 
 def settings_from_options() -> Settings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -24,20 +23,6 @@ _ORDER = (
     "website_event", "event_data", "revenue", "heatmap_event", "session_replay", "session", "session_data",
     "session_link",
 )  # fmt: skip
-_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
-
-
-class Span(click.ParamType[float]):
-    """A span of time such as 90s, 30m or 2h; a bare number is seconds."""
-
-    name = "span"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return seconds."""
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)?", str(value).strip())
-        if match is None or float(match[1]) <= 0:
-            self.fail(f"{value!r} is not a span of time: write 90s, 30m or 2h.", param, ctx)
-        return float(match[1]) * _SECONDS[match[2] or "s"]
 
 
 @click.command()
@@ -87,13 +72,10 @@ class Span(click.ParamType[float]):
     show_default=True,
     help="Connections that delete side by side.",
 )
-@click.option("--pause", type=Span(), default=None, metavar="SPAN", help="Rest so long after each batch.")
 @click.option(
-    "--max-duration",
-    type=Span(),
-    metavar="SPAN",
-    help="End after this long (30m, 2h); exit code 3 if not done.",
+    "--pause", type=options.Span(), default=None, metavar="SPAN", help="Rest so long after each batch."
 )
+@options.max_duration
 @click.option(
     "--rebuild",
     is_flag=True,

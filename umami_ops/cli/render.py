@@ -259,6 +259,44 @@ def print_remark(sign: str, sentence: str, follow: str = "", *, style: str = "")
     _print_lines(out, Padding(grid, (0, 0, 0, 2)))
 
 
+#: Severity → its sign and its colour.
+_SIGNS = {"critical": ("✗", "bold red"), "warning": ("!", "yellow"), "info": ("•", "cyan")}
+#: From this width on, a finding's cure has room below its sentence, and its severity is written out.
+_WIDE = 110
+
+
+def print_findings(findings: Sequence[tuple[str, str, str, str]]) -> None:
+    """Print severity, name, sentence and cure of findings on stdout, each cure faintly below."""
+    out = console()
+    is_wide = out.width >= _WIDE
+    name_width = max((cell_len(name) for _, name, _, _ in findings), default=0)
+    for severity, name, sentence, cure in findings:
+        sign, style = _SIGNS[severity]
+        grid = _finding_grid(name_width, label_width=10 if is_wide else 1)
+        label = f"{sign} {severity}" if is_wide else sign
+        grid.add_row(Text(label, style=style), Text(safe(name), style="dim"), Text(safe(sentence)))
+        if cure and is_wide:
+            grid.add_row("", "", Text(f"→ {safe(cure)}", style="dim"))
+        _print_lines(out, Padding(grid, (0, 0, 0, 2)))
+        if cure and not is_wide:
+            below = Table.grid(padding=(0, 1, 0, 0))
+            below.add_row(Text("→", style="dim"), Text(safe(cure), style="dim"))
+            _print_lines(out, Padding(below, (0, 0, 0, 5)))
+
+
+def _finding_grid(name_width: int, *, label_width: int) -> Table:
+    grid = Table.grid(padding=(0, _GAP, 0, 0))
+    grid.add_column(no_wrap=True, width=label_width)
+    grid.add_column(no_wrap=True, width=name_width)
+    grid.add_column(overflow="fold")
+    return grid
+
+
+def print_document(text: str) -> None:
+    """Print text for programs on stdout as it is."""
+    print(text, end="")  # noqa: T201 -- stdout is where the result belongs
+
+
 def print_line(line: str = "", *, style: str = "") -> None:
     """Print one line, or paragraph, on stdout."""
     console().print(Text(safe(line), style=style))

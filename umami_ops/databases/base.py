@@ -14,6 +14,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
+from umami_ops.databases.upkeep import Upkeep
 from umami_ops.databases.url import DatabaseUrl
 from umami_ops.errors import Refused
 from umami_ops.plan import Rebuild
@@ -33,14 +34,17 @@ class Features:
 
     #: Does copying the survivors and swapping the tables by RENAME beat deleting when much goes?
     rebuild_pays: bool
+    #: Can an index be rebuilt without its table?
+    rebuilds_indexes: bool
+    #: Does the server rewrite a table while others write to it?
+    rewrites_online: bool
 
 
 @dataclass(frozen=True)
 class Dialect:
     """One SQL dialect: its name, how it quotes identifiers, what it can do, and its queries.
 
-    `space_after_delete` says what becomes of a deleted row's space; `rewrite_command`, before a table's name,
-    gives it back to the disk.
+    `space_after_delete` says what becomes of a deleted row's space.
     """
 
     name: str
@@ -48,7 +52,6 @@ class Dialect:
     quote_character: str
     features: Features
     space_after_delete: str
-    rewrite_command: str
     #: A time before every row's, as the server reads it.
     earliest: str
 
@@ -126,6 +129,14 @@ class Connection(ABC):
     @abstractmethod
     def run(self, query: Query, **values: Any) -> int:
         """Run a statement and return the number of rows it touched."""
+
+    def maintain(self, query: Query) -> None:
+        """Run a statement that maintains a table, outside a transaction, and raise what it only mentions."""
+        self.run(query)
+
+    @abstractmethod
+    def upkeep(self) -> Upkeep:
+        """Return what this server can do for its tables, and how they are."""
 
     @abstractmethod
     def estimate(self, query: Query, **values: Any) -> int:
@@ -294,3 +305,7 @@ class Database(ABC):
 
         Raises ConnectionFault with one clear sentence, UsageFault for a parameter that can't be honoured.
         """
+
+    def program_environment(self) -> dict[str, str]:
+        """Return the variables by which the server's client programs find it, the password among them."""
+        return {}

@@ -12,13 +12,17 @@ from datetime import UTC, datetime
 from umami_ops.databases.base import Database
 from umami_ops.errors import Interrupted, OpsError
 from umami_ops.execute.batches import Crew
-from umami_ops.execute.events import BatchDone, Event, Observer, StepBegan, Trouble
+from umami_ops.execute.events import Advanced, BatchDone, Event, Observer, StepBegan, StepDone, Trouble
 from umami_ops.execute.lock import RunLock
+from umami_ops.execute.maintenance import Maintainer
 from umami_ops.execute.rebuild import Rebuilder
 from umami_ops.execute.stop import StopSignal
-from umami_ops.plan import Batches, Plan, Rebuild, Report, Statements
+from umami_ops.plan import Batches, Maintenance, Plan, Rebuild, Report, Statements
 
-__all__ = ["BatchDone", "Event", "Observer", "RunLock", "StepBegan", "StopSignal", "Trouble", "execute"]
+__all__ = [
+    "Advanced", "BatchDone", "Event", "Observer", "RunLock", "StepBegan", "StepDone", "StopSignal", "Trouble",
+    "execute",
+]  # fmt: skip
 
 
 def execute(
@@ -39,7 +43,8 @@ def execute(
     asks for it. An error carries in `done` what had been committed by then.
 
     Locks taken: row locks of one batch at a time; on PostgreSQL also Prisma's advisory lock, shared, for
-    the length of a transaction, so that a migration waits for the batch and the run then ends.
+    the length of a transaction, so that a migration waits for the batch and the run then ends. A Maintenance
+    says itself what it locks.
     """
     report = Report(operation=plan.operation, started_at=datetime.now(UTC))
     stop = stop or StopSignal()
@@ -56,6 +61,8 @@ def execute(
                     Rebuilder(step, database, lock, stop, observer, report, batch_rows, pause_seconds).run(
                         jobs
                     )
+                case Maintenance():
+                    Maintainer(step, database, lock, stop, observer, report).run()
                 case Statements():
                     _run_statements(step, database, lock)
     except OpsError as fault:
@@ -77,6 +84,8 @@ def _run_statements(step: Statements, database: Database, lock: RunLock) -> None
 
 
 def _so_far(report: Report) -> str:
+    if report.maintained:
+        return f"Done before that: {', '.join(done.title for done in report.maintained)}."
     if not report.transactions:
         return "Nothing was changed."
     rows = ", ".join(f"{count:,} of {table}" for table, count in report.deleted.items() if count)

@@ -24,11 +24,27 @@ class BatchDone:
 
 
 @dataclass(frozen=True)
+class Advanced:
+    """A long statement goes on: its phase in the server's words, and its share done if that is to be had."""
+
+    title: str
+    phase: str
+    share: float | None
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """A step of maintenance came to its end, or was left out."""
+
+    title: str
+
+
+@dataclass(frozen=True)
 class Trouble:
     """Something went wrong and is being dealt with: a retry, a new connection."""
 
     text: str
 
 
-Event = StepBegan | BatchDone | Trouble
+Event = StepBegan | BatchDone | Advanced | StepDone | Trouble
 Observer = Callable[[Event], None]

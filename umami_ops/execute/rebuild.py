@@ -6,25 +6,19 @@ and copies behind; the next run clears them away first (`Connection.leftovers`).
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from umami_ops.databases.base import Connection, Database
-from umami_ops.errors import DatabaseFault, OpsError, TransientFault
+from umami_ops.errors import DatabaseFault
 from umami_ops.execute.batches import Crew
-from umami_ops.execute.events import Observer, StepBegan, Trouble
+from umami_ops.execute.events import Observer, StepBegan
 from umami_ops.execute.lock import RunLock
+from umami_ops.execute.patience import Ended, Patience
 from umami_ops.execute.stop import StopSignal
 from umami_ops.plan import Batches, Rebuild, Report, TableRebuild
 from umami_ops.sql import Query
-
-_PATIENCE_TRIES = 120
-
-
-class _Ended(Exception):  # noqa: N818 -- not a fault
-    """There is a reason to stop; what stands is undone."""
 
 
 @dataclass
@@ -39,16 +33,20 @@ class Rebuilder:
     report: Report
     batch_rows: int | None
     pause_seconds: float
+    _patience: Patience = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._patience = Patience(self.database, self.lock, self.stop, self.observer, self.report.operation)
 
     def run(self, jobs: int) -> None:
         """Create, follow, copy, index, compare, swap; or undo, leaving everything as it was."""
-        with self._connect() as connection:
+        with self._patience.connect() as connection:
             try:
                 self._prepare(connection, jobs)
                 removed = self._compare(connection)
                 self.observer(StepBegan("swapping the tables"))
-                self._patiently(connection, self.step.swap)
-            except _Ended:
+                self._patience.run(connection, self.step.swap)
+            except Ended:
                 self._undo()
                 return
             except BaseException:
@@ -56,7 +54,8 @@ class Rebuilder:
                 raise
             for table, count in removed.items():
                 self.report.deleted[table] = self.report.deleted.get(table, 0) + count
-            # Done is done: from here on no reason to stop counts, the old tables go.
+        # Done is done: no reason to stop counts from here on, and whoever reads an old table is waited for.
+        with self.database.connect(purpose=f"umami-ops {self.report.operation}") as connection:
             for statement in self.step.finish:
                 connection.run(statement)
 
@@ -69,7 +68,7 @@ class Rebuilder:
         for table in parts:
             self.observer(StepBegan(f"copying {table}"))
             self._crew(self.step.copying(table)).work(jobs)
-            self._check()
+            self._patience.check()
         self.observer(StepBegan("building indexes"))
         with ThreadPoolExecutor(max_workers=jobs) as pool:
             for done in [pool.submit(self._index, part) for part in parts.values()]:
@@ -81,26 +80,8 @@ class Rebuilder:
 
     def _index(self, part: TableRebuild) -> None:
         """Build a table's indexes in a session of its own, which a reason to stop cancels."""
-        with self._connect() as connection:
-            session_id = connection.value(connection.dialect.queries["lock.session"])
-            finished = threading.Event()
-            watch = threading.Thread(target=self._cancel_on_stop, args=(session_id, finished))
-            watch.start()
-            try:
-                self._run_all(connection, part.index)
-            except OpsError:
-                self._check()
-                raise
-            finally:
-                finished.set()
-                watch.join()
-
-    def _cancel_on_stop(self, session_id: int, finished: threading.Event) -> None:
-        while not finished.wait(0.2):
-            if self.stop.reason:
-                with self.database.connect() as connection:
-                    connection.run(connection.dialect.queries["lock.cancel"], session_id=session_id)
-                return
+        with self._patience.connect() as connection, self._patience.cancelling(connection):
+            self._run_all(connection, part.index)
 
     def _compare(self, connection: Connection) -> dict[str, int]:
         """Return the rows that go, by table. Raises DatabaseFault when a copy lacks a row that is kept."""
@@ -118,34 +99,11 @@ class Rebuilder:
 
     def _run_all(self, connection: Connection, statements: Iterable[Query]) -> None:
         for statement in statements:
-            self._patiently(connection, statement)
-
-    def _patiently(self, connection: Connection, statement: Query) -> None:
-        """Run DDL that waits a second at most for its lock, again and again: nobody queues behind it."""
-        for attempt in range(1, _PATIENCE_TRIES + 1):
-            self._check()
-            try:
-                self.lock.check(connection)
-                connection.run(statement)
-                return
-            except TransientFault as fault:
-                if attempt == _PATIENCE_TRIES:
-                    raise
-                self.observer(Trouble(f"{fault.message}; waiting for a free moment"))
-                self.stop.wait(0.5)
-
-    def _check(self) -> None:
-        if self.stop.reason:
-            raise _Ended
+            self._patience.run(connection, statement)
 
     def _undo(self) -> None:
         """Take triggers and copies away, on a new session: the old one may be what broke."""
-        with self._connect() as connection:
+        with self._patience.connect() as connection:
             for part in self.step.tables.values():
                 for statement in (*part.unfollow, part.drop):
                     connection.run(statement)
-
-    def _connect(self) -> Connection:
-        connection = self.database.connect(purpose=f"umami-ops {self.report.operation}")
-        connection.run(connection.dialect.queries["lock.impatient"])
-        return connection

@@ -5,7 +5,7 @@ Reads the catalogue and `_prisma_migrations`, never a table of Umami's. Every co
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from umami_ops.databases.base import Connection, Introspector, MigrationRow, Relation, Server
@@ -67,12 +67,16 @@ class Installation:
         here = [facts for facts in TABLES.values() if facts.name in self.relations]
         return [facts for facts in here if not roles or facts.role in roles]
 
-    def require_safe(self) -> None:
-        """Raise Refused when a problem makes it unsafe to change anything; the message lists them all."""
-        if not self.blocking:
+    def require_safe(self, *, despite: Collection[str] = ()) -> None:
+        """Raise Refused when a problem makes it unsafe to change anything; the message lists them all.
+
+        `despite` are the codes of problems that don't matter to what is to be done.
+        """
+        blocking = [problem for problem in self.blocking if problem.code not in despite]
+        if not blocking:
             return
-        sentences = [problem.sentence for problem in self.blocking]
-        cures = dict.fromkeys(problem.cure for problem in self.blocking if problem.cure)
+        sentences = [problem.sentence for problem in blocking]
+        cures = dict.fromkeys(problem.cure for problem in blocking if problem.cure)
         raise Refused("\n       ".join(sentences), hint="\n      ".join(cures), done="Nothing was changed.")
 
 

@@ -29,7 +29,6 @@ OWN_HORIZON = ("website_event", "heatmap_event", "session_replay")
 #: What --rebuild makes anew, and the size from which it is worth offering.
 _REBUILT = ("website_event", "event_data", "revenue")
 _REBUILD_PAYS_FROM_ROWS = 50_000
-_WORTH_A_REWRITE_ROWS = 10_000
 _FOLLOWS = {
     "event_data": "its event",
     "revenue": "its event",
@@ -106,21 +105,9 @@ def conclude(
             report.notes += planner.notes()
             if left := planner.left_over():
                 report.stopped = f"{left:,} events past the horizon are there still, written meanwhile"
-    report.notes += _about_space(connection, retention, report)
-
-
-def _about_space(connection: Connection, retention: Retention, report: Report) -> Iterator[Note]:
-    """Say what became of the space, and what gives it back, where that is worth a lock on the table."""
-    rebuilt = _REBUILT if retention.rebuild else ()
-    tables = [t for t, n in report.deleted.items() if n >= _WORTH_A_REWRITE_ROWS and t not in rebuilt]
-    if tables:
-        dialect = connection.dialect
-        yield Note(
-            dialect.space_after_delete,
-            f"{dialect.rewrite_command} {', '.join(tables)}; returns it; the tables are locked meanwhile",
-        )
-    elif any(count for table, count in report.deleted.items() if table not in rebuilt):
-        yield Note(connection.dialect.space_after_delete)
+    if report.deleted.get("website_event") and not retention.rebuild:
+        cure = "umami-ops vacuum --full returns it, and says before what it locks and for how long"
+        report.notes.append(Note(connection.dialect.space_after_delete, cure))
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from pymysql.cursors import DictCursor
 from umami_ops.databases.base import Connection, Database, Row, Server, Values
 from umami_ops.databases.mysql import rebuild
 from umami_ops.databases.mysql.dialect import MYSQL
+from umami_ops.databases.mysql.upkeep import MysqlUpkeep
 from umami_ops.databases.url import DatabaseUrl
 from umami_ops.errors import (
     ConnectionFault,
@@ -120,6 +121,16 @@ class MysqlConnection(Connection):
         for row in self.rows(explain, **values):
             expected *= float(row["rows"] or 0) * float(row["filtered"] or 100) / 100
         return round(expected)
+
+    def maintain(self, query: Query) -> None:
+        """Run ANALYZE TABLE and the like, whose errors come as rows of an answer."""
+        for row in self.rows(query):
+            if str(row.get("Msg_type", "")).lower() == "error":
+                raise _table_fault(query, str(row["Msg_text"]))
+
+    def upkeep(self) -> MysqlUpkeep:
+        """Return what MySQL and MariaDB can do for their tables."""
+        return MysqlUpkeep(self)
 
     def literal(self, value: Any) -> str:
         """Return a value as MySQL would read it in a statement."""
@@ -336,6 +347,13 @@ def _translated(query: Query) -> Iterator[None]:
         raise DatabaseFault(f"{query.name} failed: {text}") from None
     except OSError as fault:
         raise ConnectionLost(f"The connection broke: {fault}") from None
+
+
+def _table_fault(query: Query, text: str) -> DatabaseFault:
+    """Turn an error that came as a row, without its number, into one of ours."""
+    if "lock wait timeout" in text.lower():
+        return TransientFault(f"{text} (in {query.name})")
+    return DatabaseFault(f"{query.name} failed: {text}")
 
 
 def _connection_fault(fault: BaseException, url: DatabaseUrl) -> ConnectionFault:

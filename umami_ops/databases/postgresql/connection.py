@@ -17,6 +17,7 @@ from psycopg.types.string import TextLoader
 
 from umami_ops.databases.base import Connection, Database, Row, Server
 from umami_ops.databases.postgresql.dialect import POSTGRESQL
+from umami_ops.databases.postgresql.upkeep import PostgresqlUpkeep
 from umami_ops.databases.url import DatabaseUrl
 from umami_ops.errors import (
     ConnectionFault,
@@ -33,6 +34,11 @@ _PASSED_ON = (
     "sslmode", "sslrootcert", "sslcert", "sslkey", "sslpassword", "sslcrl", "channel_binding", "options",
     "connect_timeout", "target_session_attrs", "gssencmode",
 )  # fmt: skip
+#: libpq's variables that aren't PG and the parameter's name.
+_VARIABLES = {
+    "dbname": "PGDATABASE", "application_name": "PGAPPNAME", "channel_binding": "PGCHANNELBINDING",
+    "target_session_attrs": "PGTARGETSESSIONATTRS",
+}  # fmt: skip
 _TRANSIENT = (pg.DeadlockDetected, pg.SerializationFailure, pg.LockNotAvailable)
 _FORBIDDEN = (pg.InsufficientPrivilege, pg.ReadOnlySqlTransaction)
 _BROKEN = (pg.AdminShutdown, pg.CrashShutdown, pg.CannotConnectNow, pg.IdleInTransactionSessionTimeout)
@@ -62,6 +68,17 @@ class PostgresqlDatabase(Database):
                 ) from None
             raise _connection_fault(fault, self.url) from None
         return PostgresqlConnection(raw, self.url)
+
+    def program_environment(self) -> dict[str, str]:
+        """Return libpq's variables for this URL."""
+        arguments = _arguments(self.url, "umami-ops")
+        variables = {
+            _VARIABLES.get(name, f"PG{name.upper()}"): str(value) for name, value in arguments.items()
+        }
+        if self.url.schema:
+            search_path = f"-c search_path={self.dialect.quote(self.url.schema)}"
+            variables["PGOPTIONS"] = f"{variables.get('PGOPTIONS', '')} {search_path}".strip()
+        return variables
 
 
 class PostgresqlConnection(Connection):
@@ -97,6 +114,10 @@ class PostgresqlConnection(Connection):
         explain = Query(query.name, query.about, f"EXPLAIN (FORMAT JSON) {query.text}")
         (statement,) = self.value(explain, **values)
         return int(statement["Plan"]["Plan Rows"])
+
+    def upkeep(self) -> PostgresqlUpkeep:
+        """Return what PostgreSQL can do for its tables."""
+        return PostgresqlUpkeep(self)
 
     def literal(self, value: Any) -> str:
         """Return a value as PostgreSQL would read it in a statement."""

@@ -8,9 +8,8 @@ POSTGRESQL = Dialect(
     name="postgresql",
     title="PostgreSQL",
     quote_character='"',
-    features=Features(rebuild_pays=False),
+    features=Features(rebuild_pays=False, rebuilds_indexes=True, rewrites_online=False),
     space_after_delete="The space is reusable for new rows once autovacuum has passed,"
     " but not returned to the disk.",
-    rewrite_command="VACUUM (FULL, ANALYZE)",
     earliest="-infinity",
 )

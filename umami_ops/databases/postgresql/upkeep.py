@@ -1,0 +1,207 @@
+"""VACUUM, ANALYZE and REINDEX: how PostgreSQL's tables and indexes are, and the statements that mend them."""
+
+from __future__ import annotations
+
+import functools
+
+from umami_ops.databases.base import Connection, Row
+from umami_ops.databases.postgresql import programs
+from umami_ops.databases.postgresql.bloat import IndexedColumn, index_bytes, table_bytes
+from umami_ops.databases.postgresql.dialect import POSTGRESQL
+from umami_ops.databases.upkeep import IndexState, TableState, Upkeep
+from umami_ops.plan import Maintenance, Program, Size, TableName
+from umami_ops.sql import Query
+
+_SHARED = "SHARE UPDATE EXCLUSIVE: reads and writes go on"
+_ALONE = "ACCESS EXCLUSIVE: nobody reads or writes the table until it is done"
+_BRIEFLY_ALONE = "ACCESS EXCLUSIVE for an instant at both ends: reads and writes go on"
+# Building an index concurrently waits for every transaction that began before; nobody queues behind that.
+_WAIT_FOR_TRANSACTIONS_SECONDS = 60
+# Below this an index is read as fast as it is reckoned, and it doesn't matter either.
+_MEASURED_FROM_BYTES = 250_000
+
+
+class PostgresqlUpkeep(Upkeep):
+    """What PostgreSQL can do for its tables."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._queries = connection.dialect.queries
+
+    @functools.cached_property
+    def _repack(self) -> str | None:
+        """Where the client of pg_repack is, if it is one for the extension that is installed."""
+        found = self._connection.rows(self._queries["vacuum.repack"])
+        return programs.find("pg_repack", found[0]["version"]) if found else None
+
+    @property
+    def rewrite_is_online(self) -> bool:
+        """Whether pg_repack is there: VACUUM FULL isn't."""
+        return self._repack is not None
+
+    def tables(self) -> list[TableState]:
+        """Return every table and partition of the schema."""
+        return [_table(row) for row in self._connection.rows(self._queries["vacuum.tables"])]
+
+    def indexes(self, *, measured: bool) -> list[IndexState]:
+        """Return every index; measured ones by pgstattuple, where that is installed."""
+        schemas = self._connection.rows(self._queries["vacuum.measuring"]) if measured else []
+        rows = self._connection.rows(self._queries["vacuum.indexes"])
+        return [self._index(row, schemas[0]["schema"] if schemas else None) for row in rows]
+
+    def refresh(self, table: TableState) -> Maintenance:
+        """Return ANALYZE."""
+        return _step("ANALYZE", table, f"ANALYZE {_q(table.place)}", _SHARED, table.size.table_bytes)
+
+    def clean(self, table: TableState) -> Maintenance:
+        """Return VACUUM (ANALYZE) with as many workers as the server gives for so many indexes.
+
+        Workers share memory, of which a container often has too little: then it goes without them.
+        """
+        workers = min(self._workers(), max(table.indexes - 1, 0))
+        alone = f"VACUUM (ANALYZE, PARALLEL 0) {_q(table.place)}"
+        return _step(
+            "VACUUM",
+            table,
+            f"VACUUM (ANALYZE, PARALLEL {workers}) {_q(table.place)}",
+            _SHARED,
+            table.size.total_bytes,
+            otherwise=_statement("vacuum", alone) if workers else None,
+        )
+
+    def rewrite(self, table: TableState) -> tuple[Maintenance, ...]:
+        """Return pg_repack, which copies the table while others write, and else VACUUM (FULL, ANALYZE)."""
+        if self._repack is not None:
+            return (_repacking(self._repack, table), self.refresh(table))
+        text = f"VACUUM (FULL, ANALYZE) {_q(table.place)}"
+        return (_step("VACUUM FULL", table, text, _ALONE, table.size.total_bytes),)
+
+    def rebuild(self, index: IndexState) -> Maintenance:
+        """Return REINDEX INDEX CONCURRENTLY."""
+        name = _q(TableName(index.table.schema, index.name))
+        return Maintenance(
+            title=f"REINDEX {index.name}",
+            table=index.table,
+            statement=_statement("reindex", f"REINDEX INDEX CONCURRENTLY {name}"),
+            lock=_SHARED,
+            size_bytes=index.size_bytes,
+            wait_seconds=_WAIT_FOR_TRANSACTIONS_SECONDS,
+            tries=2,
+            remains=self._queries["vacuum.remains"],
+        )
+
+    def drop(self, index: IndexState) -> Maintenance:
+        """Return DROP INDEX CONCURRENTLY."""
+        name = _q(TableName(index.table.schema, index.name))
+        return Maintenance(
+            title=f"DROP {index.name}",
+            table=index.table,
+            statement=_statement("drop", f"DROP INDEX CONCURRENTLY IF EXISTS {name}"),
+            lock=_SHARED,
+            wait_seconds=_WAIT_FOR_TRANSACTIONS_SECONDS,
+            tries=2,
+        )
+
+    def _index(self, row: Row, measuring_schema: str | None) -> IndexState:
+        size_bytes = int(row["size_bytes"])
+        by_reading = measuring_schema is not None and row["is_plain"] and row["is_valid"]
+        by_reading = by_reading and size_bytes >= _MEASURED_FROM_BYTES
+        fresh_bytes = self._measured_bytes(row, str(measuring_schema)) if by_reading else _fresh_bytes(row)
+        return IndexState(
+            name=row["name"],
+            table=TableName(row["schema"], row["table_name"]),
+            size_bytes=size_bytes,
+            is_valid=row["is_valid"],
+            is_remains=row["is_remains"],
+            wasted_bytes=None if fresh_bytes is None else max(0, size_bytes - fresh_bytes),
+            is_estimate=not by_reading,
+        )
+
+    def _measured_bytes(self, row: Row, schema: str) -> int:
+        """Return what the entries fill, by pgstatindex; until VACUUM has come, a share of them is dead."""
+        function = f"{POSTGRESQL.quote(schema)}.pgstatindex"
+        measure = Query(
+            "upkeep.measure",
+            "How full the leaves of an index are.",
+            f"SELECT s.leaf_pages, s.internal_pages, s.avg_leaf_density"  # noqa: S608 -- quoted
+            f" FROM {function}(CAST(:index AS regclass)) AS s",
+        )
+        index = _q(TableName(row["schema"], row["name"]))
+        found = self._connection.row(measure, index=index)
+        rows = row["live_rows"] + row["dead_rows"]
+        live_share = row["live_rows"] / rows if rows else 1.0
+        density = float(found["avg_leaf_density"])
+        filled = found["leaf_pages"] * min(1.0, density / row["fill_percent"]) * live_share
+        return int((filled + found["internal_pages"] + 1) * 8192)
+
+    def _workers(self) -> int:
+        return int(self._connection.value(self._queries["vacuum.workers"]))
+
+
+def _table(row: Row) -> TableState:
+    rows = int(row["live_rows"])
+    free_bytes = None
+    if row["row_bytes"] is not None and row["is_analyzed"]:
+        close = table_bytes(rows, float(row["row_bytes"]), row["fill_percent"])
+        free_bytes = max(0, int(row["heap_bytes"]) - close)
+    return TableState(
+        place=TableName(row["schema"], row["name"]),
+        root=row["root"],
+        holds_rows=row["holds_rows"],
+        may_maintain=row["may_maintain"],
+        size=Size(int(row["table_bytes"]), int(row["index_bytes"])),
+        indexes=int(row["indexes"]),
+        rows=rows,
+        dead_rows=int(row["dead_rows"]),
+        changed_rows=int(row["changed_rows"]),
+        inserted_rows=int(row["inserted_rows"]),
+        is_analyzed=row["is_analyzed"],
+        freeze_age=int(row["freeze_age"]),
+        free_bytes=free_bytes,
+    )
+
+
+def _fresh_bytes(row: Row) -> int | None:
+    """Return the estimate of a new index's size; None for other kinds, and without statistics."""
+    columns = [row[name] for name in ("widths", "alignments", "varying", "null_shares", "distinct_values")]
+    if not row["is_plain"] or any(part is None or None in part for part in columns):
+        return None
+    return index_bytes(
+        int(row["live_rows"]),
+        [IndexedColumn(*values) for values in zip(*columns, strict=True)],
+        row["fill_percent"],
+        has_posting_lists=row["has_posting_lists"],
+    )
+
+
+def _step(
+    verb: str, table: TableState, text: str, lock: str, size_bytes: int, *, otherwise: Query | None = None
+) -> Maintenance:
+    return Maintenance(
+        title=f"{verb} {table.place.name}",
+        table=table.place,
+        statement=_statement(verb.lower().replace(" ", "_"), text),
+        lock=lock,
+        size_bytes=size_bytes,
+        otherwise=otherwise,
+    )
+
+
+def _repacking(client: str, table: TableState) -> Maintenance:
+    """Return a call of pg_repack that ends nobody's session, and gives up where it can't have its lock."""
+    options = ("--no-order", "--no-kill-backend", "--wait-timeout=60", "--no-analyze", "--no-superuser-check")
+    return Maintenance(
+        title=f"REPACK {table.place.name}",
+        table=table.place,
+        statement=Program((client, *options, f"--table={_q(table.place)}")),
+        lock=_BRIEFLY_ALONE,
+        size_bytes=table.size.total_bytes,
+    )
+
+
+def _statement(step: str, text: str) -> Query:
+    return Query(f"upkeep.{step}", "", text)
+
+
+def _q(place: TableName) -> str:
+    return f"{POSTGRESQL.quote(place.schema)}.{POSTGRESQL.quote(place.name)}"

@@ -1,0 +1,90 @@
+"""What may be asked about the state of a database's tables, and what can be done for them.
+
+Whoever asks knows no dialect: `postgresql/upkeep.py` and `mysql/upkeep.py` answer, and what they give back
+are values, and steps of a plan.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from umami_ops.plan import Maintenance, Size, TableName
+
+
+@dataclass(frozen=True)
+class TableState:
+    """How a table is, by the server's own counters. A partition's `root` is the table it belongs to.
+
+    `changed_rows` were written since its statistics were taken, `inserted_rows` since it was vacuumed;
+    `free_bytes` are what a rewrite of the table, indexes apart, would give back, or None where nothing can be
+    said. A server that has no such counter says 0.
+    """
+
+    place: TableName
+    root: str
+    holds_rows: bool
+    may_maintain: bool
+    size: Size
+    indexes: int
+    rows: int
+    dead_rows: int
+    changed_rows: int
+    inserted_rows: int
+    is_analyzed: bool
+    freeze_age: int
+    free_bytes: int | None
+
+
+@dataclass(frozen=True)
+class IndexState:
+    """How an index is. `wasted_bytes` is what a rebuild would give back, None where nothing can be said.
+
+    `is_estimate` says that it was reckoned from statistics, and not read from the index itself;
+    `is_remains` that a failed rebuild left the index behind.
+    """
+
+    name: str
+    table: TableName
+    size_bytes: int
+    is_valid: bool
+    is_remains: bool
+    wasted_bytes: int | None
+    is_estimate: bool
+
+
+class Upkeep(ABC):
+    """What a server can do for its tables. All but `tables` and `indexes` return steps, and do nothing."""
+
+    @abstractmethod
+    def tables(self) -> list[TableState]:
+        """Return every table of the schema, and every partition, from the catalogue alone."""
+
+    @abstractmethod
+    def indexes(self, *, measured: bool) -> list[IndexState]:
+        """Return every index of those tables, `measured` where the server can: that reads them whole."""
+
+    @abstractmethod
+    def refresh(self, table: TableState) -> Maintenance:
+        """Return what refreshes the planner's statistics."""
+
+    @abstractmethod
+    def clean(self, table: TableState) -> Maintenance:
+        """Return what makes dead rows' space usable again and refreshes the statistics; writers go on."""
+
+    @abstractmethod
+    def rewrite(self, table: TableState) -> tuple[Maintenance, ...]:
+        """Return what gives a table's free space back to the disk."""
+
+    @abstractmethod
+    def rebuild(self, index: IndexState) -> Maintenance:
+        """Return what builds an index anew beside the old one; writers go on."""
+
+    @abstractmethod
+    def drop(self, index: IndexState) -> Maintenance:
+        """Return what drops an index that a failed rebuild left."""
+
+    @property
+    @abstractmethod
+    def rewrite_is_online(self) -> bool:
+        """Whether writers go on while a table is rewritten."""

@@ -1,0 +1,114 @@
+"""Statements that wait and last: DDL and maintenance, each in a session of its own.
+
+They wait a moment for their lock, again and again, so that nobody queues behind them; and a reason to stop
+cancels the one that runs.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from umami_ops.databases.base import Connection, Database
+from umami_ops.errors import OpsError, TransientFault
+from umami_ops.execute.events import Observer, Trouble
+from umami_ops.execute.lock import RunLock
+from umami_ops.execute.stop import StopSignal
+from umami_ops.sql import Query
+
+_LOOK_EVERY_SECONDS = 0.2
+_PAUSE_SECONDS = 0.5
+
+
+class Ended(Exception):  # noqa: N818 -- not a fault
+    """There is a reason to stop; what stands is undone by whoever catches this."""
+
+
+@dataclass
+class Patience:
+    """Runs statements patiently on behalf of a step."""
+
+    database: Database
+    lock: RunLock
+    stop: StopSignal
+    observer: Observer
+    purpose: str
+
+    def connect(self, *, wait_seconds: int = 1) -> Connection:
+        """Open a session whose statements wait so long at most for a lock of a table."""
+        connection = self.database.connect(purpose=f"umami-ops {self.purpose}")
+        connection.run(connection.dialect.queries["lock.impatient"], seconds=wait_seconds)
+        return connection
+
+    def check(self) -> None:
+        """Raise Ended when there is a reason to stop."""
+        if self.stop.reason:
+            raise Ended
+
+    def run(
+        self,
+        connection: Connection,
+        statement: Query,
+        *,
+        tries: int = 120,
+        how: Callable[[Query], object] | None = None,
+    ) -> None:
+        """Run a statement again as long as its lock isn't to be had, in the connection's way if no other.
+
+        Raises TransientFault when it never was, and Ended.
+        """
+        for attempt in range(1, tries + 1):
+            self.check()
+            try:
+                self.lock.check(connection)
+                (how or connection.run)(statement)
+                return
+            except TransientFault as fault:
+                if attempt == tries:
+                    raise
+                self.observer(Trouble(f"{fault.message}; waiting for a free moment"))
+                self.stop.wait(_PAUSE_SECONDS)
+
+    @contextmanager
+    def cancelling(
+        self, connection: Connection, watch: Callable[[Connection, int], None] = lambda _connection, _id: None
+    ) -> Iterator[None]:
+        """Cancel what this session runs inside, as soon as there is a reason to stop; that raises Ended.
+
+        `watch` is called several times a second, with a second session and the number of the first.
+        """
+        session_id = int(connection.value(connection.dialect.queries["lock.session"]))
+        finished = threading.Event()
+        faults: list[OpsError] = []
+
+        def look() -> None:
+            try:
+                self._look(session_id, finished, watch)
+            except OpsError as fault:
+                faults.append(fault)
+
+        watcher = threading.Thread(target=look)
+        watcher.start()
+        try:
+            yield
+        except OpsError:
+            self.check()
+            raise
+        finally:
+            finished.set()
+            watcher.join()
+        if faults:
+            self.observer(Trouble(f"{faults[0].message}; nobody watched, but the statement was done"))
+
+    def _look(
+        self, session_id: int, finished: threading.Event, watch: Callable[[Connection, int], None]
+    ) -> None:
+        with self.database.connect(f"umami-ops {self.purpose} (watch)") as other:
+            while not finished.wait(_LOOK_EVERY_SECONDS):
+                # Again and again: a statement that begins just now has not seen the first.
+                if self.stop.reason:
+                    other.run(other.dialect.queries["lock.cancel"], session_id=session_id)
+                else:
+                    watch(other, session_id)
