@@ -8,7 +8,7 @@ POSTGRESQL = Dialect(
     name="postgresql",
     title="PostgreSQL",
     quote_character='"',
-    features=Features(rebuild_pays=False),
+    features=Features(locks_beyond_range=False, rebuild_pays=False),
     space_after_delete="The space is reusable for new rows once autovacuum has passed,"
     " but not returned to the disk.",
     rewrite_command="VACUUM (FULL, ANALYZE)",
