@@ -116,8 +116,8 @@ class _Measurement:
 
     def _judge_innodb(self, scores: dict[str, Score]) -> None:
         ours = scores[contenders.PRUNE]
-        rival = scores.get(contenders.ARCHIVER) or scores[contenders.LOOP]
-        self._add_lines(scores, rival, f"the time of {rival.contender.name.partition(',')[0]}")
+        rival = scores[contenders.ARCHIVER]
+        self._add_lines(scores, rival, "the time of pt-archiver")
         ratio = 1 / ours.times(rival)
         self._goal(f"rows a second, {rival.contender.name} = 1", f"{ratio:.2f}", "at least 1.0", ratio >= 1)
         if rebuild := scores.get(contenders.REBUILD):
@@ -161,9 +161,7 @@ def _contenders(on: Stage) -> list[Contender]:
     if on.server.dialect == "postgresql":
         by_hand = [contenders.one_transaction(horizon), contenders.plain_delete(horizon)]
         return [contenders.prune(horizon), *by_hand]
-    rivals = [contenders.prune(horizon), contenders.delete_loop(horizon)]
-    if on.server.flavour == "mariadb":
-        rivals.append(contenders.archiver(horizon))
+    rivals = [contenders.prune(horizon), contenders.archiver(horizon), contenders.delete_loop(horizon)]
     if _knows("--rebuild"):
         rivals.append(contenders.prune(horizon, "--rebuild"))
     return rivals

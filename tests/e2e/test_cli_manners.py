@@ -163,6 +163,9 @@ def test_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
     _raise(monkeypatch, KeyboardInterrupt())
     outcome = run("info")
     assert (outcome.code, outcome.err) == (3, "Interrupted. Nothing was changed.\n")
+    _raise(monkeypatch, KeyboardInterrupt("What was committed stays."))  # as StopSignal has it
+    outcome = run("info")
+    assert (outcome.code, outcome.err) == (3, "Interrupted. What was committed stays.\n")
 
 
 def test_a_bug_is_one_line_and_a_traceback_only_on_request(monkeypatch: pytest.MonkeyPatch) -> None:

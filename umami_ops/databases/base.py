@@ -32,6 +32,8 @@ Values = Mapping[str, Any]
 class Features:
     """What a server can and can't do, one question a line. Operations branch on these, never on a name."""
 
+    #: Does a delete of a range also lock the row beyond its end, so that workers on neighbouring ranges wait?
+    locks_beyond_range: bool
     #: Does copying the survivors and swapping the tables by RENAME beat deleting when much goes?
     rebuild_pays: bool
     #: Can an index be rebuilt without its table?

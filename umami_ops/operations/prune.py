@@ -390,7 +390,8 @@ class _Planner:
             yield self._step(
                 "events whose revenue names another session", "astray_events", horizon, {"dated"}, cursors
             )
-        yield replace(self._step("events", "events", horizon, {"dated"}, cursors), apart=True)
+        apart = self._connection.dialect.features.locks_beyond_range
+        yield replace(self._step("events", "events", horizon, {"dated"}, cursors), apart=apart)
         if self._retention.delete_undated:
             yield self._step("events without a time", "events", horizon, {"undated"}, cursors)
 

@@ -8,7 +8,9 @@ MYSQL = Dialect(
     name="mysql",
     title="MySQL",
     quote_character="`",
-    features=Features(rebuild_pays=True, rebuilds_indexes=False, rewrites_online=True),
+    features=Features(
+        locks_beyond_range=True, rebuild_pays=True, rebuilds_indexes=False, rewrites_online=True
+    ),
     space_after_delete="The space is reusable for new rows, but not returned to the disk.",
     earliest="1970-01-01 00:00:01",
 )

@@ -8,7 +8,9 @@ POSTGRESQL = Dialect(
     name="postgresql",
     title="PostgreSQL",
     quote_character='"',
-    features=Features(rebuild_pays=False, rebuilds_indexes=True, rewrites_online=False),
+    features=Features(
+        locks_beyond_range=False, rebuild_pays=False, rebuilds_indexes=True, rewrites_online=False
+    ),
     space_after_delete="The space is reusable for new rows once autovacuum has passed,"
     " but not returned to the disk.",
     earliest="-infinity",
