@@ -101,7 +101,7 @@ class Program:
 
 @dataclass(frozen=True)
 class Maintenance:
-    """A step that maintains a table by a statement outside a transaction, or a program, however long.
+    """A step that maintains a table by a statement outside a transaction, or a program; it may take long.
 
     `lock` is what it locks, in words. It waits `wait_seconds` at most for a lock, `tries` times, and is then
     left out. `otherwise` runs where the statement fails, `remains` returns statements (in the column

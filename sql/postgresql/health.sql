@@ -41,10 +41,11 @@ WHERE a.datname = current_database()
 ORDER BY a.xact_start;
 
 -- name: hidden_sessions
--- How many sessions of other users in this database hide from this user what they do.
+-- How many sessions of other users in this database hide from this user what they do; the server's own have no user.
 SELECT COUNT(*) AS hidden
 FROM pg_stat_activity AS a
 WHERE a.datname = current_database()
+  AND a.usename IS NOT NULL
   AND a.query = '<insufficient privilege>';
 
 -- name: lock_waits

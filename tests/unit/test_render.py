@@ -92,6 +92,23 @@ def test_numbers_are_never_cut(width: int, monkeypatch: pytest.MonkeyPatch) -> N
         assert max(map(len, shown.splitlines())) <= width
 
 
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_findings_fit(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = _Terminal()
+    monkeypatch.setattr("sys.stdout", screen)
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("NO_COLOR", "1")
+    sentence = "Index website_event_website_id_created_at_tag_idx of website_event is called foo here."
+    findings = [("critical", "duplicate_session_data", sentence, "umami-ops prune --days 365 --orphans")]
+    render.print_findings([*findings, ("info", "x\x1b[2J", "Fine.", "")])
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", screen.getvalue())
+    assert max(map(len, shown.splitlines())) <= width
+    assert "duplicate_session_data" in shown
+    assert "→ umami-ops prune --days 365 --orphans\n" in shown
+    assert ("✗ critical" in shown) == (width >= 110)
+    assert r"x\x1b[2J" in shown
+
+
 def test_a_pipe_gets_whole_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     render.print_table(_COLUMNS, _ROWS)

@@ -276,11 +276,12 @@ def print_findings(findings: Sequence[tuple[str, str, str, str]]) -> None:
         label = f"{sign} {severity}" if is_wide else sign
         grid.add_row(Text(label, style=style), Text(safe(name), style="dim"), Text(safe(sentence)))
         if cure and is_wide:
-            grid.add_row("", "", Text(f"→ {safe(cure)}", style="dim"))
+            # Assembled, so that the blanks behind it have no style and can be cut off.
+            grid.add_row("", "", Text.assemble((f"→ {safe(cure)}", "dim")))
         _print_lines(out, Padding(grid, (0, 0, 0, 2)))
         if cure and not is_wide:
             below = Table.grid(padding=(0, 1, 0, 0))
-            below.add_row(Text("→", style="dim"), Text(safe(cure), style="dim"))
+            below.add_row(Text("→", style="dim"), Text.assemble((safe(cure), "dim")))
             _print_lines(out, Padding(below, (0, 0, 0, 5)))
 
 

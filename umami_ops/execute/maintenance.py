@@ -83,7 +83,8 @@ class Maintainer:
         self._patience.run(connection, statement, tries=self.step.tries, how=connection.maintain)
 
     def _run_program(self, program: Program) -> None:
-        """Run a client program; a reason to stop interrupts it, upon which it clears up after itself."""
+        """Run a client program; a reason to stop interrupts it, once, and then it clears up after itself."""
+        is_interrupted = False
         process = subprocess.Popen(
             program.arguments,
             env=os.environ | self.database.program_environment(),
@@ -98,8 +99,9 @@ class Maintainer:
                 _, said = process.communicate(timeout=_LOOK_EVERY_SECONDS)
                 break
             except subprocess.TimeoutExpired:
-                if self.stop.reason:
-                    process.send_signal(signal.SIGINT)
+                if self.stop.reason and not is_interrupted:
+                    os.killpg(process.pid, signal.SIGINT)
+                    is_interrupted = True
         self._patience.check()
         if process.returncode:
             last = (said.strip().splitlines() or ["it said nothing"])[-1]

@@ -229,7 +229,7 @@ def transaction_ids(examination: Examination) -> Iterator[Outcome]:
     "cause.",
     rule="warning from `history_length` old versions; MySQL and MariaDB only, and only with the right "
     "PROCESS",
-    cure="End the oldest transaction (check transactions names it).",
+    cure="End the oldest transaction; the check long_transactions names it.",
     thresholds=("history_length",),
     measures={"history_length": "Old versions of rows that wait for InnoDB's purge."},
     needs_umami=False,
