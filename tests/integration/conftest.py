@@ -1,0 +1,15 @@
+"""What takes long and says as much on one PostgreSQL as on two is left to --all on the second."""
+
+from __future__ import annotations
+
+import pytest
+
+_ON_ONE_POSTGRESQL = ("test_vacuum.py", "test_health.py")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests of maintenance on PostgreSQL 17 as slow."""
+    for item in items:
+        if item.path.name in _ON_ONE_POSTGRESQL and "[postgresql-17" in item.name:
+            item.add_marker(pytest.mark.slow)
