@@ -33,7 +33,7 @@ from pydantic_settings import (
 
 from umami_ops.databases.url import DatabaseUrl
 from umami_ops.errors import OpsError, UsageFault
-from umami_ops.operations.health.thresholds import Thresholds
+from umami_ops.operations.thresholds import Thresholds
 
 DEFAULT_FILE = Path("umami-ops.toml")
 _DOTENV = ".env"

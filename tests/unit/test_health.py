@@ -20,7 +20,7 @@ from umami_ops.operations.health import (
 from umami_ops.operations.health.check import Check, bytes_in_words, span
 from umami_ops.operations.health.handbook import handbook
 from umami_ops.operations.health.support import support_ends
-from umami_ops.operations.health.thresholds import Thresholds
+from umami_ops.operations.thresholds import Thresholds
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "health.md"
 WRITE = "python -c 'from umami_ops.operations.health.handbook import handbook; print(handbook(), end=str())'"

@@ -16,9 +16,9 @@ from dataclasses import asdict, dataclass, is_dataclass
 from datetime import UTC, date, datetime
 from enum import Enum
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from rich import box, progress
+from rich import box
 from rich.cells import cell_len
 from rich.console import Console
 from rich.padding import Padding
@@ -28,6 +28,9 @@ from rich.text import Text
 from umami_ops.cli import streams
 from umami_ops.cli.signals import Terminated
 from umami_ops.errors import Refused
+
+if TYPE_CHECKING:
+    from rich import progress
 
 #: Wide enough that nothing is cut when the output isn't a terminal: a pipe has no width.
 _PIPE_WIDTH = 10_000
@@ -404,6 +407,8 @@ class Progress:
         self._started = self._told = time.monotonic()
         out = console(stderr=True)
         if out.is_terminal and os.environ.get("TERM") != "dumb":
+            from rich import progress  # the heavier half of rich, for terminals alone
+
             self._bar = progress.Progress(
                 progress.TextColumn("{task.description}", markup=False),
                 progress.BarColumn(bar_width=20),

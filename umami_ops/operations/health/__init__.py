@@ -24,8 +24,8 @@ from umami_ops.errors import (
 )
 from umami_ops.operations.health import activity, ingest, migrations, retention, schema, server, storage
 from umami_ops.operations.health.check import Check, Examination, Finding, Measure, Severity, Unseen
-from umami_ops.operations.health.thresholds import Thresholds
 from umami_ops.operations.inspect import Installation, inspect
+from umami_ops.operations.thresholds import Thresholds
 
 __all__ = [
     "CHECKS",

@@ -10,8 +10,8 @@ from enum import IntEnum
 from typing import Any
 
 from umami_ops.databases.base import Connection, Row
-from umami_ops.operations.health.thresholds import Thresholds
 from umami_ops.operations.inspect import Installation
+from umami_ops.operations.thresholds import Thresholds
 
 
 class Severity(IntEnum):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import fields
 
-from umami_ops.operations.health import CHECKS, Check, thresholds
-from umami_ops.operations.health.thresholds import Thresholds
+from umami_ops.operations import thresholds
+from umami_ops.operations.health import CHECKS, Check
+from umami_ops.operations.thresholds import Thresholds
 
 _HEAD = """\
 # Health
