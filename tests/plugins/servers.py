@@ -46,7 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
             f"--servers knows {', '.join(servers.NAMES)}, not {', '.join(sorted(unknown))}"
         )
     signal.signal(signal.SIGTERM, _end_run)
-    # Started in the background, this process ignores Ctrl-C, and so would the commands that the tests interrupt.
+    # Started in the background it ignores Ctrl-C, and so would the commands that the tests interrupt.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
