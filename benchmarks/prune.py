@@ -54,6 +54,7 @@ def main() -> None:
             measured = _Measurement(on, results, options).run()
         if options.scale > 1:
             _scale(name, options, measured, results)
+        results.write_json(options.json)
     results.environment["Load average at the end"] = f"{os.getloadavg()[0]:.1f}"
     results.show()
     results.write_json(options.json)
