@@ -275,14 +275,16 @@ WHERE r.website_id = :website_id
 -- deletes: session_replay
 DELETE FROM session_replay WHERE website_id = :website_id AND visit_id IN :doomed;
 
--- name: note_heatmap_sessions
+-- name: prepare_sessions
 -- Notes, for this worker alone, the old sessions that only a heatmap event still refers to: no index finds those.
+--? has_heatmap_event
 CREATE TEMPORARY TABLE umami_ops_heatmap_session (PRIMARY KEY (session_id)) AS
 SELECT DISTINCT h.session_id
 FROM heatmap_event AS h
 JOIN session AS s ON s.session_id = h.session_id
 WHERE COALESCE(s.created_at < :horizon, TRUE)
   AND NOT EXISTS (SELECT 1 FROM website_event AS e WHERE e.session_id = h.session_id);
+--? end
 
 -- name: next_sessions
 -- Finds the end of the next slice of sessions first seen before the horizon.

@@ -353,7 +353,8 @@ def _show_report(plan: Plan, report: Report, *, as_json: bool) -> None:
     from umami_ops.cli import render
 
     if as_json:
-        render.print_json(plan.to_dict() | report.to_dict())
+        planned, done = plan.to_dict(), report.to_dict()
+        render.print_json(planned | done | {"notes": planned["notes"] + done["notes"]})
         return
     deleted = {table: count for table, count in _ordered(report.deleted).items() if count}
     if deleted:
