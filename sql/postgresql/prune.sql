@@ -479,12 +479,16 @@ SELECT
   0 AS nothing;
 
 -- name: count_astray_revenue
--- Revenue past the horizon that names another session than its event does.
+-- Revenue past the horizon that names another session than its event does: a look-up for each row of revenue, where
+-- a join would walk through all events.
 SELECT COUNT(*) AS revenue
 FROM revenue AS r
-JOIN website_event AS e ON e.event_id = r.event_id
-WHERE r.session_id <> e.session_id
-  AND (e.created_at < :event_horizon OR (CAST(:null_past AS boolean) AND e.created_at IS NULL));
+WHERE (
+  SELECT e.session_id <> r.session_id
+    AND (e.created_at < :event_horizon OR (CAST(:null_past AS boolean) AND e.created_at IS NULL))
+  FROM website_event AS e
+  WHERE e.event_id = r.event_id
+);
 
 -- name: count_heatmaps
 -- Heatmap events past their horizon.
