@@ -1,3 +1,3 @@
 """What every test gets: servers. Each plugin owns its fixtures and options."""
 
-pytest_plugins = ["tests.plugins.servers", "tests.plugins.umami"]
+pytest_plugins = ["tests.plugins.servers", "tests.plugins.umami", "tests.plugins.directions"]

@@ -14,6 +14,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
+from umami_ops.databases.transit import Transit
 from umami_ops.databases.upkeep import Upkeep
 from umami_ops.databases.url import DatabaseUrl
 from umami_ops.errors import Refused
@@ -139,6 +140,10 @@ class Connection(ABC):
     @abstractmethod
     def upkeep(self) -> Upkeep:
         """Return what this server can do for its tables, and how they are."""
+
+    @abstractmethod
+    def transit(self) -> Transit:
+        """Return what this server can do for rows on the move: into it, out of it, compared."""
 
     @abstractmethod
     def estimate(self, query: Query, **values: Any) -> int:

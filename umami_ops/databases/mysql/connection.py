@@ -17,11 +17,13 @@ import pymysql
 from pymysql.constants import CLIENT, CR, FIELD_TYPE
 from pymysql.converters import conversions, escape_datetime
 from pymysql.converters import convert_datetime as _convert_datetime
-from pymysql.cursors import DictCursor
+from pymysql.cursors import DictCursor, SSCursor
 
 from umami_ops.databases.base import Connection, Database, Row, Server, Values
 from umami_ops.databases.mysql import rebuild
 from umami_ops.databases.mysql.dialect import MYSQL
+from umami_ops.databases.mysql.pipe import Pipe
+from umami_ops.databases.mysql.transit import MysqlTransit
 from umami_ops.databases.mysql.upkeep import MysqlUpkeep
 from umami_ops.databases.url import DatabaseUrl
 from umami_ops.errors import (
@@ -131,6 +133,49 @@ class MysqlConnection(Connection):
     def upkeep(self) -> MysqlUpkeep:
         """Return what MySQL and MariaDB can do for their tables."""
         return MysqlUpkeep(self)
+
+    def transit(self) -> MysqlTransit:
+        """Return what MySQL and MariaDB can do for rows on the move."""
+        return MysqlTransit(self)
+
+    def unwarned_row(self, query: Query) -> Row | None:
+        """Return the one row of a query as the text says it, or None when the server warned of it."""
+        with _translated(query), self._raw.cursor() as cursor:
+            cursor.execute(query.text)
+            row = cursor.fetchone()
+            return None if cursor.warning_count else row
+
+    def stream(self, query: Query) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of a query as they come, holding none; nothing else may run meanwhile."""
+        with _translated(query), self._raw.cursor(SSCursor) as cursor:
+            cursor.execute(query.text)
+            yield from cursor
+
+    def insert(self, query: Query, statement: bytes) -> int:
+        """Run an INSERT that is bytes already; returns the rows it made. Raises what it only warns of."""
+        with _translated(query), self._raw.cursor() as cursor:
+            taken = int(cursor.execute(statement))  # type: ignore[call-overload]  # bytes go as they are
+            if cursor.warning_count:
+                raise self._warned_of(query)
+            return taken
+
+    def load(self, query: Query, pieces: Iterable[bytes]) -> int:
+        """Run LOAD DATA LOCAL from '{file}' with these bytes, which another thread makes meanwhile.
+
+        Returns the rows that the server took. Raises DatabaseFault for its first warning: LOCAL turns errors
+        into warnings. What making the bytes raises is raised here.
+        """
+        with Pipe(pieces) as pipe, _translated(query), self._raw.cursor() as cursor:
+            taken = cursor.execute(query.text.replace("{file}", pipe.path))
+            pipe.check()
+            if cursor.warning_count:
+                raise self._warned_of(query)
+            return taken
+
+    def _warned_of(self, query: Query) -> DatabaseFault:
+        warnings = self.rows(Query("connection.warnings", "", "SHOW WARNINGS LIMIT 1"))
+        text = warnings[0]["Message"] if warnings else "the server warned, and didn't say of what"
+        return DatabaseFault(f"{query.name} was refused by the server: {text}")
 
     def literal(self, value: Any) -> str:
         """Return a value as MySQL would read it in a statement."""
@@ -299,6 +344,8 @@ def _arguments(url: DatabaseUrl, purpose: str) -> dict[str, Any]:
         "cursorclass": DictCursor,
         "conv": _CONVERSIONS,
         "program_name": purpose,
+        # PyMySQL then sends any file that the server asks for, so the server must be the one that was meant.
+        "local_infile": True,
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +17,7 @@ from psycopg.types.string import TextLoader
 
 from umami_ops.databases.base import Connection, Database, Row, Server
 from umami_ops.databases.postgresql.dialect import POSTGRESQL
+from umami_ops.databases.postgresql.transit import PostgresqlTransit
 from umami_ops.databases.postgresql.upkeep import PostgresqlUpkeep
 from umami_ops.databases.url import DatabaseUrl
 from umami_ops.errors import (
@@ -119,6 +120,29 @@ class PostgresqlConnection(Connection):
         """Return what PostgreSQL can do for its tables."""
         return PostgresqlUpkeep(self)
 
+    def transit(self) -> PostgresqlTransit:
+        """Return what PostgreSQL can do for rows on the move."""
+        return PostgresqlTransit(self)
+
+    def copy_out(self, query: Query) -> Iterator[bytes]:
+        """Run COPY … TO STDOUT and yield its rows, one at a time. Raises DatabaseFault if one got lost."""
+        with _translated(query), self._raw.cursor() as cursor:
+            rows = 0
+            with cursor.copy(query.text.encode()) as copy:
+                while data := copy.read():
+                    rows += 1
+                    yield bytes(data)
+            if cursor.rowcount != rows:
+                raise DatabaseFault(f"{query.name} gave {rows:,} of {cursor.rowcount:,} rows.")
+
+    def copy_in(self, query: Query, pieces: Iterable[bytes]) -> int:
+        """Run COPY … FROM STDIN with these bytes; returns the rows that were taken."""
+        with _translated(query), self._raw.cursor() as cursor:
+            with cursor.copy(query.text.encode()) as copy:
+                for piece in pieces:
+                    copy.write(piece)
+            return cursor.rowcount
+
     def literal(self, value: Any) -> str:
         """Return a value as PostgreSQL would read it in a statement."""
         return sql.Literal(value).as_string(self._raw)
@@ -175,6 +199,7 @@ class PostgresqlConnection(Connection):
         yield f"{verb} TIME ZONE 'UTC'"
         yield f"{verb} lock_timeout = '10s'"
         yield f"{verb} client_min_messages = warning"
+        yield f"{verb} client_encoding = 'UTF8'"
         if self.url.schema:
             yield f"{verb} search_path = {self.dialect.quote(self.url.schema)}"
 

@@ -1,0 +1,82 @@
+-- What a database is made of, read for moving it: tables, columns, keys, indexes, and what can't be moved.
+
+-- name: columns
+-- Every column of the database's tables; MariaDB's JSON is a longtext with a check.
+SELECT c.table_name AS relation,
+       c.column_name AS name,
+       CASE WHEN k.check_clause IS NOT NULL THEN 'json' ELSE c.column_type END AS type,
+       c.is_nullable = 'YES' AS nullable,
+       c.column_default AS default_value,
+       CASE WHEN c.extra LIKE '%auto_increment%' THEN 'column that counts by itself'
+            WHEN c.extra LIKE '%VIRTUAL%' OR c.extra LIKE '%STORED%' OR c.extra LIKE '%PERSISTENT%'
+            THEN 'generated column'
+            WHEN c.extra LIKE '%on update%' THEN 'column that changes by itself' END AS special
+FROM information_schema.columns AS c
+JOIN information_schema.tables AS t ON t.table_schema = c.table_schema AND t.table_name = c.table_name
+LEFT JOIN (
+  SELECT DISTINCT g.table_name, m.check_clause
+  FROM information_schema.table_constraints AS g
+  JOIN information_schema.check_constraints AS m
+    ON m.constraint_schema = g.constraint_schema AND m.constraint_name = g.constraint_name
+  WHERE g.constraint_schema = DATABASE()
+    AND g.constraint_type = 'CHECK'
+) AS k ON k.table_name = c.table_name AND k.check_clause = CONCAT('json_valid(`', c.column_name, '`)')
+WHERE c.table_schema = DATABASE()
+  AND t.table_type = 'BASE TABLE'
+ORDER BY c.table_name, c.ordinal_position;
+
+-- name: indexes
+-- Every index of the database's tables, a row for each of its columns; one on expressions or prefixes is special.
+SELECT s.table_name AS relation,
+       s.index_name AS name,
+       s.non_unique = 0 AS is_unique,
+       s.index_name = 'PRIMARY' AS is_primary,
+       s.column_name IS NULL OR s.sub_part IS NOT NULL OR s.index_type <> 'BTREE' AS is_special,
+       s.column_name AS column_name
+FROM information_schema.statistics AS s
+WHERE s.table_schema = DATABASE()
+ORDER BY s.table_name, s.index_name, s.seq_in_index;
+
+-- name: foreign_keys
+-- Every foreign key between the database's tables, a row for each of its columns.
+SELECT u.table_name AS relation,
+       u.constraint_name AS name,
+       u.column_name AS column_name,
+       u.referenced_table_name AS referenced,
+       u.referenced_column_name AS referenced_column
+FROM information_schema.key_column_usage AS u
+WHERE u.table_schema = DATABASE()
+  AND u.referenced_table_name IS NOT NULL
+ORDER BY u.table_name, u.constraint_name, u.ordinal_position;
+
+-- name: others
+-- What else is in the database that has no place in a list of tables and indexes.
+SELECT 'view' AS kind, t.table_name AS name
+FROM information_schema.tables AS t
+WHERE t.table_schema = DATABASE()
+  AND t.table_type = 'VIEW'
+UNION ALL
+SELECT 'trigger', CONCAT(g.trigger_name, ' on ', g.event_object_table)
+FROM information_schema.triggers AS g
+WHERE g.trigger_schema = DATABASE()
+UNION ALL
+SELECT LOWER(r.routine_type), r.routine_name
+FROM information_schema.routines AS r
+WHERE r.routine_schema = DATABASE()
+UNION ALL
+SELECT 'event', e.event_name
+FROM information_schema.events AS e
+WHERE e.event_schema = DATABASE()
+UNION ALL
+SELECT 'check', CONCAT(g.constraint_name, ' on ', g.table_name)
+FROM information_schema.table_constraints AS g
+JOIN information_schema.check_constraints AS m
+  ON m.constraint_schema = g.constraint_schema AND m.constraint_name = g.constraint_name
+WHERE g.constraint_schema = DATABASE()
+  AND g.constraint_type = 'CHECK'
+  AND m.check_clause NOT LIKE 'json\_valid(%'
+ORDER BY 1, 2;
+
+-- name: bulk_allowed
+-- Whether the server lets clients send it files (LOAD DATA LOCAL).
+SELECT @@global.local_infile AS allowed;

@@ -1,0 +1,125 @@
+"""What a schema becomes on the other side: Umami's own of that level, and users' columns by type."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from umami_ops.databases import types
+from umami_ops.databases.transit import Description, Kind, Thing
+from umami_ops.transfer.schema import Side, pair, translate
+from umami_ops.umami.schema import Column, Index, PrimaryKey, Table, latest_level, schema_at
+
+POSTGRESQL, MYSQL, MARIADB = (
+    Side("postgresql", "postgresql"),
+    Side("mysql", "mysql"),
+    Side("mysql", "mariadb"),
+)
+
+
+@pytest.mark.parametrize("level", range(1, latest_level("mysql") + 1))
+@pytest.mark.parametrize(("source", "target"), [(POSTGRESQL, MYSQL), (MARIADB, POSTGRESQL), (MYSQL, MARIADB)])
+def test_every_level_becomes_what_umami_itself_makes(source: Side, target: Side, level: int) -> None:
+    tables = schema_at(source.dialect, level).tables
+    found = translate(Description(tables), source, target, level)
+    assert found.tables == schema_at(target.dialect, level).tables
+    # Up to level 5 PostgreSQL alone had that column.
+    homeless = ("column session_data.deleted_at: Umami has none there",)
+    assert found.remarks == (homeless if source is POSTGRESQL and 2 <= level <= 5 else ())
+
+
+@pytest.mark.parametrize("level", range(1, latest_level("postgresql") + 1))
+def test_postgresql_to_postgresql_keeps_every_level(level: int) -> None:
+    tables = schema_at("postgresql", level).tables
+    assert translate(Description(tables), POSTGRESQL, POSTGRESQL, level).tables == tables
+
+
+@pytest.mark.parametrize("level", range(1, 14))
+def test_every_column_has_its_partner(level: int) -> None:
+    for table in schema_at("mysql", level).tables:
+        other = schema_at("postgresql", level).table(table.name)
+        both = pair(table, MYSQL, other, POSTGRESQL)
+        lost = set(table.column_names) - set(both.source.names)
+        assert lost == set()
+        assert all(
+            own.kind is their.kind for own, their in zip(both.source.fields, both.target.fields, strict=True)
+        )
+        assert both.source.key == table.primary_key.columns[0] if table.primary_key else None
+
+
+def test_users_columns_tables_and_indexes_travel() -> None:
+    columns = (
+        Column("note", "character varying(80)", nullable=True, default="'none'::character varying"),
+        Column("weight", "numeric(8,3)", default="0"),
+        Column("is_vip", "boolean", default="false"),
+        Column("seen_at", "timestamp with time zone", nullable=True, default="now()"),
+        Column("place", "point", nullable=True),
+        Column("extra", "jsonb", nullable=True),
+    )
+    session = schema_at("postgresql", 13).table("session")
+    session = replace(
+        session,
+        columns=(*session.columns, *columns),
+        indexes=(
+            *session.indexes,
+            Index("session_note_idx", ("note",)),
+            Index("session_place_idx", ("place",)),
+        ),
+    )
+    key = PrimaryKey("ours_key", ("id",))
+    ours = Table("ours", (Column("id", "bigint"), Column("name", "text", nullable=True)), key)
+    others = [table for table in schema_at("postgresql", 13).tables if table.name != "session"]
+    found = translate(Description((*others, session, ours), (Thing("view", "v"),)), POSTGRESQL, MYSQL, 13)
+    added = found.table("session").columns[-6:]
+    assert added == (
+        Column("note", "varchar(80)", nullable=True, default="none"),
+        Column("weight", "decimal(8,3)", default="0"),
+        Column("is_vip", "tinyint(1)", default="0"),
+        Column("seen_at", "datetime(6)", nullable=True, default="CURRENT_TIMESTAMP(6)"),
+        Column("place", "longtext", nullable=True),
+        Column("extra", "json", nullable=True),
+    )
+    assert found.table("ours").columns == (Column("id", "bigint"), Column("name", "longtext", nullable=True))
+    assert found.table("ours").primary_key == PrimaryKey("PRIMARY", ("id",))
+    assert "session_note_idx" in {index.name for index in found.table("session").indexes}
+    assert "session_place_idx" not in {index.name for index in found.table("session").indexes}
+    assert "view v" in found.remarks
+    assert "column session.place: point becomes longtext" in found.remarks
+
+
+@pytest.mark.parametrize(
+    ("type_", "dialect", "kind"),
+    [
+        ("uuid", "postgresql", Kind.ID), ("character varying(5)", "postgresql", Kind.TEXT),
+        ("text", "postgresql", Kind.TEXT), ("numeric(19,4)", "postgresql", Kind.DECIMAL),
+        ("numeric", "postgresql", Kind.OTHER), ("jsonb", "postgresql", Kind.JSON),
+        ("bytea", "postgresql", Kind.BYTES), ("timestamp(6) with time zone", "postgresql", Kind.TIME),
+        ("double precision", "postgresql", Kind.OTHER), ("date", "postgresql", Kind.OTHER),
+        ("integer[]", "postgresql", Kind.OTHER), ("mood", "postgresql", Kind.OTHER),
+        ("int unsigned", "mysql", Kind.INTEGER), ("bigint unsigned", "mysql", Kind.INTEGER),
+        ("tinyint(1)", "mysql", Kind.BOOLEAN), ("tinyint", "mysql", Kind.INTEGER),
+        ("datetime(3)", "mysql", Kind.TIME), ("timestamp", "mysql", Kind.TIME), ("json", "mysql", Kind.JSON),
+        ("longblob", "mysql", Kind.BYTES), ("enum('a','b')", "mysql", Kind.OTHER),
+    ],
+)  # fmt: skip
+def test_kinds(type_: str, dialect: str, kind: Kind) -> None:
+    assert types.kind_of(type_, dialect) is kind
+
+
+@pytest.mark.parametrize(
+    ("type_", "source", "there"),
+    [
+        ("int unsigned", "mysql", "bigint"), ("bigint unsigned", "mysql", "numeric(20,0)"),
+        ("tinyint(1)", "mysql", "boolean"), ("mediumtext", "mysql", "text"),
+        ("varchar(9)", "mysql", "character varying(9)"),
+        ("datetime(3)", "mysql", "timestamp(3) with time zone"), ("blob", "mysql", "bytea"),
+        ("double", "mysql", "double precision"), ("enum('a','b')", "mysql", None),
+        ("uuid", "postgresql", "varchar(36)"), ("text", "postgresql", "longtext"),
+        ("character varying", "postgresql", "longtext"), ("smallint", "postgresql", "smallint"),
+        ("double precision", "postgresql", "double"), ("integer[]", "postgresql", None),
+    ],
+)  # fmt: skip
+def test_types_of_users_columns(type_: str, source: str, there: str | None) -> None:
+    target = "postgresql" if source == "mysql" else "mysql"
+    assert types.translated(type_, source, target) == there

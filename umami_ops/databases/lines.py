@@ -1,0 +1,47 @@
+"""Rows and values out of the bytes that travel (`databases/transit.py`): for who must look inside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from umami_ops.databases.transit import NULL
+
+
+def lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield rows without their newlines, out of bytes cut wherever.
+
+    A newline ends a row where the quotes before it are even.
+    """
+    begun = b""
+    for piece in pieces:
+        *whole, rest = piece.split(b"\n")
+        for part in whole:
+            line = begun + part
+            if line.count(b'"') & 1:
+                begun = line + b"\n"
+            else:
+                yield line
+                begun = b""
+        begun += rest
+    if begun:
+        yield begun
+
+
+def values(line: bytes) -> list[str | None]:
+    """Return the values of a row, None for NULL."""
+    fields: list[str | None] = []
+    begun = b""
+    for part in line.split(b","):
+        begun += part
+        if begun.count(b'"') & 1:
+            begun += b","
+            continue
+        fields.append(_value(begun))
+        begun = b""
+    return fields
+
+
+def _value(field: bytes) -> str | None:
+    if field == NULL:
+        return None
+    return (field[1:-1].replace(b'""', b'"') if field.startswith(b'"') else field).decode()

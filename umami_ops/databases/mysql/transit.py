@@ -1,0 +1,377 @@
+"""Rows into and out of MySQL and MariaDB: CSV built by the server, LOAD DATA LOCAL, hashes, table locks.
+
+The formats are those of `databases/transit.py`. Rows come out as one value of many rows (GROUP_CONCAT over a
+range of the primary key), since a driver that takes rows apart in Python costs more than both servers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from umami_ops.databases import types
+from umami_ops.databases.catalogue import described
+from umami_ops.databases.lines import lines
+from umami_ops.databases.mysql import ddl
+from umami_ops.databases.transit import (
+    EVERYTHING,
+    Description,
+    Field,
+    KeyRange,
+    Kind,
+    Loading,
+    Moment,
+    Proof,
+    Reading,
+    Rows,
+    Transit,
+)
+from umami_ops.errors import DatabaseFault, PermissionFault, TransientFault
+from umami_ops.sql import Query
+from umami_ops.umami.schema import Table
+
+if TYPE_CHECKING:
+    from umami_ops.databases.mysql.connection import MysqlConnection
+
+#: A piece is to take so many bytes; the first is small, as nobody knows yet how wide its rows are.
+_PIECE_BYTES = 1_000_000
+_FIRST_ROWS, _MOST_ROWS = 500, 20_000
+#: The longest INSERT, where rows can't be loaded in bulk; below any server's max_allowed_packet.
+_INSERT_BYTES = 1_000_000
+_WIDTH = re.compile(r"\b((?:tiny|small|medium|big)?int)\((\d+)\)")
+
+# What a session needs once before rows move. Strict, so that a value that doesn't fit is an error, not a
+# shorter value; no escapes, so that a backslash is one; MariaDB cuts fractions off by itself, MySQL if told.
+_SETTINGS = (
+    "SET SESSION group_concat_max_len = 1073741824, net_read_timeout = 3600, net_write_timeout = 3600,"
+    " foreign_key_checks = 0, sql_notes = 0,"
+    " sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,NO_BACKSLASH_ESCAPES'"
+    " /*!80000 , sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,NO_BACKSLASH_ESCAPES,"
+    "TIME_TRUNCATE_FRACTIONAL' */"
+)
+
+
+class MysqlTransit(Transit):
+    """What a MySQL or MariaDB session can do for rows on the move."""
+
+    def __init__(self, connection: MysqlConnection) -> None:
+        self._connection = connection
+        self._quote = connection.dialect.quote
+        connection.run(_query(_SETTINGS))
+
+    # --- schema ---------------------------------------------------------------------------------------
+
+    def describe(self) -> Description:
+        """Return the schema as the catalogue shows it, MariaDB's in MySQL's words."""
+        is_mariadb = self._connection.server().flavour == "mariadb"
+        return described(self._connection, _plain_type, _plain_default if is_mariadb else _mysql_default)
+
+    def create_statements(self, table: Table) -> list[str]:
+        """Return CREATE TABLE with the primary key, in whose order InnoDB keeps the rows."""
+        return [ddl.table_statement(table)]
+
+    def index_statements(self, table: Table) -> list[str]:
+        """Return one ALTER TABLE: all indexes are built in one pass over the rows."""
+        return ddl.index_statements(table)
+
+    def analyze_statement(self, tables: Sequence[str]) -> str:
+        """Return ANALYZE TABLE."""
+        return f"ANALYZE TABLE {', '.join(self._quote(name) for name in tables)}"
+
+    def kind_of(self, type_: str) -> Kind:
+        """Return what a column of this type holds."""
+        return types.kind_of(type_, "mysql")
+
+    # --- one moment -----------------------------------------------------------------------------------
+
+    @contextmanager
+    def freeze(self, tables: Sequence[str]) -> Iterator[Moment | None]:
+        """Lock the tables against writes until others have begun; Umami's own user may do that."""
+        listed = ", ".join(f"{self._quote(name)} READ" for name in tables)
+        try:
+            self._connection.run(_query(f"LOCK TABLES {listed}", "transfer.freeze"))
+        except (PermissionFault, TransientFault):
+            yield None
+            return
+        try:
+            yield Moment()
+        finally:
+            self._connection.run(_query("UNLOCK TABLES", "transfer.thaw"))
+
+    def begin_at(self, moment: Moment | None) -> None:  # noqa: ARG002 -- it is now, while tables are locked
+        """Begin a read-only transaction with a consistent snapshot."""
+        self._connection.begin(read_only=True)
+
+    # --- rows -----------------------------------------------------------------------------------------
+
+    def read(
+        self,
+        rows: Rows,
+        keys: KeyRange = EVERYTHING,
+        *,
+        condition: str = "",
+        values: Mapping[str, object] | None = None,
+        ordered: bool = False,  # noqa: ARG002 -- the primary key is the order in which rows lie
+    ) -> Reading:
+        """Return the rows of a range, slice by slice of the primary key, or row by row without a key."""
+        if rows.key is None:
+            return Reading(self._streamed(rows, self._where(rows, keys, condition, values)))
+        return Reading(self._sliced(rows, keys, condition, values))
+
+    def read_keys(self, rows: Rows, keys: Sequence[str]) -> Reading:
+        """Return the rows with these keys."""
+        return Reading(self._streamed(rows, self._where_keys(rows, keys)))
+
+    def _sliced(
+        self, rows: Rows, keys: KeyRange, condition: str, values: Mapping[str, object] | None
+    ) -> Iterator[tuple[bytes, int]]:
+        wanted = _FIRST_ROWS
+        since = keys.since
+        while True:
+            until = self.key_after(rows, KeyRange(since, keys.until), wanted) or keys.until
+            where = self._where(rows, KeyRange(since, until), condition, values)
+            statement = (
+                "SELECT COUNT(*) AS row_count,"  # noqa: S608
+                f" CAST(GROUP_CONCAT({self._line(rows)} SEPARATOR '\n') AS BINARY) AS piece"
+                f" FROM {self._quote(rows.table)} FORCE INDEX (PRIMARY){where}"
+            )
+            row = self._connection.unwarned_row(_query(statement, f"read_{rows.table}"))
+            if row is None and wanted == 1:
+                raise DatabaseFault(
+                    f"A row of {rows.table} is longer than the server may send.",
+                    hint="Raise max_allowed_packet on the source.",
+                )
+            if row is None:  # cut short: too much for one packet
+                wanted = max(1, wanted // 4)
+                continue
+            if row["row_count"]:
+                piece = row["piece"] + b"\n"
+                yield piece, int(row["row_count"])
+                wide = len(piece) / int(row["row_count"])
+                wanted = int(min(_MOST_ROWS, max(1, min(4 * wanted, _PIECE_BYTES / wide))))
+            if until == keys.until:
+                return
+            since = until
+
+    def _streamed(self, rows: Rows, where: str) -> Iterator[tuple[bytes, int]]:
+        statement = f"SELECT CAST({self._line(rows)} AS BINARY) FROM {self._quote(rows.table)}{where}"  # noqa: S608
+        held: list[bytes] = []
+        held_bytes = 0
+        for (line,) in self._connection.stream(_query(statement, f"read_{rows.table}")):
+            held.append(line)
+            held_bytes += len(line)
+            if held_bytes >= _PIECE_BYTES:
+                yield b"\n".join(held) + b"\n", len(held)
+                held, held_bytes = [], 0
+        if held:
+            yield b"\n".join(held) + b"\n", len(held)
+
+    def write(self, rows: Rows, pieces: Iterable[bytes]) -> int:
+        """Load bytes by LOAD DATA LOCAL, whose errors come as warnings, or by long INSERTs."""
+        if self.loading().in_bulk:
+            return self._connection.load(_query(self._load_statement(rows), f"write_{rows.table}"), pieces)
+        if any(item.kind is Kind.BYTES for item in rows.fields):
+            raise DatabaseFault(
+                f"{rows.table} has binary columns, which only LOAD DATA can load.",
+                hint="Switch it on at the target: SET GLOBAL local_infile = 1.",
+            )
+        taken = 0
+        columns = ", ".join(self._quote(name) for name in rows.names)
+        head = f"INSERT INTO {self._quote(rows.table)} ({columns}) VALUES (".encode()  # noqa: S608
+        for batch in _in_batches(lines(pieces)):
+            statement = head + b"),(".join(batch) + b")"
+            taken += self._connection.insert(_query("", f"write_{rows.table}"), statement)
+        return taken
+
+    def loading(self) -> Loading:
+        """Say whether LOAD DATA LOCAL is allowed."""
+        if int(self._connection.value(self._connection.dialect.queries["transfer.bulk_allowed"])):
+            return Loading(in_bulk=True)
+        return Loading(
+            in_bulk=False,
+            remark="local_infile is off at the target, so rows are inserted, which takes twice as long; an "
+            "administrator can switch it on for a while: SET GLOBAL local_infile = 1.",
+        )
+
+    def _load_statement(self, rows: Rows) -> str:
+        columns = ", ".join(
+            f"@v{place}" if item.kind is Kind.BYTES else self._quote(item.name)
+            for place, item in enumerate(rows.fields)
+        )
+        binary = ", ".join(
+            f"{self._quote(item.name)} = UNHEX(SUBSTRING(@v{place}, 3))"
+            for place, item in enumerate(rows.fields)
+            if item.kind is Kind.BYTES
+        )
+        return (
+            f"LOAD DATA LOCAL INFILE '{{file}}' INTO TABLE {self._quote(rows.table)} CHARACTER SET utf8mb4"
+            " FIELDS TERMINATED BY ',' OPTIONALLY ENCLOSED BY '\"' ESCAPED BY ''"
+            f" LINES TERMINATED BY '\n' ({columns}){f' SET {binary}' if binary else ''}"
+        )
+
+    def prove(self, rows: Rows, keys: KeyRange = EVERYTHING) -> Proof:
+        """Return count and checksum of a range."""
+        statement = (
+            f"SELECT COUNT(*) AS row_count, COALESCE(SUM({self._hash(rows)}), 0) AS checksum"  # noqa: S608
+            f" FROM {self._quote(rows.table)}{self._where(rows, keys)}"
+        )
+        row = self._connection.row(_query(statement, f"prove_{rows.table}"))
+        return Proof(int(row["row_count"]), int(row["checksum"]))
+
+    def fingerprints(self, rows: Rows, keys: KeyRange = EVERYTHING) -> dict[str, int]:
+        """Return key → hash for a range."""
+        key = self._key(rows)
+        statement = (
+            f"SELECT CAST({key} AS CHAR) AS `key`, SUM({self._hash(rows)}) AS hash"  # noqa: S608
+            f" FROM {self._quote(rows.table)}{self._where(rows, keys)} GROUP BY {key}"
+        )
+        found = self._connection.rows(_query(statement, f"compare_{rows.table}"))
+        return {row["key"]: int(row["hash"]) for row in found}
+
+    def key_after(self, rows: Rows, keys: KeyRange, skip: int) -> str | None:
+        """Return the key that `skip` rows come before, or the next one where many rows share a key."""
+        key = self._key(rows)
+        statement = (
+            f"SELECT CAST({key} AS CHAR) AS `key` FROM {self._quote(rows.table)} FORCE INDEX (PRIMARY)"  # noqa: S608
+            f"{self._where(rows, keys)} ORDER BY {key} LIMIT 1 OFFSET {skip}"
+        )
+        found = self._connection.rows(_query(statement, "transfer.key_after"))
+        if not found or found[0]["key"] != keys.since:
+            return found[0]["key"] if found else None
+        return self.next_key(rows, found[0]["key"])
+
+    def next_key(self, rows: Rows, after: str) -> str | None:
+        """Return the first key after this one."""
+        key, literal = self._key(rows), self._connection.literal(after)
+        statement = (
+            f"SELECT CAST({key} AS CHAR) AS `key` FROM {self._quote(rows.table)} FORCE INDEX (PRIMARY)"  # noqa: S608
+            f" WHERE {key} > {literal} ORDER BY {key} LIMIT 1"
+        )
+        found = self._connection.rows(_query(statement, "transfer.next_key"))
+        return found[0]["key"] if found else None
+
+    def delete(self, rows: Rows, keys: KeyRange) -> int:
+        """Delete a range of rows."""
+        where = self._where(rows, keys)
+        return self._connection.run(_query(f"DELETE FROM {self._quote(rows.table)}{where}"))  # noqa: S608
+
+    def delete_keys(self, rows: Rows, keys: Sequence[str]) -> int:
+        """Delete the rows with these keys."""
+        where = self._where_keys(rows, keys)
+        return self._connection.run(_query(f"DELETE FROM {self._quote(rows.table)}{where}"))  # noqa: S608
+
+    # --- text -----------------------------------------------------------------------------------------
+
+    def _key(self, rows: Rows) -> str:
+        assert rows.key is not None, f"{rows.table} has no key to walk along"
+        return self._quote(rows.key)
+
+    def _where(
+        self, rows: Rows, keys: KeyRange, condition: str = "", values: Mapping[str, object] | None = None
+    ) -> str:
+        literal = self._connection.literal
+        parts = []
+        if keys.since is not None:
+            parts.append(f"{self._key(rows)} >= {literal(keys.since)}")
+        if keys.until is not None:
+            parts.append(f"{self._key(rows)} < {literal(keys.until)}")
+        if condition:
+            parts.append(self._connection.render(_query(f"({condition})"), values or {}))
+        return f" WHERE {' AND '.join(parts)}" if parts else ""
+
+    def _where_keys(self, rows: Rows, keys: Sequence[str]) -> str:
+        listed = ", ".join(self._connection.literal(key) for key in keys)
+        return f" WHERE {self._key(rows)} IN ({listed})" if listed else " WHERE 1 = 0"
+
+    def _line(self, rows: Rows) -> str:
+        """Return the expression of a row as a line of CSV, constant parts joined."""
+        parts: list[str] = []
+        for place, item in enumerate(rows.fields):
+            comma = "," if place else ""
+            text = _text(item, self._quote(item.name))
+            if item.kind.is_bare:
+                parts += [f"'{comma}'", f"COALESCE({text}, 'NULL')" if item.nullable else text]
+            elif item.kind in (Kind.ID, Kind.TIME, Kind.BYTES):
+                quoted = f"""CONCAT('"', {text}, '"')"""
+                parts += (
+                    [f"'{comma}'", f"COALESCE({quoted}, 'NULL')"]
+                    if item.nullable
+                    else [f"""'{comma}"'""", text, """'"'"""]
+                )
+            else:
+                doubled = f"""REPLACE({text}, '"', '""')"""
+                quoted = f"""CONCAT('"', {doubled}, '"')"""
+                parts += (
+                    [f"'{comma}'", f"COALESCE({quoted}, 'NULL')"]
+                    if item.nullable
+                    else [f"""'{comma}"'""", doubled, """'"'"""]
+                )
+        return f"CONCAT({', '.join(part for part in parts if part != _EMPTY)})"
+
+    def _hash(self, rows: Rows) -> str:
+        """Return the expression of a row's hash: the first 60 bits of SHA-256."""
+        parts = [
+            f"COALESCE({_hashed_text(item, self._quote(item.name))}, _utf8mb4 0x02)"
+            for item in rows.fields
+            if item.has_one_text
+        ]
+        text = f"CONCAT_WS(_utf8mb4 0x1F, {', '.join(parts)})" if parts else "''"
+        return f"CAST(CONV(LEFT(SHA2({text}, 256), 15), 16, 10) AS UNSIGNED)"
+
+
+_EMPTY = "''"
+
+
+def _text(item: Field, column: str) -> str:
+    """Return the expression of a column's canonical text."""
+    match item.kind:
+        case Kind.TIME if item.digits is not None:
+            return f"LEFT({column}, {20 + item.digits if item.digits else 19})"
+        case Kind.JSON | Kind.OTHER:
+            return f"CAST({column} AS CHAR)"
+        case Kind.BYTES:
+            return f"CONCAT(_utf8mb4 0x5C78, LOWER(HEX({column})))"
+    return column
+
+
+def _hashed_text(item: Field, column: str) -> str:
+    return f"LOWER({column})" if item.kind is Kind.ID else _text(item, column)
+
+
+def _in_batches(rows: Iterable[bytes]) -> Iterator[list[bytes]]:
+    batch: list[bytes] = []
+    size_bytes = 0
+    for line in rows:
+        batch.append(line)
+        size_bytes += len(line) + 3
+        if size_bytes >= _INSERT_BYTES:
+            yield batch
+            batch, size_bytes = [], 0
+    if batch:
+        yield batch
+
+
+def _plain_type(text: str) -> str:
+    """Return a type without the display width of whole numbers, but for tinyint(1), which says boolean."""
+    return text if text == "tinyint(1)" else _WIDTH.sub(r"\1", text)
+
+
+def _mysql_default(text: str) -> str | None:
+    return text
+
+
+def _plain_default(text: str) -> str | None:
+    """Return MariaDB's expression as MySQL shows a default: a string without its quotes."""
+    if text == "NULL":
+        return None
+    if text.lower().startswith("current_timestamp"):
+        return text.upper().replace("()", "")
+    if text.startswith("'") and text.endswith("'"):
+        return text[1:-1].replace("''", "'")
+    return text
+
+
+def _query(text: str, name: str = "transfer.statement") -> Query:
+    return Query(name, "", text)

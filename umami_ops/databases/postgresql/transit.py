@@ -1,0 +1,234 @@
+"""Rows into and out of PostgreSQL: COPY in CSV, hashes by the server, an exported snapshot.
+
+The formats are those of `databases/transit.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from umami_ops.databases import types
+from umami_ops.databases.catalogue import described
+from umami_ops.databases.postgresql import ddl
+from umami_ops.databases.transit import (
+    EVERYTHING,
+    Description,
+    Field,
+    KeyRange,
+    Kind,
+    Loading,
+    Moment,
+    Proof,
+    Reading,
+    Rows,
+    Transit,
+)
+from umami_ops.sql import Query
+from umami_ops.umami.schema import Table
+
+if TYPE_CHECKING:
+    from umami_ops.databases.postgresql.connection import PostgresqlConnection
+
+_PIECE_BYTES = 262_144
+
+
+class PostgresqlTransit(Transit):
+    """What a PostgreSQL session can do for rows on the move."""
+
+    def __init__(self, connection: PostgresqlConnection) -> None:
+        self._connection = connection
+        self._quote = connection.dialect.quote
+
+    # --- schema ---------------------------------------------------------------------------------------
+
+    def describe(self) -> Description:
+        """Return the schema as the catalogue shows it."""
+        return described(self._connection, lambda type_: type_, lambda default: default)
+
+    def create_statements(self, table: Table) -> list[str]:
+        """Return CREATE TABLE, without any key: each is built by one sort after the load."""
+        return [ddl.table_statement(replace(table, primary_key=None))]
+
+    def index_statements(self, table: Table) -> list[str]:
+        """Return a statement for the primary key and for each index."""
+        return [*ddl.primary_key_statements(table), *ddl.index_statements(table)]
+
+    def analyze_statement(self, tables: Sequence[str]) -> str:
+        """Return ANALYZE."""
+        return f"ANALYZE {', '.join(self._quote(name) for name in tables)}"
+
+    def kind_of(self, type_: str) -> Kind:
+        """Return what a column of this type holds."""
+        return types.kind_of(type_, "postgresql")
+
+    # --- one moment -----------------------------------------------------------------------------------
+
+    @contextmanager
+    def freeze(self, tables: Sequence[str]) -> Iterator[Moment | None]:  # noqa: ARG002 -- no table is locked
+        """Export a snapshot, and keep this session's transaction open while others begin at it."""
+        with self._connection.transaction(read_only=True):
+            yield Moment(str(self._connection.value(_query("SELECT pg_export_snapshot() AS token"))))
+
+    def begin_at(self, moment: Moment | None) -> None:
+        """Begin a read-only transaction on an exported snapshot, or on a new one."""
+        self._connection.begin(read_only=True)
+        if moment is not None and moment.token is not None:
+            token = self._connection.literal(moment.token)
+            self._connection.run(_query(f"SET TRANSACTION SNAPSHOT {token}"))
+
+    # --- rows -----------------------------------------------------------------------------------------
+
+    def read(
+        self,
+        rows: Rows,
+        keys: KeyRange = EVERYTHING,
+        *,
+        condition: str = "",
+        values: Mapping[str, object] | None = None,
+        ordered: bool = False,
+    ) -> Reading:
+        """Return the rows of a range by COPY TO."""
+        where = self._where(rows, keys, condition, values or {})
+        order = f" ORDER BY {self._quote(rows.key)}" if ordered and rows.key else ""
+        return Reading(self._pieces(rows, where + order))
+
+    def read_keys(self, rows: Rows, keys: Sequence[str]) -> Reading:
+        """Return the rows with these keys."""
+        return Reading(self._pieces(rows, self._where_keys(rows, keys)))
+
+    def _pieces(self, rows: Rows, where: str) -> Iterator[tuple[bytes, int]]:
+        columns = ", ".join(
+            f"{_text(item, self._quote(item.name))} AS {self._quote(item.name)}" for item in rows.fields
+        )
+        quoted = ", ".join(self._quote(item.name) for item in rows.fields if not item.kind.is_bare)
+        force = f", FORCE_QUOTE ({quoted})" if quoted else ""
+        source = f"SELECT {columns} FROM {self._quote(rows.table)}{where}"  # noqa: S608 -- identifiers are quoted
+        lines: list[bytes] = []
+        held_bytes = 0
+        for line in self._connection.copy_out(
+            _query(f"COPY ({source}) TO STDOUT (FORMAT csv, NULL 'NULL'{force})", f"read_{rows.table}")
+        ):
+            lines.append(line)
+            held_bytes += len(line)
+            if held_bytes >= _PIECE_BYTES:
+                yield b"".join(lines), len(lines)
+                lines, held_bytes = [], 0
+        if lines:
+            yield b"".join(lines), len(lines)
+
+    def write(self, rows: Rows, pieces: Iterable[bytes]) -> int:
+        """Load bytes by COPY FROM, which fails at the first value that it can't take."""
+        columns = ", ".join(self._quote(name) for name in rows.names)
+        statement = f"COPY {self._quote(rows.table)} ({columns}) FROM STDIN (FORMAT csv, NULL 'NULL')"
+        return self._connection.copy_in(_query(statement, f"write_{rows.table}"), pieces)
+
+    def loading(self) -> Loading:
+        """Say that it is COPY."""
+        return Loading(in_bulk=True)
+
+    def prove(self, rows: Rows, keys: KeyRange = EVERYTHING) -> Proof:
+        """Return count and checksum of a range."""
+        where = self._where(rows, keys)
+        statement = (
+            f"SELECT COUNT(*) AS row_count, COALESCE(SUM({self._hash(rows)}), 0) AS checksum"  # noqa: S608
+            f" FROM {self._quote(rows.table)}{where}"
+        )
+        row = self._connection.row(_query(statement, f"prove_{rows.table}"))
+        return Proof(int(row["row_count"]), int(row["checksum"]))
+
+    def fingerprints(self, rows: Rows, keys: KeyRange = EVERYTHING) -> dict[str, int]:
+        """Return key → hash for a range."""
+        key = self._key(rows)
+        statement = (
+            f"SELECT CAST({key} AS text) AS key, SUM({self._hash(rows)}) AS hash"  # noqa: S608
+            f" FROM {self._quote(rows.table)}{self._where(rows, keys)} GROUP BY {key}"
+        )
+        found = self._connection.rows(_query(statement, f"compare_{rows.table}"))
+        return {row["key"]: int(row["hash"]) for row in found}
+
+    def key_after(self, rows: Rows, keys: KeyRange, skip: int) -> str | None:
+        """Return the key that `skip` rows come before, or the next one where many rows share a key."""
+        key, where = self._key(rows), self._where(rows, keys)
+        source = f"SELECT CAST({key} AS text) AS key FROM {self._quote(rows.table)}{where} ORDER BY {key}"  # noqa: S608
+        found = self._connection.rows(_query(f"{source} LIMIT 1 OFFSET {skip}", "transfer.key_after"))
+        if not found or found[0]["key"] != keys.since:
+            return found[0]["key"] if found else None
+        return self.next_key(rows, found[0]["key"])
+
+    def next_key(self, rows: Rows, after: str) -> str | None:
+        """Return the first key after this one."""
+        key, literal = self._key(rows), self._connection.literal(after)
+        statement = (
+            f"SELECT CAST({key} AS text) AS key FROM {self._quote(rows.table)}"  # noqa: S608
+            f" WHERE {key} > {literal} ORDER BY {key} LIMIT 1"
+        )
+        found = self._connection.rows(_query(statement, "transfer.next_key"))
+        return found[0]["key"] if found else None
+
+    def delete(self, rows: Rows, keys: KeyRange) -> int:
+        """Delete a range of rows."""
+        where = self._where(rows, keys)
+        return self._connection.run(_query(f"DELETE FROM {self._quote(rows.table)}{where}"))  # noqa: S608
+
+    def delete_keys(self, rows: Rows, keys: Sequence[str]) -> int:
+        """Delete the rows with these keys."""
+        where = self._where_keys(rows, keys)
+        return self._connection.run(_query(f"DELETE FROM {self._quote(rows.table)}{where}"))  # noqa: S608
+
+    # --- text -----------------------------------------------------------------------------------------
+
+    def _key(self, rows: Rows) -> str:
+        assert rows.key is not None, f"{rows.table} has no key to walk along"
+        return self._quote(rows.key)
+
+    def _where(
+        self, rows: Rows, keys: KeyRange, condition: str = "", values: Mapping[str, object] | None = None
+    ) -> str:
+        literal = self._connection.literal
+        parts = []
+        if keys.since is not None:
+            parts.append(f"{self._key(rows)} >= {literal(keys.since)}")
+        if keys.until is not None:
+            parts.append(f"{self._key(rows)} < {literal(keys.until)}")
+        if condition:
+            parts.append(self._connection.render(_query(f"({condition})"), values or {}))
+        return f" WHERE {' AND '.join(parts)}" if parts else ""
+
+    def _where_keys(self, rows: Rows, keys: Sequence[str]) -> str:
+        listed = ", ".join(self._connection.literal(key) for key in keys)
+        return f" WHERE {self._key(rows)} IN ({listed})" if listed else " WHERE false"
+
+    def _hash(self, rows: Rows) -> str:
+        """Return the expression of a row's hash: the first 60 bits of SHA-256."""
+        parts = [
+            f"COALESCE(CAST({_text(item, self._quote(item.name))} AS text), chr(2))"
+            for item in rows.fields
+            if item.has_one_text
+        ]
+        text = " || chr(31) || ".join(parts) or "''"
+        return f"('x' || substr(CAST(sha256(convert_to({text}, 'UTF8')) AS text), 3, 15))::bit(60)::bigint"
+
+
+def _text(item: Field, column: str) -> str:
+    """Return the expression of a column's canonical text; COPY and a cast to text write it alike."""
+    match item.kind:
+        case Kind.TIME if item.digits is None:
+            return f"CAST({column} AS timestamp)"
+        case Kind.TIME if item.digits == 0:
+            return f"CAST(date_trunc('second', {column}) AS timestamp)"
+        case Kind.TIME:
+            return f"left(to_char({column}, 'YYYY-MM-DD HH24:MI:SS.US'), {20 + (item.digits or 0)})"
+        case Kind.BOOLEAN:
+            return f"CAST({column} AS integer)"
+        case Kind.BYTES:
+            return f"'\\x' || encode({column}, 'hex')"
+        case Kind.TEXT | Kind.JSON | Kind.OTHER:
+            return f"CAST({column} AS text)"
+    return column
+
+
+def _query(text: str, name: str = "transfer.statement") -> Query:
+    return Query(name, "", text)

@@ -1,0 +1,284 @@
+"""Rows on the move: what may be asked of a database that gives them, takes them, or proves them.
+
+Rows travel as bytes of one CSV dialect that the servers write and read themselves (docs/decisions/0010): a
+comma between fields, a newline (and nothing else) behind a row, every value in double quotes with quotes
+doubled, but for numbers and booleans (1 and 0), which stand bare, and NULL, which is the bare word. UTF-8, no
+escapes, no header. Such a row between parentheses is also a MySQL row constructor.
+
+Whoever asks knows no dialect: `postgresql/transit.py` and `mysql/transit.py` answer. Used by migrate, verify,
+the portable backup, restore and export.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from enum import Enum
+
+from umami_ops.umami.schema import Table
+
+#: The word for NULL; it stands without quotes.
+NULL = b"NULL"
+
+
+class Kind(Enum):
+    """What a column holds, whatever a dialect calls its type; decides how a value is written as text."""
+
+    ID = "id"  # a UUID, in small letters with hyphens
+    TEXT = "text"
+    INTEGER = "integer"
+    DECIMAL = "decimal"  # with all digits of its scale
+    BOOLEAN = "boolean"  # 1 or 0
+    TIME = "time"  # YYYY-MM-DD HH:MM:SS[.ffffff], UTC
+    JSON = "json"
+    BYTES = "bytes"  # \x and hexadecimal digits, as PostgreSQL writes them
+    OTHER = "other"  # what the server itself writes: dates, floats, arrays, enums
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether values stand without quotes."""
+        return self in (Kind.INTEGER, Kind.DECIMAL, Kind.BOOLEAN)
+
+
+@dataclass(frozen=True)
+class Field:
+    """A column on the move. `digits` of a time's fraction are kept, the rest is cut off; None keeps all.
+
+    `is_alike` says that both sides are the same kind of server, so that even JSON is written alike.
+    """
+
+    name: str
+    kind: Kind
+    nullable: bool = True
+    digits: int | None = None
+    is_alike: bool = False
+
+    @property
+    def has_one_text(self) -> bool:
+        """Whether both sides write the same value as the same text, so that checksums can be compared."""
+        return self.is_alike or self.kind not in (Kind.JSON, Kind.OTHER)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a table: which columns, in which order. `key` is the primary key's first column.
+
+    `key` is None where there is no such key, or none whose order both dialects agree on (text): then all rows
+    are one range.
+    """
+
+    table: str
+    fields: tuple[Field, ...]
+    key: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns' names."""
+        return tuple(item.name for item in self.fields)
+
+    @property
+    def without_one_text(self) -> Rows | None:
+        """The same rows with the key and those columns alone that checksums leave out; None without any."""
+        left_out = {item.name for item in self.fields if not item.has_one_text}
+        kept = tuple(item for item in self.fields if item.name in left_out or item.name == self.key)
+        return Rows(self.table, kept, self.key) if left_out else None
+
+
+@dataclass(frozen=True)
+class KeyRange:
+    """Half open: since <= key < until, both as the key's canonical text; None is open at that end."""
+
+    since: str | None = None
+    until: str | None = None
+
+
+#: All rows of a table.
+EVERYTHING = KeyRange()
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What a server says of a range of rows: their number, and the sum of their hashes.
+
+    A row's hash is the first 60 bits of the SHA-256 of its canonical text, so the sum doesn't depend on the
+    order. Two servers that say the same hold the same rows, at the precision that was asked for.
+    """
+
+    rows: int
+    checksum: int
+
+    def __add__(self, other: Proof) -> Proof:
+        return Proof(self.rows + other.rows, self.checksum + other.checksum)
+
+
+NOTHING = Proof(0, 0)
+
+
+@dataclass
+class Reading:
+    """Rows as they come out of a server: iterate over it once for the bytes, in pieces that end with a row.
+
+    `rows` counts those handed out so far; it is the server's own count, so a piece that lacks a row raises.
+    """
+
+    pieces: Iterator[tuple[bytes, int]]
+    rows: int = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece, rows in self.pieces:
+            self.rows += rows
+            yield piece
+
+
+@dataclass(frozen=True)
+class Thing:
+    """Something in a schema that isn't a table with columns and indexes: it can't be moved, only named."""
+
+    kind: str  # view, trigger, extension, sequence, function, generated column …
+    name: str
+
+
+@dataclass(frozen=True)
+class Description:
+    """A schema as the catalogue shows it: tables with all their columns, keys and indexes.
+
+    Types and defaults are spelt as `umami/schema.py` spells them, MariaDB's as MySQL's. `others` is what has
+    no place in that.
+    """
+
+    tables: tuple[Table, ...]
+    others: tuple[Thing, ...] = ()
+
+    def table(self, name: str) -> Table | None:
+        """Return the table of that name, if there is one."""
+        return next((table for table in self.tables if table.name == name), None)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A moment of a database that several sessions can look at. `token` names it, where it has a name."""
+
+    token: str | None = None
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How rows enter a server: in bulk (COPY, LOAD DATA LOCAL), or by INSERTs where that is switched off."""
+
+    in_bulk: bool
+    remark: str = ""
+
+
+class Transit(ABC):
+    """What a session can do for rows on the move. Get it by `Connection.transit()`.
+
+    Every method talks to the server and raises what `Connection` raises. Nothing here opens or ends a
+    transaction but `freeze` and `begin_at`: the caller decides what is one.
+    """
+
+    # --- schema ---------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def describe(self) -> Description:
+        """Return the schema as the catalogue shows it; `_prisma_migrations` and our own tables included."""
+
+    @abstractmethod
+    def create_statements(self, table: Table) -> list[str]:
+        """Return what creates the table without secondary indexes: right for a fast load."""
+
+    @abstractmethod
+    def index_statements(self, table: Table) -> list[str]:
+        """Return what makes keys and indexes after the load, in as few passes as the server allows.
+
+        Each statement may run in a session of its own, beside the others.
+        """
+
+    @abstractmethod
+    def analyze_statement(self, tables: Sequence[str]) -> str:
+        """Return what refreshes the planner's statistics of these tables."""
+
+    @abstractmethod
+    def kind_of(self, type_: str) -> Kind:
+        """Return what a column of this type, spelt as in a Description, holds."""
+
+    # --- one moment -----------------------------------------------------------------------------------
+
+    @abstractmethod
+    def freeze(self, tables: Sequence[str]) -> AbstractContextManager[Moment | None]:
+        """Hold the database still while other sessions `begin_at` the moment; short.
+
+        PostgreSQL exports a snapshot (no lock; this session keeps its transaction open). MySQL locks the
+        tables against writes until all have begun (LOCK TABLES … READ). Yields None where neither is allowed:
+        then two sessions can't see the same moment.
+        """
+
+    @abstractmethod
+    def begin_at(self, moment: Moment | None) -> None:
+        """Begin a read-only transaction that sees that moment, or now where there is none."""
+
+    # --- rows -----------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def read(
+        self,
+        rows: Rows,
+        keys: KeyRange = EVERYTHING,
+        *,
+        condition: str = "",
+        values: Mapping[str, object] | None = None,
+        ordered: bool = False,
+    ) -> Reading:
+        """Return the rows of a key range as bytes, encoded by the server.
+
+        Holds a piece at a time in memory. `condition` is a further SQL condition with `:name` values; with
+        `ordered` rows come in the order of their key, which InnoDB wants when it loads them.
+        """
+
+    @abstractmethod
+    def write(self, rows: Rows, pieces: Iterable[bytes]) -> int:
+        """Load bytes of the format above, cut wherever, and return how many rows the server took.
+
+        Raises DatabaseFault when the server warned of a value, cut one short or left a row out. The caller
+        compares the number with what was sent, and commits. Times lose what the column can't hold, by
+        truncation.
+        """
+
+    @abstractmethod
+    def loading(self) -> Loading:
+        """Say how `write` will do it."""
+
+    @abstractmethod
+    def prove(self, rows: Rows, keys: KeyRange = EVERYTHING) -> Proof:
+        """Return count and checksum of a range, computed by the server over canonical text.
+
+        Columns whose text differs between dialects (`Field.has_one_text`) are left out; see `transfer.proof`.
+        """
+
+    @abstractmethod
+    def fingerprints(self, rows: Rows, keys: KeyRange = EVERYTHING) -> dict[str, int]:
+        """Return key → sum of the hashes of the rows with that key, for a range small enough to hold."""
+
+    @abstractmethod
+    def key_after(self, rows: Rows, keys: KeyRange, skip: int) -> str | None:
+        """Return the key that `skip` rows of the range come before; None when there are no more than that.
+
+        Cheap: walks the primary key. Only where `rows.key` is set.
+        """
+
+    @abstractmethod
+    def next_key(self, rows: Rows, after: str) -> str | None:
+        """Return the first key after this one; None when there is none."""
+
+    @abstractmethod
+    def delete(self, rows: Rows, keys: KeyRange) -> int:
+        """Delete a range of rows; returns how many."""
+
+    @abstractmethod
+    def delete_keys(self, rows: Rows, keys: Sequence[str]) -> int:
+        """Delete the rows with these keys; returns how many."""
+
+    @abstractmethod
+    def read_keys(self, rows: Rows, keys: Sequence[str]) -> Reading:
+        """Return the rows with these keys, as `read` does."""

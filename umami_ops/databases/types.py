@@ -1,0 +1,113 @@
+"""Column types of one dialect in the other's words, through sqlglot's syntax trees.
+
+Knows no connection. Umami's own columns need none of this: what they are on either side stands in
+`umami/schema.py`. This is for columns and tables that users added.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from sqlglot import exp
+
+from umami_ops.databases.transit import Kind
+
+#: Our dialects' names → sqlglot's.
+_SQLGLOT = {"postgresql": "postgres", "mysql": "mysql"}
+_T = exp.DataType.Type
+
+_KINDS = {
+    Kind.ID: {_T.UUID},
+    Kind.TEXT: {
+        _T.CHAR, _T.NCHAR, _T.VARCHAR, _T.NVARCHAR, _T.TEXT, _T.TINYTEXT, _T.MEDIUMTEXT, _T.LONGTEXT, _T.NAME,
+    },
+    Kind.INTEGER: {
+        _T.TINYINT, _T.SMALLINT, _T.MEDIUMINT, _T.INT, _T.BIGINT, _T.UTINYINT, _T.USMALLINT, _T.UMEDIUMINT,
+        _T.UINT, _T.UBIGINT,
+    },
+    Kind.DECIMAL: {_T.DECIMAL, _T.UDECIMAL},
+    Kind.BOOLEAN: {_T.BOOLEAN},
+    Kind.TIME: {_T.TIMESTAMP, _T.TIMESTAMPTZ, _T.TIMESTAMPLTZ, _T.TIMESTAMPNTZ, _T.DATETIME},
+    Kind.JSON: {_T.JSON, _T.JSONB},
+    Kind.BYTES: {
+        _T.BINARY, _T.VARBINARY, _T.BLOB, _T.TINYBLOB, _T.MEDIUMBLOB, _T.LONGBLOB,
+    },
+}  # fmt: skip
+
+_TO_MYSQL = {
+    _T.UUID: "varchar(36)", _T.TEXT: "longtext", _T.NAME: "varchar(64)", _T.JSON: "json", _T.JSONB: "json",
+    _T.BOOLEAN: "tinyint(1)", _T.VARBINARY: "longblob", _T.BINARY: "longblob", _T.BLOB: "longblob",
+    _T.DOUBLE: "double", _T.FLOAT: "float", _T.DATE: "date", _T.SMALLINT: "smallint", _T.INT: "int",
+    _T.BIGINT: "bigint",
+}  # fmt: skip
+_TO_POSTGRESQL = {
+    _T.TINYINT: "smallint", _T.UTINYINT: "smallint", _T.SMALLINT: "smallint", _T.USMALLINT: "integer",
+    _T.MEDIUMINT: "integer", _T.UMEDIUMINT: "integer", _T.INT: "integer", _T.UINT: "bigint",
+    _T.BIGINT: "bigint", _T.UBIGINT: "numeric(20,0)", _T.BOOLEAN: "boolean", _T.TINYTEXT: "text",
+    _T.TEXT: "text", _T.MEDIUMTEXT: "text", _T.LONGTEXT: "text", _T.JSON: "jsonb", _T.BINARY: "bytea",
+    _T.VARBINARY: "bytea", _T.BLOB: "bytea", _T.TINYBLOB: "bytea", _T.MEDIUMBLOB: "bytea",
+    _T.LONGBLOB: "bytea", _T.DOUBLE: "double precision", _T.FLOAT: "real", _T.DATE: "date",
+    _T.YEAR: "smallint",
+}  # fmt: skip
+
+
+@cache
+def kind_of(type_: str, dialect: str) -> Kind:
+    """Return what a column of this type holds; what isn't known is OTHER, the server's own text."""
+    parsed = _parsed(type_, dialect)
+    found = next((kind for kind, types in _KINDS.items() if parsed.this in types), Kind.OTHER)
+    if parsed.this == _T.DECIMAL and not parsed.expressions and dialect == "postgresql":
+        return Kind.OTHER  # numeric without a scale has no fixed digits
+    return found
+
+
+@cache
+def translated(type_: str, source: str, target: str) -> str | None:
+    """Return the type that holds the same values in the target's dialect; None where there is none."""
+    if source == target:
+        return type_
+    parsed = _parsed(type_, source)
+    arguments = [str(part.this.this) for part in parsed.expressions if isinstance(part, exp.DataTypeParam)]
+    listed = ",".join(arguments)
+    kind = kind_of(type_, source)
+    if parsed.this in (_T.VARCHAR, _T.CHAR) and listed:
+        return _text_type("char" if parsed.this == _T.CHAR else "varchar", int(arguments[0]), target)
+    if parsed.this == _T.VARCHAR:
+        return "text" if target == "postgresql" else "longtext"
+    if kind is Kind.DECIMAL and listed:
+        return f"{'numeric' if target == 'postgresql' else 'decimal'}({listed})"
+    if kind is Kind.TIME:
+        return _time_type(listed, source, target)
+    return (_TO_MYSQL if target == "mysql" else _TO_POSTGRESQL).get(parsed.this)
+
+
+def time_digits(type_: str, dialect: str) -> int:
+    """Return how many digits of a second's fraction a column of this type keeps."""
+    parsed = _parsed(type_, dialect)
+    if parsed.expressions:
+        return int(parsed.expressions[0].this.this)
+    return 6 if dialect == "postgresql" else 0
+
+
+@cache
+def _parsed(type_: str, dialect: str) -> exp.DataType:
+    if type_ == "tinyint(1)":
+        return exp.DataType(this=_T.BOOLEAN)
+    try:
+        return exp.DataType.build(type_, dialect=_SQLGLOT[dialect], udt=True)
+    except Exception:  # noqa: BLE001 -- sqlglot's errors are many, and each means that the type is unknown
+        return exp.DataType(this=_T.UNKNOWN)
+
+
+def _text_type(word: str, length: int, target: str) -> str:
+    if target == "postgresql":
+        return f"character varying({length})" if word == "varchar" else f"character({length})"
+    # A row of InnoDB's holds 65,535 bytes of such columns, four a character.
+    return f"{word}({length})" if length <= 4000 else "longtext"
+
+
+def _time_type(listed: str, source: str, target: str) -> str:
+    if target == "postgresql":
+        return f"timestamp({listed or 0}) with time zone"
+    # DATETIME holds all years, where TIMESTAMP ends in 2038.
+    return f"datetime({listed or 6})" if source == "postgresql" else f"datetime({listed or 0})"

@@ -1,0 +1,9 @@
+"""Rows on the move between databases, files and servers: what is common to migrate, verify, backup, export.
+
+A session's own abilities are in `databases/transit.py`. Here is what stands on them:
+
+- `schema.py`    what the tables become on the other side, and as what each column travels
+- `ranges.py`    a table's primary key, cut into ranges that tile it
+- `snapshot.py`  several sessions that look at one moment of a database
+- `proof.py`     whether two sides hold the same rows, and where they don't
+"""

@@ -1,0 +1,105 @@
+"""Whether two sides hold the same rows: by checksums that both servers computed, and where they differ.
+
+What the servers can't write alike (JSON across dialects, floats, types of one server alone) is compared by
+value here, row by row; only small tables of Umami's have such columns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from umami_ops.databases.lines import lines, values
+from umami_ops.databases.transit import EVERYTHING, KeyRange, Kind, Proof, Rows, Transit
+
+_MASK = (1 << 60) - 1
+
+
+def prove(transit: Transit, rows: Rows, keys: KeyRange = EVERYTHING) -> Proof:
+    """Return count and checksum of a range on one side, over every column.
+
+    The checksum is the server's; what checksums leave out is read, brought to one form, and added.
+    """
+    proof = transit.prove(rows, keys)
+    rest = rows.without_one_text
+    if rest is None or not proof.rows:
+        return proof
+    return Proof(proof.rows, proof.checksum + sum(_hashes(transit, rest, keys).values()))
+
+
+def fingerprints(transit: Transit, rows: Rows, keys: KeyRange) -> dict[str, int]:
+    """Return key → hash of a range's rows, over every column; for a range that fits into memory."""
+    found = transit.fingerprints(rows, keys)
+    rest = rows.without_one_text
+    if rest is not None and found:
+        for key, hash_ in _hashes(transit, rest, keys).items():
+            found[key] = found.get(key, 0) + hash_
+    return found
+
+
+@dataclass(frozen=True)
+class Differences:
+    """The keys by which two sides differ: on one side alone, or with other values."""
+
+    missing: tuple[str, ...]
+    extra: tuple[str, ...]
+    changed: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.missing or self.extra or self.changed)
+
+
+def differences(source: dict[str, int], target: dict[str, int]) -> Differences:
+    """Compare the fingerprints of both sides; `missing` are those that the target lacks."""
+    return Differences(
+        missing=tuple(sorted(source.keys() - target.keys())),
+        extra=tuple(sorted(target.keys() - source.keys())),
+        changed=tuple(sorted(key for key in source.keys() & target.keys() if source[key] != target[key])),
+    )
+
+
+def _hashes(transit: Transit, rows: Rows, keys: KeyRange) -> dict[str, int]:
+    """Return key → sum of hashes of the columns that are compared by value; one key without a key."""
+    place = rows.names.index(rows.key) if rows.key in rows.names else None
+    sums: dict[str, int] = {}
+    for line in lines(transit.read(rows, keys)):
+        found = values(line)
+        text = "\x1f".join(
+            _plain(value, item.kind)
+            for value, item in zip(found, rows.fields, strict=True)
+            if not item.has_one_text
+        )
+        hash_ = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") & _MASK
+        key = "" if place is None else (found[place] or "").lower()
+        sums[key] = sums.get(key, 0) + hash_
+    return sums
+
+
+def _plain(text: str | None, kind: Kind) -> str:
+    """Return one form for values that are equal, however a server writes them."""
+    if text is None:
+        return "\x02"
+    if kind is Kind.JSON:
+        document = json.loads(text, parse_int=Decimal, parse_float=Decimal)
+        return json.dumps(_plain_json(document), sort_keys=True)
+    try:
+        return f"number {float(text)!r}"
+    except ValueError:
+        return f"text {text}"
+
+
+def _plain_json(value: Any) -> Any:
+    """Return a document with its numbers as the value that a double has: MySQL keeps no more of them."""
+    if isinstance(value, dict):
+        return {key: _plain_json(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain_json(item) for item in value]
+    if isinstance(value, Decimal):
+        try:
+            return f"number {float(value)!r}"
+        except OverflowError:
+            return f"number {value}"
+    return value

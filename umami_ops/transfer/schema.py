@@ -1,0 +1,249 @@
+"""What a schema becomes on the other side, and as what each column travels.
+
+Umami's own tables become what its migrations make there (`umami/schema.py`); what users added is translated
+by type. Knows no connection.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from functools import cache
+
+import sqlglot
+from sqlglot import exp
+
+from umami_ops.databases import types
+from umami_ops.databases.transit import Description, Field, Kind, Rows
+from umami_ops.umami.schema import Column, Index, Schema, Table, latest_level, schema_at
+
+PRISMA_TABLE = "_prisma_migrations"
+#: What begins so is ours, and stands in Umami's schema on MySQL alone, for a while.
+OURS_PREFIX = "_umami_ops_"
+_LONG_TEXT = ("longtext", "longblob", "json", "jsonb")
+
+
+@dataclass(frozen=True)
+class Side:
+    """One end of a move: `dialect` decides types, `flavour` (postgresql, mysql, mariadb) what is alike."""
+
+    dialect: str
+    flavour: str
+
+
+@dataclass(frozen=True)
+class Translation:
+    """The tables to create, and sentences about what couldn't be translated."""
+
+    tables: tuple[Table, ...]
+    remarks: tuple[str, ...] = ()
+
+    def table(self, name: str) -> Table:
+        """Return the table of that name."""
+        return next(table for table in self.tables if table.name == name)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One table's rows as each side calls them; the fields stand in the same order on both."""
+
+    source: Rows
+    target: Rows
+
+
+def is_ours_or_prismas(table: str) -> bool:
+    """Whether a table is bookkeeping, which never travels as it is."""
+    return table == PRISMA_TABLE or table.startswith(OURS_PREFIX)
+
+
+def translate(
+    source: Description, side: Side, target: Side, level: int, *, source_level: int | None = None
+) -> Translation:
+    """Return the tables that `source` becomes at `level` of Umami; the source's own level may be higher.
+
+    All of Umami's tables at that level are there, with every column and index that its migrations make, in
+    their order; users' columns, indexes and tables follow. What Umami has on the source's side alone is left
+    out, with a remark.
+    """
+    known = schema_at(target.dialect, level)
+    own = schema_at(side.dialect, source_level or level)
+    tables: list[Table] = []
+    remarks = [f"{thing.kind} {thing.name}" for thing in source.others]
+    here = {table.name: table for table in source.tables if not is_ours_or_prismas(table.name)}
+    for name in sorted({*here, *known.table_names}):
+        if name not in here:
+            tables.append(known.table(name))
+            continue
+        if name in own and name not in known:
+            remarks.append(f"table {name}: Umami has none at level {level}")
+            continue
+        umami = known.table(name) if name in known else None
+        added = _without(here[name], own.table(name), umami, remarks) if umami and name in own else here[name]
+        tables.append(_translated(added, umami, side, target, remarks))
+    return Translation(tuple(tables), tuple(remarks))
+
+
+def pair(source: Table, side: Side, target: Table, target_side: Side) -> Pair:
+    """Return how a table's rows travel: the columns that both have, and as what."""
+    fields: list[tuple[Field, Field]] = []
+    for column in source.columns:
+        name = renamed(source.name, column.name, target)
+        if name in target.column_names:
+            fields.append(_fields(source.name, column, side, target.column(name), target_side))
+    key = _key(source, side)
+    other = _key(target, target_side)
+    same = key is not None and other is not None and renamed(source.name, key, target) == other
+    return Pair(
+        Rows(source.name, tuple(field for field, _ in fields), key if same else None),
+        Rows(target.name, tuple(field for _, field in fields), other if same else None),
+    )
+
+
+def rows_of(table: Table, side: Side) -> Rows:
+    """Return a table's rows as they travel into a file: all columns, at their full precision."""
+    return pair(table, side, table, side).source
+
+
+def renamed(table: str, column: str, target: Table) -> str:
+    """Return a column's name on the other side; up to level 5 the two dialects disagree about one."""
+    other = {"event_key": "session_key", "session_key": "event_key"}.get(column, column)
+    is_there = column in target.column_names or other not in target.column_names
+    return column if table != "session_data" or is_there else other
+
+
+def _without(table: Table, own: Table, umami: Table, remarks: list[str]) -> Table:
+    """Return a table without what Umami has on this side and not on the other."""
+    homeless = {
+        name
+        for name in own.column_names
+        if name in table.column_names and renamed(table.name, name, umami) not in umami.column_names
+    }
+    remarks += [f"column {table.name}.{name}: Umami has none there" for name in sorted(homeless)]
+    theirs = {index.name for index in own.indexes} - {index.name for index in umami.indexes}
+    return replace(
+        table,
+        columns=tuple(column for column in table.columns if column.name not in homeless),
+        indexes=tuple(index for index in table.indexes if index.name not in theirs),
+    )
+
+
+def _translated(table: Table, umami: Table | None, side: Side, target: Side, remarks: list[str]) -> Table:
+    theirs = umami.columns if umami else ()
+    known = {column.name for column in theirs}
+    added = [
+        column for column in table.columns if renamed(table.name, column.name, umami or table) not in known
+    ]
+    if side.dialect != target.dialect:
+        added = [_translated_column(table.name, column, side, target, remarks) for column in added]
+    names = {column.name for column in table.columns}
+    missing = [c for c in theirs if not c.nullable and c.default is None and c.name not in names]
+    missing = [c for c in missing if renamed(table.name, c.name, table) not in names]
+    kept = [column for column in theirs if column not in missing]
+    columns = (*kept, *added)
+    present = {column.name for column in columns}
+    own = {index.name for index in umami.indexes} if umami else set()
+    indexes = [index for index in (umami.indexes if umami else ()) if present.issuperset(index.columns)]
+    wide = {column.name for column in columns if column.type in (*_LONG_TEXT, "text")}
+    for index in table.indexes:
+        if index.name not in own and present.issuperset(index.columns):
+            if target.dialect == "mysql" and not wide.isdisjoint(index.columns):
+                remarks.append(f"index {index.name} on {table.name}: MySQL indexes no text without a length")
+            elif not _stands_for(index, indexes):
+                indexes.append(index)
+    primary = umami.primary_key if umami and umami.primary_key else table.primary_key
+    if primary and target.dialect != side.dialect and not umami:
+        primary = replace(primary, name="PRIMARY" if target.dialect == "mysql" else f"{table.name}_pkey")
+    keys = {key.name: key for key in (*(umami.foreign_keys if umami else ()), *table.foreign_keys)}
+    return Table(table.name, columns, primary, tuple(indexes), tuple(keys.values()))
+
+
+def _stands_for(index: Index, others: Collection[Index]) -> bool:
+    """Whether an index of the other dialect's has a twin under another name already."""
+    return any(index.columns == other.columns and index.unique == other.unique for other in others)
+
+
+def _translated_column(table: str, column: Column, side: Side, target: Side, remarks: list[str]) -> Column:
+    type_ = types.translated(column.type, side.dialect, target.dialect)
+    if type_ is None:
+        type_ = "text" if target.dialect == "postgresql" else "longtext"
+        remarks.append(f"column {table}.{column.name}: {column.type} becomes {type_}")
+    default = _default(column.default, side, target, type_)
+    if column.default is not None and default is None:
+        remarks.append(f"default of {table}.{column.name}: {column.default}")
+    return Column(column.name, type_, column.nullable, default)
+
+
+def _default(text: str | None, side: Side, target: Side, type_: str) -> str | None:
+    """Return a default in the other dialect's spelling; None for what is more than a value."""
+    if text is None or (target.dialect == "mysql" and type_ in _LONG_TEXT):
+        return None
+    if re.match(r"(?i)(current_timestamp|now\(\))", text):
+        digits = re.search(r"\((\d)\)", type_) if target.dialect == "mysql" else None
+        return "CURRENT_TIMESTAMP" + (f"({digits[1]})" if digits else "")
+    if side.dialect == "mysql":
+        if type_ == "boolean":
+            return {"0": "false", "1": "true"}.get(text)
+        is_number = re.fullmatch(r"-?\d+(\.\d+)?", text) is not None
+        return text if is_number else exp.Literal.string(text).sql(dialect="postgres")
+    value = sqlglot.parse_one(text, read="postgres")
+    while isinstance(value, exp.Cast):
+        value = value.this
+    if isinstance(value, exp.Boolean):
+        return "1" if value.this else "0"
+    if isinstance(value, exp.Neg) and isinstance(value.this, exp.Literal):
+        return f"-{value.this.this}"
+    return str(value.this) if isinstance(value, exp.Literal) else None
+
+
+def _fields(table: str, column: Column, side: Side, other: Column, target: Side) -> tuple[Field, Field]:
+    kind = _kind(table, column, side, other, target)
+    is_alike = side.flavour == target.flavour and column.type == other.type
+    digits: tuple[int | None, int | None] = (None, None)
+    if kind is Kind.TIME:
+        own = types.time_digits(column.type, side.dialect)
+        theirs = types.time_digits(other.type, target.dialect)
+        digits = (_digits(own, theirs, side, target), _digits(theirs, own, target, side))
+    return (
+        Field(column.name, kind, column.nullable, digits[0], is_alike),
+        Field(other.name, kind, other.nullable, digits[1], is_alike),
+    )
+
+
+def _digits(own: int, other: int, side: Side, target: Side) -> int | None:
+    """Return the digits to cut a time to on one side: None where the server's own text has just those."""
+    if own <= other and (side.dialect == "mysql" or target.dialect == "postgresql"):
+        return None
+    return min(own, other)
+
+
+def _kind(table: str, column: Column, side: Side, other: Column, target: Side) -> Kind:
+    if column.name in _id_columns(table):
+        return Kind.ID
+    own, theirs = types.kind_of(column.type, side.dialect), types.kind_of(other.type, target.dialect)
+    if own is theirs:
+        return own
+    for kind in (Kind.ID, Kind.BOOLEAN, Kind.JSON, Kind.TIME, Kind.BYTES):
+        if kind in (own, theirs):
+            return kind
+    return own if theirs is Kind.OTHER else theirs
+
+
+@cache
+def _id_columns(table: str) -> frozenset[str]:
+    """Return the columns that hold UUIDs in Umami's own tables: on MySQL their type doesn't say so."""
+    found: set[str] = set()
+    for level in (1, 5, latest_level("mysql"), latest_level("postgresql")):
+        schema: Schema = schema_at("postgresql", level)
+        if table in schema:
+            found |= {column.name for column in schema.table(table).columns if column.type == "uuid"}
+    return frozenset(found)
+
+
+def _key(table: Table, side: Side) -> str | None:
+    """Return the first column of the primary key, if both dialects put its values into the same order."""
+    if table.primary_key is None:
+        return None
+    column = table.column(table.primary_key.columns[0])
+    kind = Kind.ID if column.name in _id_columns(table.name) else types.kind_of(column.type, side.dialect)
+    return column.name if kind in (Kind.ID, Kind.INTEGER) else None

@@ -1,0 +1,68 @@
+"""Several sessions that look at one moment of a database, all of them read-only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from umami_ops.databases.base import Connection, Database
+from umami_ops.databases.transit import Moment
+
+
+class Snapshot:
+    """Sessions in read-only transactions that all see the same moment, until the block ends.
+
+    PostgreSQL: an exported snapshot, no lock. MySQL and MariaDB: the tables are locked against writes for as
+    long as it takes to begin the transactions; where that isn't allowed, or writers don't let go within ten
+    seconds, there is one session (`is_shared` is False). Nothing is ever written through these sessions.
+    """
+
+    def __init__(self, database: Database, tables: Sequence[str], sessions: int, purpose: str) -> None:
+        self._database = database
+        self._tables = tables
+        self._wanted = sessions
+        self._purpose = purpose
+        self._moment: Moment | None = None
+        self.connections: list[Connection] = []
+
+    def __enter__(self) -> Self:
+        self._keeper = self._database.connect(f"umami-ops {self._purpose} (snapshot)")
+        try:
+            self._freezing = self._keeper.transit().freeze(self._tables)
+            self._moment = self._freezing.__enter__()
+            for _ in range(self._wanted if self._moment else 1):
+                self.connections.append(self._begun())
+            # A moment with a name lives as long as the session that named it; a lock must go at once.
+            if self._moment is None or self._moment.token is None:
+                self._freezing.__exit__(None, None, None)
+        except BaseException:
+            self._close()
+            raise
+        return self
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether more sessions than one can see this moment."""
+        return self._moment is not None
+
+    def renew(self, lost: Connection) -> Connection:
+        """Replace a session that broke: at the same moment where that has a name, else at this one."""
+        lost.close()
+        fresh = self._begun()
+        self.connections = [fresh if held is lost else held for held in self.connections]
+        return fresh
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def _begun(self) -> Connection:
+        connection = self._database.connect(f"umami-ops {self._purpose}")
+        connection.transit().begin_at(self._moment)
+        return connection
+
+    def _close(self) -> None:
+        for connection in (*self.connections, self._keeper):
+            connection.close()
