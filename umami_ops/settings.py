@@ -73,6 +73,7 @@ class Settings(BaseSettings):
     database_url_file: Path | None = None
     direct_database_url: Address | None = None
     direct_database_url_file: Path | None = None
+    umami_ops_store: str | None = None
     health: Thresholds = Thresholds()
 
     def database(self, *, needs_session: bool = False) -> DatabaseUrl:

@@ -22,7 +22,10 @@ def _section(name: str) -> str:
 
 
 def _options(command: click.Command) -> list[str]:
-    """The long names of a command's options, `--help` excepted, which all share."""
+    """The long names of a command's options, and of those below it, `--help` excepted, which all share."""
+    if isinstance(command, click.Group) and command is not main:
+        below = (option for each in command.commands.values() for option in _options(each))
+        return list(dict.fromkeys(below))
     names = [name for option in command.params for name in (*option.opts, *option.secondary_opts)]
     return [name for name in names if name.startswith("--") and name != "--help"]
 

@@ -65,7 +65,16 @@ def test_plain_install_needs_no_demo_or_test_parts(wheel: Path) -> None:
         metadata = HeaderParser().parsestr(archive.read(name).decode())
     plain = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
     names = {line.partition(">")[0].partition("[")[0] for line in plain}
-    needed = {"click", "psycopg", "pydantic-settings", "pymysql", "python-dotenv", "rich", "sqlglot"}
+    needed = {
+        "click",
+        "psycopg",
+        "pydantic-settings",
+        "pymysql",
+        "python-dotenv",
+        "rich",
+        "sqlglot",
+        "zstandard",
+    }
     assert names == needed
     assert metadata["License-Expression"] == "MIT"
 

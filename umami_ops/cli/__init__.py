@@ -36,6 +36,11 @@ COMMANDS = {
         "umami_ops.cli.vacuum",
         "Refresh statistics, make space of dead rows usable, rebuild indexes, return space to the disk.",
     ),
+    "backup": (
+        "umami_ops.cli.backup",
+        "Make a backup that is proven to restore; list, verify and rotate backups.",
+    ),
+    "restore": ("umami_ops.cli.restore", "Bring a backup back, all of it or nothing."),
 }
 
 _ISSUES = "https://github.com/umami-ops/umami-ops/issues"

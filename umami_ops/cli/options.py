@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from umami_ops.archive.store import Store
     from umami_ops.databases.base import Database
     from umami_ops.settings import Settings
 
@@ -73,6 +74,31 @@ max_duration = click.option(
 )
 
 
+store = click.option(
+    "--store",
+    "place",
+    metavar="DIR|s3://…",
+    help="Where the backups are, instead of ./backups or UMAMI_OPS_STORE: a folder, or s3://bucket/prefix.",
+)
+
+identity = click.option(
+    "--identity",
+    "identities",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A key file of age, for an encrypted backup.",
+)
+
+scratch_url = click.option(
+    "--scratch-url",
+    metavar="URL",
+    envvar="UMAMI_OPS_SCRATCH_URL",
+    help="Verify on the server of this URL instead of the database's own; prefer the variable "
+    "UMAMI_OPS_SCRATCH_URL, which other users of this machine can't see.",
+)
+
+
 def settings_from_options() -> Settings:
     """Return the settings of this run: flags, environment, .env, umami-ops.toml, defaults.
 
@@ -93,3 +119,21 @@ def open_from_options(*, needs_session: bool = False) -> Database:
     from umami_ops.databases.registry import open_database
 
     return open_database(settings_from_options().database(needs_session=needs_session))
+
+
+def other_database(text: str | None) -> Database | None:
+    """Return the database behind the URL of an option, None without one. Raises UsageFault."""
+    from umami_ops.databases.registry import open_database
+    from umami_ops.databases.url import DatabaseUrl
+
+    return open_database(DatabaseUrl.parse(text, source="The URL")) if text else None
+
+
+def open_store_from_options(place: str | None) -> Store:
+    """Return the store that --store, UMAMI_OPS_STORE or the settings name; else ./backups.
+
+    Raises UsageFault for an address that isn't understood.
+    """
+    from umami_ops.archive.store import open_store
+
+    return open_store(place or settings_from_options().umami_ops_store or "backups")

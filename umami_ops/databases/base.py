@@ -9,11 +9,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
+from umami_ops.databases.dumps import DumpPrograms
 from umami_ops.databases.transit import Transit
 from umami_ops.databases.upkeep import Upkeep
 from umami_ops.databases.url import DatabaseUrl
@@ -57,6 +58,9 @@ class Dialect:
     space_after_delete: str
     #: A time before every row's, as the server reads it.
     earliest: str
+    #: How an empty database is made, and dropped with whoever is connected to it; {} is its quoted name.
+    create_database: str
+    drop_database: str
 
     @property
     def queries(self) -> Queries:
@@ -312,6 +316,17 @@ class Database(ABC):
 
         Raises ConnectionFault with one clear sentence, UsageFault for a parameter that can't be honoured.
         """
+
+    @abstractmethod
+    def dump_programs(self, server: Server) -> DumpPrograms[Any]:
+        """Return the server's own dump programs.
+
+        Raises Refused where there are none here, or only ones that are too old for it.
+        """
+
+    def beside(self, name: str) -> Self:
+        """Return another database of the same server, by its name."""
+        return type(self)(replace(self.url, database=name))
 
     def program_environment(self) -> dict[str, str]:
         """Return the variables by which the server's client programs find it, the password among them."""

@@ -22,6 +22,7 @@ from pymysql.cursors import DictCursor, SSCursor
 from umami_ops.databases.base import Connection, Database, Row, Server, Values
 from umami_ops.databases.mysql import rebuild
 from umami_ops.databases.mysql.dialect import MYSQL
+from umami_ops.databases.mysql.dumps import MysqlDumpPrograms
 from umami_ops.databases.mysql.pipe import Pipe
 from umami_ops.databases.mysql.transit import MysqlTransit
 from umami_ops.databases.mysql.upkeep import MysqlUpkeep
@@ -75,6 +76,10 @@ class MysqlDatabase(Database):
             connection.close()
             raise self._no_tls()
         return connection
+
+    def dump_programs(self, server: Server) -> MysqlDumpPrograms:
+        """Return mysqldump or mariadb-dump, with its client."""
+        return MysqlDumpPrograms(self, server.flavour, server.version)
 
     def _no_tls(self) -> ConnectionFault:
         return ConnectionFault(

@@ -13,4 +13,6 @@ MYSQL = Dialect(
     ),
     space_after_delete="The space is reusable for new rows, but not returned to the disk.",
     earliest="1970-01-01 00:00:01",
+    create_database="CREATE DATABASE {} CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci",
+    drop_database="DROP DATABASE IF EXISTS {}",
 )

@@ -17,6 +17,7 @@ from psycopg.types.string import TextLoader
 
 from umami_ops.databases.base import Connection, Database, Row, Server
 from umami_ops.databases.postgresql.dialect import POSTGRESQL
+from umami_ops.databases.postgresql.dumps import PostgresqlDumpPrograms
 from umami_ops.databases.postgresql.transit import PostgresqlTransit
 from umami_ops.databases.postgresql.upkeep import PostgresqlUpkeep
 from umami_ops.databases.url import DatabaseUrl
@@ -81,6 +82,10 @@ class PostgresqlDatabase(Database):
             variables["PGOPTIONS"] = f"{variables.get('PGOPTIONS', '')} {search_path}".strip()
         return variables
 
+    def dump_programs(self, server: Server) -> PostgresqlDumpPrograms:
+        """Return pg_dump and pg_restore."""
+        return PostgresqlDumpPrograms(self, server.version)
+
 
 class PostgresqlConnection(Connection):
     """One psycopg session."""
@@ -109,6 +114,18 @@ class PostgresqlConnection(Connection):
         """Run a statement and return the number of rows it touched."""
         with self._settled(), _translated(query):
             return self._raw.execute(query.for_driver(), values).rowcount
+
+    def run_script(self, script: str) -> None:
+        """Run a text of several statements, without parameters, in the open transaction."""
+        with _translated(Query("the dump's SQL", "", script)):
+            self._raw.execute(script.encode())
+
+    def settle(self) -> None:
+        """Give the session its settings again, after somebody else's SQL has changed them."""
+        self._single_none("RESET ALL")
+        for setting in self._settings("SET"):
+            self._single_none(setting)
+        self._single_none(_NO_TIMEOUTS)
 
     def estimate(self, query: Query, **values: Any) -> int:
         """Return how many rows the planner expects."""

@@ -14,4 +14,6 @@ POSTGRESQL = Dialect(
     space_after_delete="The space is reusable for new rows once autovacuum has passed,"
     " but not returned to the disk.",
     earliest="-infinity",
+    create_database="CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'",
+    drop_database="DROP DATABASE IF EXISTS {} WITH (FORCE)",
 )

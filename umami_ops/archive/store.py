@@ -1,0 +1,275 @@
+"""A place for backups: a folder of this machine, or a bucket behind the S3 protocol.
+
+A backup is a folder of files under its own name. It counts from the moment at which it is complete: in a
+folder by a rename, in a bucket by the last file. What was begun and never completed is nobody's backup.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from umami_ops.errors import OpsError, Refused, UsageFault
+
+#: Names of backups: what a person may type without quotes, and no path.
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+#: The file that is written last, and without which a folder is no backup.
+SEAL = "SHA256SUMS"
+
+_PARTIAL = ".partial"
+
+
+class Writer(Protocol):
+    """What takes bytes until it is closed; `close` raises what went wrong."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take some bytes."""
+
+    def close(self) -> None:
+        """Make them last."""
+
+
+class Draft(ABC):
+    """A backup while it is being written."""
+
+    @abstractmethod
+    def create(self, file: str) -> Writer:
+        """Begin a file; several may be open at once."""
+
+    @property
+    @abstractmethod
+    def spool(self) -> Path | None:
+        """A folder for files that will be copied into the backup; None where the system's own serves."""
+
+
+class Store(ABC):
+    """Where backups are kept. Raises OpsError with the place and the cause by every method."""
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """The place, for people; never a secret."""
+
+    @abstractmethod
+    def names(self) -> list[str]:
+        """Return the names of all complete backups, sorted; folders without a seal are not among them."""
+
+    @abstractmethod
+    def files(self, name: str) -> Mapping[str, int]:
+        """Return the files of a backup with their sizes in bytes."""
+
+    @abstractmethod
+    def open(self, name: str, file: str) -> BinaryIO:
+        """Open a file of a backup to read it."""
+
+    @abstractmethod
+    def note(self, name: str, file: str, content: bytes) -> None:
+        """Put a small file beside those of a complete backup, whole or not at all."""
+
+    @abstractmethod
+    def remove(self, name: str) -> None:
+        """Delete a backup, its seal first, so that it isn't taken for one while it goes."""
+
+    @abstractmethod
+    @contextmanager
+    def draft(self, name: str) -> Iterator[Draft]:
+        """Write a backup: complete when the block ends well, gone without a trace otherwise."""
+        raise NotImplementedError
+
+    def free_bytes(self) -> int | None:
+        """Return what is free there, or None where that can't be known."""
+        return None
+
+    def read(self, name: str, file: str) -> bytes:
+        """Return a small file of a backup."""
+        with self.open(name, file) as stream:
+            return stream.read()
+
+    def path_of(self, name: str, file: str) -> str:
+        """Return where a file of a backup is, for people."""
+        return f"{self.title.rstrip('/')}/{name}/{file}"
+
+
+def open_store(place: str) -> Store:
+    """Return the store at a folder's path or at `s3://bucket/prefix`; reads nothing yet.
+
+    Raises UsageFault for an address of another kind.
+    """
+    if place.startswith("s3://"):
+        from umami_ops.archive.bucket import BucketStore
+
+        return BucketStore(place)
+    if "://" in place:
+        raise UsageFault(
+            f"--store: {place.partition('://')[0]}:// is not known.",
+            hint="Name a folder, or s3://bucket/prefix.",
+        )
+    return FolderStore(Path(place).expanduser())
+
+
+class FolderStore(Store):
+    """Backups in a folder: files 0600, folders 0700, all synced before the rename that completes it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @property
+    def title(self) -> str:
+        """The folder."""
+        return str(self._folder)
+
+    def names(self) -> list[str]:
+        """Return the folders that have a seal."""
+        with _told(self._folder):
+            if not self._folder.is_dir():
+                return []
+            return sorted(
+                entry.name
+                for entry in self._folder.iterdir()
+                if NAME.fullmatch(entry.name) and (entry / SEAL).is_file()
+            )
+
+    def files(self, name: str) -> Mapping[str, int]:
+        """Return the files of a backup."""
+        with _told(self._folder / name):
+            return {
+                entry.name: entry.stat().st_size
+                for entry in sorted((self._folder / name).iterdir())
+                if entry.is_file()
+            }
+
+    def open(self, name: str, file: str) -> BinaryIO:
+        """Open a file."""
+        with _told(self._folder / name / file):
+            return (self._folder / name / file).open("rb")
+
+    def note(self, name: str, file: str, content: bytes) -> None:
+        """Write beside, sync, rename."""
+        folder = self._folder / name
+        with _told(folder / file):
+            beside = folder / f".{file}{_PARTIAL}"
+            beside.unlink(missing_ok=True)
+            writer = _FileWriter(beside)
+            writer.write(content)
+            writer.close()
+            beside.rename(folder / file)
+            _sync(folder)
+
+    def remove(self, name: str) -> None:
+        """Take the seal off, then delete the folder."""
+        folder = self._folder / name
+        with _told(folder):
+            (folder / SEAL).unlink(missing_ok=True)
+            _sync(folder)
+            shutil.rmtree(folder)
+
+    @contextmanager
+    def draft(self, name: str) -> Iterator[Draft]:
+        """Write into a hidden folder, which is renamed at the end."""
+        partial = self._folder / f".{name}{_PARTIAL}"
+        with _told(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._clear_away()
+            if (self._folder / name).exists():
+                raise Refused(f"{self._folder / name} is there already.", done="Nothing was written.")
+            partial.mkdir(mode=0o700)
+            lock = os.open(partial, os.O_RDONLY)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            draft = _FolderDraft(partial)
+            yield draft
+            with _told(partial):
+                draft.finish()
+                partial.rename(self._folder / name)
+                _sync(self._folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+            os.close(lock)
+
+    def free_bytes(self) -> int | None:
+        """Return what is free on the folder's disk."""
+        nearest = next(
+            (place for place in (self._folder, *self._folder.absolute().parents) if place.exists()), None
+        )
+        return shutil.disk_usage(nearest).free if nearest else None
+
+    def _clear_away(self) -> None:
+        """Delete what killed runs left; a folder that its run still holds is locked."""
+        for left in self._folder.glob(f".*{_PARTIAL}"):
+            with suppress(OSError):
+                lock = os.open(left, os.O_RDONLY | os.O_DIRECTORY)
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(left)
+                finally:
+                    os.close(lock)
+
+
+class _FolderDraft(Draft):
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def create(self, file: str) -> Writer:
+        """Begin a file that its owner alone may read."""
+        return _FileWriter(self._folder / file)
+
+    @property
+    def spool(self) -> Path | None:
+        """The same disk, so that the estimate of space holds; it goes with the draft."""
+        return self._folder
+
+    def finish(self) -> None:
+        """Sync the folder's own entries."""
+        _sync(self._folder)
+
+
+class _FileWriter:
+    """A new file, 0600 whatever the umask, synced when closed."""
+
+    def __init__(self, path: Path) -> None:
+        with _told(path):
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            self._stream = os.fdopen(handle, "wb", buffering=0)
+        self._path = path
+
+    def write(self, data: bytes) -> int:
+        """Write all of it; an unbuffered file may take a part."""
+        view = memoryview(data)
+        with _told(self._path):
+            while view:
+                view = view[self._stream.write(view) :]
+        return len(data)
+
+    def close(self) -> None:
+        """Sync and close."""
+        with _told(self._path):
+            try:
+                os.fsync(self._stream.fileno())
+            finally:
+                self._stream.close()
+
+
+@contextmanager
+def _told(place: Path) -> Iterator[None]:
+    """Turn the system's errors into a sentence."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise OpsError(f"{place} is not there.") from None
+    except OSError as fault:
+        raise OpsError(f"{fault.filename or place}: {fault.strerror or fault}.") from None
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

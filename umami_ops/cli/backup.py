@@ -1,0 +1,323 @@
+"""`umami-ops backup`: make a backup, prove it, list what there is, let old ones go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from umami_ops.cli import options
+from umami_ops.errors import UsageFault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from umami_ops.archive.manifest import Manifest
+    from umami_ops.archive.source import StoredBackup
+    from umami_ops.archive.store import Store
+    from umami_ops.databases.base import Database
+    from umami_ops.execute.restore import Restored
+    from umami_ops.operations.backup import BackupPlan, Listed
+
+_CREATE = "create"
+_Command = TypeVar("_Command", bound="Callable[..., Any]")
+
+
+class BackupGroup(click.Group):
+    """A group whose first command is meant when none is named."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put `create` in front of anything but another command or a request for help."""
+        if not args or (args[0] not in self.commands and args[0] not in ("-h", "--help")):
+            args = [_CREATE, *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=BackupGroup, subcommand_metavar="[create] [OPTIONS] | COMMAND [ARGS]...")
+def backup() -> None:
+    """Make a backup that is proven to restore; list, verify and rotate backups.
+
+    Without a command it makes one: `umami-ops backup --help` is about the commands, `umami-ops backup create
+    --help` about what a backup can be. Backups lie in ./backups, or where --store or UMAMI_OPS_STORE says.
+    """
+
+
+@backup.command(_CREATE)
+@options.store
+@click.option(
+    "--encrypt-to",
+    "encrypt_to",
+    multiple=True,
+    metavar="age1…",
+    help="Encrypt to this public key of age; may be given more than once.",
+)
+@click.option("--verify", "and_verify", is_flag=True, help="Restore it into a scratch database at once.")
+@options.scratch_url
+@options.identity
+@options.url
+@options.json_output
+def create(
+    place: str | None,
+    encrypt_to: tuple[str, ...],
+    and_verify: bool,
+    scratch_url: str | None,
+    identities: tuple[Path, ...],
+    as_json: bool,
+) -> None:
+    """Make a backup of this moment, while Umami goes on."""
+    from umami_ops.archive.source import StoredBackup
+    from umami_ops.archive.streams import read_identities
+    from umami_ops.cli import render
+
+    if and_verify and encrypt_to and not identities:
+        raise UsageFault(
+            "--verify must read what --encrypt-to closes.", hint="Name the key file: --identity FILE"
+        )
+    keys = read_identities(identities)
+    store = options.open_store_from_options(place)
+    database = options.open_from_options(needs_session=True)
+    manifest, left_out = _make(database, store, encrypt_to)
+    document: dict[str, Any] = manifest.to_dict() | {"store": store.title, "size_bytes": manifest.size_bytes}
+    if not as_json:
+        _show_manifest(manifest, store)
+        if left_out:
+            render.print_remark("•", f"Not in it, since only tables are: {', '.join(left_out)}.")
+    if and_verify:
+        source = StoredBackup(store, manifest.name, keys)
+        restored = _verify(source, options.other_database(scratch_url) or database)
+        document["verified"] = {"rows": restored.rows, "seconds": round(restored.seconds, 3)}
+        if not as_json:
+            _show_verified(manifest.name, restored)
+    if as_json:
+        render.print_json(document)
+
+
+def _make(database: Database, store: Store, encrypt_to: tuple[str, ...]) -> tuple[Manifest, tuple[str, ...]]:
+    from umami_ops.cli import render
+    from umami_ops.execute import RunLock
+    from umami_ops.operations.backup import make_backup, plan_backup
+    from umami_ops.operations.inspect import inspect, require_session
+
+    with database.connect("umami-ops backup") as connection:
+        require_session(connection.server())
+        installation = inspect(connection)
+        plan: BackupPlan = plan_backup(connection, installation, store, encrypt_to=encrypt_to)
+    with (
+        RunLock(database, "backup"),
+        render.Progress("backup", plan.table_bytes // 10**6, unit="MB") as progress,
+    ):
+        made = make_backup(plan, database, installation, store, megabytes(progress))
+    return made.manifest, plan.left_out
+
+
+def megabytes(progress: Any) -> Callable[[int], None]:
+    """Return what adds bytes up and tells a progress line of them in megabytes."""
+    done = 0
+
+    def advanced(count: int) -> None:
+        nonlocal done
+        done += count
+        progress.at(done // 10**6)
+
+    return advanced
+
+
+@backup.command()
+@click.argument("name", metavar="NAME|latest", default="latest")
+@options.store
+@options.scratch_url
+@options.identity
+@options.url
+@options.json_output
+def verify(
+    name: str, place: str | None, scratch_url: str | None, identities: tuple[Path, ...], as_json: bool
+) -> None:
+    """Prove a backup: check its sums, restore it into a scratch database, compare, drop that again."""
+    from umami_ops.archive.source import StoredBackup, find
+    from umami_ops.archive.streams import read_identities
+    from umami_ops.cli import render
+
+    source = find(options.open_store_from_options(place), name, read_identities(identities))
+    if not isinstance(source, StoredBackup):
+        raise UsageFault(f"{name} is a file without a manifest: nothing says what should be in it.")
+    database = options.other_database(scratch_url) or options.open_from_options(needs_session=True)
+    restored = _verify(source, database)
+    if as_json:
+        render.print_json(
+            {
+                "name": source.title,
+                "verified": True,
+                "seconds": round(restored.seconds, 3),
+                "tables": restored.tables,
+            }
+        )
+        return
+    _show_verified(source.title, restored)
+
+
+def _verify(source: StoredBackup, database: Database) -> Restored:
+    """Check the sums, restore into a scratch database, and note beside the backup that it was done."""
+    from umami_ops.cli import render
+    from umami_ops.execute.restore import verify as restore_for_proof
+    from umami_ops.operations.backup import note_verified
+
+    with render.Progress("sums", source.size_bytes // 10**6, unit="MB") as progress:
+        source.check(megabytes(progress))
+    with database.connect("umami-ops verify") as connection:
+        title = connection.server().title
+    with render.Progress("restore", None, unit="MB") as progress:
+        restored = restore_for_proof(source, database, megabytes(progress))
+    note_verified(source.store, source.title, source.seal_digest(), title)
+    return restored
+
+
+@backup.command("list")
+@options.store
+@options.json_output
+def list_(place: str | None, as_json: bool) -> None:
+    """List the backups in a store, oldest first."""
+    from umami_ops.cli import render
+    from umami_ops.operations.backup import list_backups
+
+    store = options.open_store_from_options(place)
+    listed = list_backups(store)
+    if as_json:
+        render.print_json({"store": store.title, "backups": [_entry(each) for each in listed]})
+        return
+    if not listed:
+        render.print_line(f"There is no backup in {store.title}.")
+        return
+    render.print_table(
+        [
+            render.identifier("Name"),
+            render.text("Made (UTC)"),
+            render.number("Size"),
+            render.number("Rows"),
+            render.text("Kind", optional=True),
+            render.text("Server", optional=True),
+            render.text("Verified"),
+        ],
+        [_row(each) for each in listed],
+    )
+    for each in listed:
+        if each.fault:
+            render.print_remark("✗", each.fault, style="bold red")
+
+
+def _entry(each: Listed) -> dict[str, Any]:
+    facts = each.manifest.to_dict() | {"size_bytes": each.manifest.size_bytes} if each.manifest else {}
+    return {"name": each.name, "verified_at": each.verified_at, "fault": each.fault, **facts}
+
+
+def _row(each: Listed) -> list[str]:
+    from umami_ops.cli import render
+
+    manifest = each.manifest
+    if manifest is None:
+        return [each.name, "–", "–", "–", "–", "–", "damaged"]
+    kind = f"{manifest.kind}, encrypted" if manifest.encrypted_to else manifest.kind
+    return [
+        each.name,
+        render.moment(manifest.created_at),
+        render.size(manifest.size_bytes),
+        render.count(manifest.rows),
+        kind,
+        f"{manifest.flavour} {manifest.version}",
+        render.moment(each.verified_at) if each.verified_at else "no",
+    ]
+
+
+def _keep(what: str, default: int, about: str) -> Callable[[_Command], _Command]:
+    """Return an option that says how many backups to keep."""
+    number = click.IntRange(min=0)
+    return click.option(
+        f"--keep-{what}", what, type=number, default=default, show_default=True, metavar="N", help=about
+    )
+
+
+@backup.command()
+@options.store
+@_keep("last", 7, "Keep the newest N.")
+@_keep("daily", 7, "Keep the newest of each of the last N days that have one.")
+@_keep("weekly", 4, "The same for weeks, from Monday.")
+@_keep("monthly", 12, "The same for months.")
+@click.option("--dry-run", is_flag=True, help="Show what would go, delete nothing.")
+@options.yes
+@options.json_output
+def prune(
+    place: str | None,
+    last: int,
+    daily: int,
+    weekly: int,
+    monthly: int,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Delete old backups: grandfather, father, son. Never the newest, nor the newest verified one."""
+    from umami_ops.archive.rotation import Keep
+    from umami_ops.cli import render
+    from umami_ops.operations.backup import plan_rotation
+
+    store = options.open_store_from_options(place)
+    reasons = plan_rotation(store, Keep(last, daily, weekly, monthly))
+    going = [name for name, reason in reasons.items() if reason is None]
+    if not as_json:
+        render.print_table(
+            [render.identifier("Name"), render.text("")],
+            [(name, f"kept: {reason}" if reason else "goes") for name, reason in reasons.items()],
+        )
+    if going and not dry_run:
+        render.confirm(f"Delete {len(going)} of {len(reasons)} backups?", yes)
+        for name in going:
+            store.remove(name)
+    if as_json:
+        render.print_json(
+            {
+                "store": store.title,
+                "dry_run": dry_run,
+                "deleted": going,
+                "kept": [n for n in reasons if n not in going],
+            }
+        )
+        return
+    render.print_line()
+    render.print_line(
+        "Nothing is old enough to go." if not going
+        else f"Dry run: nothing was deleted. {len(going)} would go." if dry_run
+        else f"Deleted {len(going)} of {len(reasons)}.",
+        style="bold",
+    )  # fmt: skip
+
+
+def _show_manifest(manifest: Manifest, store: Store) -> None:
+    from umami_ops.cli import render
+
+    render.print_facts(
+        {
+            "Backup": manifest.name,
+            "In": store.title,
+            "Of": f"{manifest.database} on {manifest.flavour} {manifest.version}, Umami {manifest.release}",
+            "By": manifest.tool,
+            "Size": render.size(manifest.size_bytes) + (", encrypted" if manifest.encrypted_to else ""),
+            "Time": render.duration(manifest.seconds),
+        }
+    )
+    render.print_table(
+        [render.text("Table"), render.number("Rows")],
+        [(table.name, render.count(table.rows)) for table in manifest.tables if table.rows],
+        footer=("in all", render.count(manifest.rows)),
+    )
+
+
+def _show_verified(name: str, restored: Restored) -> None:
+    from umami_ops.cli import render
+
+    render.print_line()
+    render.print_remark(
+        "✓",
+        f"Verified: {name} was restored into a scratch database, {len(restored.tables)} tables with "
+        f"{render.count(restored.rows)} rows, in {render.duration(restored.seconds)}.",
+        style="green",
+    )

@@ -1,0 +1,144 @@
+"""`umami-ops restore`: bring a backup back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from umami_ops.cli import options
+
+if TYPE_CHECKING:
+    from umami_ops.archive.source import Source
+    from umami_ops.databases.base import Database
+    from umami_ops.execute.restore import Restored
+    from umami_ops.operations.restore import RestorePlan
+
+
+@click.command()
+@click.argument("name", metavar="NAME|FILE|latest")
+@options.store
+@click.option(
+    "--target-url",
+    metavar="URL",
+    envvar="TARGET_DATABASE_URL",
+    help="Restore into this database instead of DATABASE_URL's; prefer the variable TARGET_DATABASE_URL, "
+    "which other users of this machine can't see.",
+)
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Take the place of what is there, which stays until the backup is loaded and compared.",
+)
+@click.option(
+    "--only",
+    "only",
+    multiple=True,
+    metavar="TABLE",
+    help="Restore this table alone; may be given more than once.",
+)
+@options.identity
+@options.yes
+@options.url
+@options.json_output
+def restore(
+    name: str,
+    place: str | None,
+    target_url: str | None,
+    replace: bool,
+    only: tuple[str, ...],
+    identities: tuple[Path, ...],
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Bring a backup back, all of it or nothing.
+
+    NAME is one of the store's, `latest` the newest, FILE what pg_dump, mysqldump or mariadb-dump wrote.
+    The sums are checked before anything is touched, and the rows compared before anything gives way.
+    """
+    from umami_ops.archive.source import find
+    from umami_ops.archive.streams import read_identities
+    from umami_ops.cli import render
+    from umami_ops.operations.inspect import require_session
+    from umami_ops.operations.restore import plan_restore
+
+    source = find(options.open_store_from_options(place), name, read_identities(identities))
+    database = options.other_database(target_url) or options.open_from_options(needs_session=True)
+    with database.connect("umami-ops restore") as connection:
+        require_session(connection.server())
+        plan = plan_restore(connection, source.manifest, replace=replace, only=only)
+    if not as_json:
+        _show_plan(source, plan)
+    render.confirm("Replace these tables?" if plan.replaces else "Restore it?", yes)
+    restored = _run(source, database, plan)
+    if as_json:
+        render.print_json(
+            {
+                "name": source.title,
+                "database": plan.database,
+                "replaced": plan.wanted.replaced,
+                "tables": restored.tables,
+                "seconds": round(restored.seconds, 3),
+                "notes": restored.notes,
+            }
+        )
+        return
+    _show_restored(restored)
+
+
+def _run(source: Source, database: Database, plan: RestorePlan) -> Restored:
+    from umami_ops.cli import render
+    from umami_ops.cli.backup import megabytes
+    from umami_ops.execute import RunLock
+    from umami_ops.execute.restore import restore as carry_out
+
+    with render.Progress("sums", source.size_bytes // 10**6, unit="MB") as progress:
+        source.check(megabytes(progress))
+    with RunLock(database, "restore"), render.Progress("restore", None, unit="MB") as progress:
+        return carry_out(source, database, plan.wanted, megabytes(progress))
+
+
+def _show_plan(source: Source, plan: RestorePlan) -> None:
+    from umami_ops.cli import render
+    from umami_ops.operations.backup import image_for
+
+    manifest = source.manifest
+    facts = {"Backup": source.title, "Into": f"{plan.database} on {plan.server_title}"}
+    if manifest is not None:
+        facts["Made"] = (
+            f"{render.moment(manifest.created_at)} UTC of {manifest.database} on "
+            f"{manifest.flavour} {manifest.version}"
+        )
+        facts["Umami"] = manifest.release
+        facts["Image"] = image_for(manifest.dialect, manifest.level)
+    render.print_facts(facts)
+    if manifest is not None:
+        render.print_table(
+            [render.text("Table"), render.number("Rows")],
+            [
+                (table.name, render.count(table.rows))
+                for table in manifest.tables
+                if not plan.wanted.tables or table.name in plan.wanted.tables
+            ],
+            title="What comes",
+        )
+    if plan.replaces:
+        render.print_line()
+        render.print_remark("!", f"Replaced: {', '.join(plan.wanted.replaced)}.", style="yellow")
+    if plan.kept:
+        render.print_remark("•", f"Left alone: {', '.join(plan.kept)}.")
+
+
+def _show_restored(restored: Restored) -> None:
+    from umami_ops.cli import render
+
+    render.print_line()
+    render.print_remark(
+        "✓",
+        f"Restored: {len(restored.tables)} tables with {render.count(restored.rows)} rows in "
+        f"{render.duration(restored.seconds)}; they are what the backup says.",
+        style="green",
+    )
+    for note in restored.notes:
+        render.print_remark("•", note)

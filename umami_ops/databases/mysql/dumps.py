@@ -1,0 +1,230 @@
+"""mysqldump or mariadb-dump, and the client that reads a dump back.
+
+A dump is one transaction of the dump program's own. So that what we count belongs to the same moment, the
+tables are locked against writes until both its transaction and ours have begun: for a fraction of a second.
+
+DDL commits by itself here: a dump is loaded under working names beside the tables there are, and one RENAME
+TABLE swaps them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import subprocess
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from umami_ops.databases.base import WORKING_PREFIX
+from umami_ops.databases.dumps import Check, Child, DumpPrograms, Peeked, Wanted
+from umami_ops.databases.mysql.programs import find_dump_programs, option_file
+from umami_ops.databases.transit import Moment
+from umami_ops.errors import DatabaseFault, OpsError, Refused
+from umami_ops.sql import Query
+
+if TYPE_CHECKING:
+    from umami_ops.databases.mysql.connection import MysqlConnection, MysqlDatabase
+
+_NOTHING = "Nothing was changed."
+_UNFINISHED = "The backup was not made."
+_HEADERS = (b"-- MySQL dump", b"-- MariaDB dump")
+_TRAILER = b"-- Dump completed"
+_BEGUN = b"CREATE TABLE"
+_TAIL_BYTES = 512
+_NEW, _OLD = f"{WORKING_PREFIX}new_", f"{WORKING_PREFIX}old_"
+
+#: How mysqldump and its kin begin the lines that name a table.
+_NAMES_TABLE = re.compile(
+    rb"(CREATE TABLE(?: IF NOT EXISTS)? |DROP TABLE IF EXISTS |LOCK TABLES |INSERT (?:IGNORE )?INTO "
+    rb"|REPLACE INTO |/\*!40000 ALTER TABLE |ALTER TABLE )`((?:[^`]|``)+)`"
+)
+# What belongs to the whole server, or only steers a client.
+_LEFT_OUT = (
+    b"/*M!999999", b"USE `", b"CREATE DATABASE", b"SET @@GLOBAL.GTID_PURGED", b"SET @MYSQLDUMP_TEMP_LOG_BIN",
+    b"SET @@SESSION.SQL_LOG_BIN", b"/*!40000 DROP DATABASE",
+)  # fmt: skip
+
+
+class MysqlDumpPrograms(DumpPrograms["MysqlConnection"]):
+    """The dump program and the client for one server."""
+
+    file = "database.sql"
+
+    def __init__(self, database: MysqlDatabase, flavour: str, version: str) -> None:
+        self._database = database
+        self._programs = find_dump_programs(flavour, version)
+        self.title = self._programs.dump.title
+
+    @contextmanager
+    def dump(self, connection: MysqlConnection, tables: Sequence[str]) -> Iterator[Iterator[bytes]]:
+        """Write these tables; a view or a trigger is none of Umami's, and left out."""
+        with option_file(self._database.url, self._programs.flavour) as options:
+            child: Child | None = None
+            try:
+                with (
+                    self._database.connect("umami-ops backup (lock)") as holder,
+                    holder.transit().freeze(tables) as moment,
+                ):
+                    _check_frozen(moment, holder)
+                    connection.transit().begin_at(moment)
+                    child = Child(self._dump_command(options, tables), os.environ, pass_fds=[options])
+                    pieces = child.pieces()
+                    head = _until_begun(pieces)
+                yield _proven(child, itertools.chain([head], pieces))
+            finally:
+                connection.rollback()
+                if child is not None:
+                    child.stop()
+
+    def _dump_command(self, options: int, tables: Sequence[str]) -> list[str]:
+        command = [
+            str(self._programs.dump.path),
+            f"--defaults-file=/dev/fd/{options}",
+            "--single-transaction",
+        ]
+        command += [
+            "--skip-lock-tables",
+            "--skip-add-locks",
+            "--skip-triggers",
+            "--no-tablespaces",
+            "--hex-blob",
+        ]
+        command += ["--no-autocommit", "--max-allowed-packet=1G"]
+        if self._programs.flavour == "mysql":
+            command += ["--set-gtid-purged=OFF"]
+        return [*command, "--", self._database.url.database, *tables]
+
+    def recognises(self, head: bytes) -> bool:
+        """Say whether this is what mysqldump or mariadb-dump begins with."""
+        return any(header in head for header in _HEADERS)
+
+    def restore(
+        self, connection: MysqlConnection, chunks: Iterable[bytes], wanted: Wanted, check: Check
+    ) -> list[str]:
+        """Load the dump under working names and swap by one RENAME TABLE."""
+        _drop_leftovers(connection)
+        try:
+            made = self._load(chunks)
+            check(connection, {table: f"{_NEW}{table}" for table in made})
+            moved = [table for table in made if not wanted.tables or table in wanted.tables]
+            _swap(connection, moved, wanted.replaced)
+        finally:
+            _drop_leftovers(connection)
+        return []
+
+    def _load(self, chunks: Iterable[bytes]) -> list[str]:
+        """Feed the dump to the client, its tables under working names; returns their own names."""
+        made: list[str] = []
+        with option_file(self._database.url, self._programs.flavour) as options:
+            command = [str(self._programs.client.path), f"--defaults-file=/dev/fd/{options}"]
+            command += ["--batch", "--max-allowed-packet=1G", self._database.url.database]
+            child = Child(
+                command, os.environ, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds=[options]
+            )
+            try:
+                for line in _rewritten(chunks, made):
+                    if not child.feed(line):
+                        break
+                child.finish(DatabaseFault, _NOTHING)
+            finally:
+                child.stop()
+        return made
+
+
+def _check_frozen(moment: Moment | None, holder: MysqlConnection) -> None:
+    """Raise Refused where the tables could not be locked, so that nothing could be counted with the dump."""
+    if moment is None:
+        server = holder.server()
+        raise Refused(
+            "The tables can't be locked for the moment at which a dump begins: the user lacks the right LOCK "
+            "TABLES, or somebody else has held them for ten seconds.",
+            hint=f"GRANT LOCK TABLES ON {holder.dialect.quote(server.database)}.* TO {server.user}; or try "
+            "again; or take --format portable.",
+            done=_UNFINISHED,
+        )
+
+
+def _until_begun(pieces: Iterator[bytes]) -> bytes:
+    """Read until the first table shows: then the program's transaction has begun; or to the end."""
+    head = b""
+    while _BEGUN not in head:
+        piece = next(pieces, None)
+        if piece is None:
+            break
+        head += piece
+    return head
+
+
+def _proven(child: Child, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield what the program writes, and make sure that it says at its end that it is the end."""
+    tail = b""
+    for piece in pieces:
+        tail = (tail + piece)[-_TAIL_BYTES:]
+        yield piece
+    child.finish(DatabaseFault, _UNFINISHED)
+    if _TRAILER not in tail:
+        raise DatabaseFault(
+            f"{child.name} ended well, but what it wrote lacks its end ({_TRAILER.decode()}).",
+            done=_UNFINISHED,
+        )
+
+
+def _rewritten(chunks: Iterable[bytes], made: list[str]) -> Iterator[bytes]:
+    """Yield a dump's lines with their tables under working names; `made` gets the names of them."""
+    is_ours = has_end = is_skipping = False
+    databases: set[bytes] = set()
+    for line in Peeked(chunks).stream():
+        is_ours = is_ours or line.startswith(_HEADERS)
+        has_end = has_end or line.startswith(_TRAILER)
+        if line.startswith(b"USE `"):
+            databases.add(line)
+        _refuse_what_cant_be_staged(line, databases)
+        if is_skipping or line.startswith(_LEFT_OUT):
+            is_skipping = not line.rstrip().endswith((b";", b"*/"))
+            continue
+        match = _NAMES_TABLE.match(line)
+        if match is None:
+            yield line
+            continue
+        table = match[2].decode().replace("``", "`")
+        if match[1].startswith(b"CREATE TABLE"):
+            made.append(table)
+        yield match[1] + b"`" + _NEW.encode() + match[2] + b"`" + line[match.end() :]
+    if is_ours and not has_end:
+        raise Refused(f"The dump is cut short: it lacks its end ({_TRAILER.decode()}).", done=_NOTHING)
+
+
+def _refuse_what_cant_be_staged(line: bytes, databases: set[bytes]) -> None:
+    if len(databases) > 1:
+        raise Refused("The dump holds more than one database.", done=_NOTHING)
+    if line.startswith(b"DELIMITER "):
+        raise Refused(
+            "The dump holds triggers or routines, which can't be restored beside what there is.",
+            hint="Restore it by the client into a database of its own.",
+            done=_NOTHING,
+        )
+
+
+def _swap(connection: MysqlConnection, moved: Sequence[str], replaced: Sequence[str]) -> None:
+    """Put the restored tables into their places, and what they replace aside, by one atomic statement."""
+    quote = connection.dialect.quote
+    renames = [f"{quote(table)} TO {quote(_OLD + table)}" for table in replaced]
+    renames += [f"{quote(_NEW + table)} TO {quote(table)}" for table in moved]
+    if renames:
+        connection.run(Query("restore.swap", "", f"RENAME TABLE {', '.join(renames)}"))
+
+
+def _drop_leftovers(connection: MysqlConnection) -> None:
+    """Drop what stands under a working name of ours: what was replaced, and what an ended run left."""
+    rows = connection.rows(connection.dialect.queries["backup.tables_of"], schema=connection.server().schema)
+    left = [row["name"] for row in rows if row["name"].startswith((_NEW, _OLD))]
+    if not left:
+        return
+    names = ", ".join(connection.dialect.quote(table) for table in left)
+    try:
+        connection.run(Query("restore.clear", "", f"DROP TABLE {names}"))
+    except OpsError as fault:
+        fault.hint = fault.hint or f"DROP TABLE {names} by hand."
+        raise

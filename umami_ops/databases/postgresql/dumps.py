@@ -1,0 +1,263 @@
+"""pg_dump and pg_restore: a dump in the custom format, at the moment of a snapshot that we hold.
+
+Restoring goes through our own session, in one transaction: pg_restore turns the dump into text, whose
+statements are run and whose rows go to COPY. So a failure, or a kill, leaves everything as it was.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING
+
+from umami_ops.databases.base import WORKING_PREFIX
+from umami_ops.databases.dumps import Check, Child, DumpPrograms, Peeked, Wanted
+from umami_ops.databases.postgresql.programs import find_dump_programs
+from umami_ops.errors import DatabaseFault, Refused, TransientFault
+from umami_ops.sql import Query
+
+if TYPE_CHECKING:
+    from umami_ops.databases.postgresql.connection import PostgresqlConnection, PostgresqlDatabase
+
+_NOTHING = "Nothing was changed."
+_UNFINISHED = "The backup was not made."
+_MAGIC = b"PGDMP"
+_COPY = re.compile(rb"COPY .* FROM stdin;\n", re.DOTALL)
+_END_OF_ROWS = b"\\.\n"
+_BLOCK_BYTES = 1 << 18
+#: Where the tables of now, those of the dump, and those that gave way stand during a swap.
+_ASIDE, _RESTORED, _REPLACED = "umami_ops_aside", "umami_ops_restored", "umami_ops_replaced"
+_SWAP_TRIES = 10
+
+
+class PostgresqlDumpPrograms(DumpPrograms["PostgresqlConnection"]):
+    """pg_dump and pg_restore for one server."""
+
+    file = "database.dump"
+
+    def __init__(self, database: PostgresqlDatabase, version: str) -> None:
+        self._database = database
+        self._dump, self._restore = find_dump_programs(version)
+        self.title = self._dump.title
+
+    @contextmanager
+    def dump(
+        self,
+        connection: PostgresqlConnection,
+        tables: Sequence[str],
+    ) -> Iterator[Iterator[bytes]]:
+        """Write the schema by pg_dump, uncompressed; pg_restore reads all of it at the same time."""
+        quote = connection.dialect.quote
+        schema = connection.server().schema
+        with connection.transit().freeze(tables) as moment:
+            assert moment is not None
+            assert moment.token is not None
+            command = [
+                str(self._dump.path),
+                "--format=custom",
+                "--compress=0",
+                "--no-password",
+                "--encoding=UTF8",
+            ]
+            command += ["--lock-wait-timeout=30s", f"--snapshot={moment.token}"]
+            command += [f"--schema={quote(schema)}", f"--exclude-table={quote(schema)}.{WORKING_PREFIX}*"]
+            writer = Child(command, self._environment())
+            reader: Child | None = None
+            try:
+                reader = Child(
+                    [str(self._restore.path), "--file=/dev/null"],
+                    os.environ,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                )
+                yield _proven(writer, reader)
+            finally:
+                writer.stop()
+                if reader is not None:
+                    reader.stop()
+
+    def recognises(self, head: bytes) -> bool:
+        """Say whether this is a dump in the custom format, or plain text of pg_dump's."""
+        return head.startswith(_MAGIC) or b"PostgreSQL database dump" in head
+
+    def restore(
+        self, connection: PostgresqlConnection, chunks: Iterable[bytes], wanted: Wanted, check: Check
+    ) -> list[str]:
+        """Load the dump in one transaction, beside what it replaces, and swap at its end."""
+        schema = connection.server().schema or connection.url.schema or "public"
+        if wanted.schema not in ("", schema):
+            raise Refused(
+                f"The backup's tables stand in schema {wanted.schema}; a dump can't move to schema {schema}.",
+                hint=f"Write ?schema={wanted.schema} behind the target's URL, or restore a portable backup.",
+                done=_NOTHING,
+            )
+        with connection.transaction():
+            self._stage(connection, schema)
+            with self._as_text(chunks, schema) as text:
+                _load(connection, text)
+            connection.settle()  # the dump has its own idea of the search path
+            check(connection, {})
+            return _swap(connection, schema, wanted)
+
+    def _stage(self, connection: PostgresqlConnection, schema: str) -> None:
+        """Put an empty schema in the place of the one there is: nobody else sees that before the commit."""
+        quote = connection.dialect.quote
+        _run(connection, f"ALTER SCHEMA {quote(schema)} RENAME TO {quote(_ASIDE)}")
+        _run(connection, f"CREATE SCHEMA {quote(schema)}")
+
+    @contextmanager
+    def _as_text(self, chunks: Iterable[bytes], schema: str) -> Iterator[IO[bytes]]:
+        """Turn a dump into SQL with rows in COPY's format; what is text already passes as it is."""
+        source = Peeked(chunks)
+        if not source.head.startswith(_MAGIC):
+            yield source.stream()
+            return
+        command = [str(self._restore.path), "--file=-", "--no-owner", "--no-privileges", "--no-tablespaces"]
+        command += ["--no-publications", "--no-subscriptions", "--no-security-labels", f"--schema={schema}"]
+        child = Child(command, os.environ, stdin=subprocess.PIPE)
+        faults: list[BaseException] = []
+        feeder = threading.Thread(target=_feed, args=(child, source, faults), daemon=True)
+        feeder.start()
+        try:
+            assert child.process.stdout is not None
+            yield child.process.stdout
+            feeder.join()
+            if faults:
+                raise faults[0]
+            child.finish(DatabaseFault, _NOTHING)
+        finally:
+            child.stop()
+            feeder.join()
+
+    def _environment(self) -> dict[str, str]:
+        return os.environ | self._database.program_environment()
+
+
+def _proven(writer: Child, reader: Child) -> Iterator[bytes]:
+    """Yield what pg_dump writes; pg_restore reads along, so that a dump without its end is noticed."""
+    reads = True
+    for chunk in writer.pieces():
+        reads = reads and reader.feed(chunk)
+        yield chunk
+    writer.finish(DatabaseFault, _UNFINISHED)
+    try:
+        reader.finish(DatabaseFault, _UNFINISHED)
+    except DatabaseFault as fault:
+        raise DatabaseFault(
+            f"{writer.name} ended well, but pg_restore can't read what it wrote: {reader.said}",
+            done=fault.done,
+        ) from None
+
+
+def _feed(child: Child, source: Iterable[bytes], faults: list[BaseException]) -> None:
+    """Feed a program from another thread; what goes wrong with the source is kept for the reader."""
+    try:
+        for chunk in source:
+            if not child.feed(chunk):
+                return
+    except BaseException as fault:  # noqa: BLE001 -- raised by whoever reads the program's output
+        faults.append(fault)
+        child.process.kill()
+    finally:
+        assert child.process.stdin is not None
+        try:
+            child.process.stdin.close()
+        except OSError:
+            return
+
+
+def _load(connection: PostgresqlConnection, text: IO[bytes]) -> None:
+    """Run a dump's statements, and send its rows."""
+    statements: list[bytes] = []
+    for line in text:
+        if line.startswith(b"COPY ") and _COPY.fullmatch(line):
+            _run_script(connection, statements)
+            statement = line.decode().rstrip().rstrip(";")
+            connection.copy_in(Query("restore.rows", "", statement), _rows(text))
+        elif not _is_for_psql(line):
+            statements.append(line)
+    _run_script(connection, statements)
+
+
+def _rows(text: IO[bytes]) -> Iterator[bytes]:
+    """Yield the rows of one table, in blocks, up to the line that ends them."""
+    block: list[bytes] = []
+    size = 0
+    for line in text:
+        if line == _END_OF_ROWS:
+            yield b"".join(block)
+            return
+        block.append(line)
+        size += len(line)
+        if size >= _BLOCK_BYTES:
+            yield b"".join(block)
+            block, size = [], 0
+    raise Refused("The dump is cut short: the rows of a table have no end.", done=_NOTHING)
+
+
+def _run_script(connection: PostgresqlConnection, lines: list[bytes]) -> None:
+    script = b"".join(lines).decode()
+    lines.clear()
+    if any(line.strip() and not line.startswith("--") for line in script.splitlines()):
+        connection.run_script(script)
+
+
+def _is_for_psql(line: bytes) -> bool:
+    r"""Say whether a line is psql's alone (\restrict and its kind), or sets what older servers lack."""
+    if line.startswith(
+        (b"\\restrict", b"\\unrestrict", b"SET transaction_timeout", b"SET SESSION AUTHORIZATION")
+    ):
+        return True
+    if line.startswith(b"\\connect"):
+        raise Refused("The dump is of a whole server (pg_dumpall, or pg_dump --create).", done=_NOTHING)
+    return False
+
+
+def _swap(connection: PostgresqlConnection, schema: str, wanted: Wanted) -> list[str]:
+    """Let the restored tables take their places, with locks held for a moment; returns what was left out."""
+    quote = connection.dialect.quote
+    _run(connection, f"ALTER SCHEMA {quote(schema)} RENAME TO {quote(_RESTORED)}")
+    _run(connection, f"ALTER SCHEMA {quote(_ASIDE)} RENAME TO {quote(schema)}")
+    restored = _with_partitions(connection, _RESTORED, wanted.tables)
+    replaced = _with_partitions(connection, schema, wanted.replaced) if wanted.replaced else []
+    for number in range(1, _SWAP_TRIES + 1):
+        _run(connection, "SAVEPOINT swap")
+        try:
+            _run(connection, f"CREATE SCHEMA {quote(_REPLACED)}")
+            for table in replaced:
+                _move(connection, schema, table, _REPLACED)
+            for table in restored:
+                _move(connection, _RESTORED, table, schema)
+            _run(connection, f"DROP SCHEMA {quote(_REPLACED)} CASCADE")
+            break
+        except TransientFault:
+            if number == _SWAP_TRIES:
+                raise
+            _run(connection, "ROLLBACK TO SAVEPOINT swap")
+            time.sleep(1)
+    left = [
+        row["name"]
+        for row in connection.rows(connection.dialect.queries["backup.others_of"], schema=_RESTORED)
+    ]
+    _run(connection, f"DROP SCHEMA {quote(_RESTORED)} CASCADE")
+    return [f"Not restored, since only tables are: {', '.join(left)}."] if left else []
+
+
+def _move(connection: PostgresqlConnection, schema: str, table: str, to: str) -> None:
+    quote = connection.dialect.quote
+    _run(connection, f"ALTER TABLE {quote(schema)}.{quote(table)} SET SCHEMA {quote(to)}")
+
+
+def _run(connection: PostgresqlConnection, statement: str) -> None:
+    connection.run(Query("restore", "", statement))
+
+
+def _with_partitions(connection: PostgresqlConnection, schema: str, tables: Sequence[str]) -> list[str]:
+    """Return these tables of a schema, or all, each with its partitions, which move by themselves."""
+    rows = connection.rows(connection.dialect.queries["backup.tables_of"], schema=schema)
+    return [row["name"] for row in rows if not tables or row["root"] in tables]

@@ -1,0 +1,176 @@
+"""Restoring a backup: into its place, or into a scratch database to see that it can be done.
+
+What is restored is compared with the backup's manifest before it takes the place of anything.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from umami_ops.archive.manifest import Manifest, TableFacts, differences
+from umami_ops.archive.source import Source
+from umami_ops.databases.base import Connection, Database
+from umami_ops.databases.dumps import DumpPrograms, Wanted
+from umami_ops.errors import DatabaseFault, OpsError, PermissionFault, Refused
+from umami_ops.sql import Query
+from umami_ops.transfer.contents import table_facts
+
+_SCRATCH = "umami_ops_scratch_"
+_STALE_SECONDS = 86_400
+_INTACT = "The database is as it was."
+
+Advanced = Callable[[int], None]
+
+
+@dataclass
+class Restored:
+    """What a restore did."""
+
+    tables: tuple[TableFacts, ...]
+    seconds: float
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def rows(self) -> int:
+        """The rows of all tables."""
+        return sum(table.rows for table in self.tables)
+
+
+def restore(
+    source: Source, database: Database, wanted: Wanted, advanced: Advanced = lambda _bytes: None
+) -> Restored:
+    """Bring a backup into a database, all of it or nothing; `advanced` hears of bytes as they are read.
+
+    Whoever calls has checked the sums. Locks: the replaced tables, for the moment of the swap. Raises
+    DatabaseFault when what came out isn't what the backup holds; then, and after any failure, the database
+    is as it was.
+    """
+    began = time.monotonic()
+    with database.connect("umami-ops restore") as connection:
+        programs = database.dump_programs(connection.server())
+        comparison = _Comparison(source.manifest, wanted)
+        chunks = _recognised(programs, _told(source.chunks(), advanced), source.title)
+        try:
+            notes = programs.restore(connection, chunks, wanted, comparison)
+        except OpsError as fault:
+            fault.done = _INTACT
+            raise
+    return Restored(tuple(comparison.found.values()), time.monotonic() - began, notes)
+
+
+def verify(source: Source, database: Database, advanced: Advanced = lambda _bytes: None) -> Restored:
+    """Restore a backup into a scratch database of this server, compare, and drop it again.
+
+    Raises Refused where the user may not make one.
+    """
+    manifest = source.manifest
+    with scratch(database, manifest) as empty:
+        return restore(source, empty, Wanted(), advanced)
+
+
+class _Comparison:
+    """Holds what was restored to what the manifest says; a file without a manifest is counted only."""
+
+    def __init__(self, manifest: Manifest | None, wanted: Wanted) -> None:
+        self._expected = [
+            table
+            for table in (manifest.tables if manifest else ())
+            if not wanted.tables or table.name in wanted.tables
+        ]
+        self.found: dict[str, TableFacts] = {}
+
+    def __call__(self, connection: Connection, names: Mapping[str, str]) -> None:
+        there = _tables_of(connection, names)
+        counted = [table.name for table in self._expected if table.name in there] or sorted(there)
+        self.found = table_facts(connection, counted, names)
+        wrong = differences(self._expected, self.found)
+        if wrong:
+            raise DatabaseFault(
+                f"What was restored is not what the backup says: {'; '.join(wrong)}.",
+                hint="Take another backup: `umami-ops backup list`.",
+            )
+
+
+def _tables_of(connection: Connection, names: Mapping[str, str]) -> set[str]:
+    """Return the restored tables by their own names."""
+    if names:
+        return set(names)
+    schema = connection.value(Query("restore.schema", "", "SELECT current_schema()"))
+    rows = connection.rows(connection.dialect.queries["backup.tables_of"], schema=schema)
+    return {row["root"] for row in rows}
+
+
+def _recognised(programs: DumpPrograms[Any], chunks: Iterator[bytes], title: str) -> Iterator[bytes]:
+    """Pass a dump on, having looked at how it begins."""
+    head = b""
+    while len(head) < 256 and (piece := next(chunks, None)) is not None:
+        head += piece
+    if not programs.recognises(head[:4096]):
+        raise Refused(
+            f"{title} is no dump that {programs.title} could have written for this kind of server.",
+            hint="Files of pg_dump (plain or custom), mysqldump and mariadb-dump are understood.",
+        )
+
+    def whole() -> Iterator[bytes]:
+        yield head
+        yield from chunks
+
+    return whole()
+
+
+def _told(chunks: Iterator[bytes], advanced: Advanced) -> Iterator[bytes]:
+    for chunk in chunks:
+        advanced(len(chunk))
+        yield chunk
+
+
+@contextmanager
+def scratch(database: Database, manifest: Manifest | None) -> Iterator[Database]:
+    """Make an empty database on the same server, and drop it at the end; those that killed runs left, too."""
+    name = f"{_SCRATCH}{int(time.time())}_{secrets.token_hex(3)}"
+    with database.connect("umami-ops verify") as connection:
+        quote = connection.dialect.quote
+        _drop_stale(connection)
+        try:
+            connection.run(Query("verify.create", "", connection.dialect.create_database.format(quote(name))))
+        except PermissionFault:
+            raise Refused(
+                f"User {connection.server().user} may not make a scratch database on this server.",
+                hint="Name a server where the user may by --scratch-url, or grant the right: on PostgreSQL "
+                "ALTER ROLE … CREATEDB, on MySQL GRANT ALL ON `umami_ops_scratch_%`.* TO ….",
+                done="The backup's sums are right; it was not restored.",
+            ) from None
+        try:
+            empty = database.beside(name)
+            _make_schema(empty, manifest)
+            yield empty
+        finally:
+            _drop(connection, name)
+
+
+def _make_schema(empty: Database, manifest: Manifest | None) -> None:
+    """Give the scratch database the schema that the backup's tables stand in."""
+    with empty.connect("umami-ops verify") as connection:
+        if manifest is not None and not connection.server().schema:
+            connection.run(
+                Query("verify.schema", "", f"CREATE SCHEMA {connection.dialect.quote(manifest.schema)}")
+            )
+
+
+def _drop(connection: Connection, name: str) -> None:
+    statement = connection.dialect.drop_database.format(connection.dialect.quote(name))
+    connection.run(Query("verify.drop", "", statement))
+
+
+def _drop_stale(connection: Connection) -> None:
+    """Drop scratch databases that are older than a day: nobody restores for so long."""
+    for row in connection.rows(connection.dialect.queries["backup.databases"]):
+        made = re.fullmatch(rf"{_SCRATCH}(\d+)_[0-9a-f]+", row["name"])
+        if made and time.time() - int(made[1]) > _STALE_SECONDS:
+            _drop(connection, row["name"])

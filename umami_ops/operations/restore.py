@@ -1,0 +1,103 @@
+"""What a restore would do: which tables come, which give way, and why it may not be done at all.
+
+Carrying it out is `umami_ops/execute/restore.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from umami_ops.archive.manifest import Manifest
+from umami_ops.databases.base import WORKING_PREFIX, Connection, Introspector
+from umami_ops.databases.dumps import Wanted
+from umami_ops.errors import Refused, UsageFault
+from umami_ops.umami.tables import Role, facts_of
+
+_NOTHING = "Nothing was changed."
+
+
+@dataclass(frozen=True)
+class RestorePlan:
+    """What comes and what gives way. `kept` are tables of the target that the restore leaves alone."""
+
+    wanted: Wanted
+    server_title: str
+    database: str
+    kept: tuple[str, ...]
+
+    @property
+    def replaces(self) -> bool:
+        """Whether anything that is there gives way."""
+        return bool(self.wanted.replaced)
+
+
+def plan_restore(
+    connection: Connection, manifest: Manifest | None, *, replace: bool, only: Sequence[str] = ()
+) -> RestorePlan:
+    """Compare a backup with the database it goes into.
+
+    Raises Refused where tables are there and `replace` wasn't asked for, where views would go with them, or
+    where the backup is of another kind of server; UsageFault for a table that the backup lacks.
+    """
+    server = connection.server()
+    if not server.schema:
+        schema = connection.url.schema or "public"
+        raise Refused(
+            f"Database {server.database} has no schema {schema}.", hint="Create it first.", done=_NOTHING
+        )
+    in_backup = [table.name for table in manifest.tables] if manifest else []
+    if manifest is not None:
+        _check_kind(connection, manifest)
+        if missing := [table for table in only if table not in in_backup]:
+            raise UsageFault(f"--only {missing[0]}: the backup has no such table.")
+    here = [
+        relation.name
+        for relation in Introspector(connection).relations()
+        if relation.kind in ("table", "partitioned table") and not relation.name.startswith(WORKING_PREFIX)
+    ]
+    giving_way = [table for table in here if _gives_way(table, in_backup, only)]
+    if giving_way and not replace:
+        raise Refused(
+            f"Database {server.database} is not empty: it has {_some(giving_way)}.",
+            hint="Name an empty one by --target-url, or add --replace: what is there stays until the backup "
+            "is loaded, and gives way then.",
+            done=_NOTHING,
+        )
+    if giving_way:
+        views = connection.rows(connection.dialect.queries["backup.dependents"], tables=giving_way)
+        if views:
+            raise Refused(
+                f"Views read the tables that would be replaced: {_some([row['name'] for row in views])}.",
+                hint="Drop them first, and make them anew afterwards.",
+                done=_NOTHING,
+            )
+    schema = manifest.schema if manifest and manifest.dialect == "postgresql" else ""
+    return RestorePlan(
+        wanted=Wanted(tuple(only), tuple(giving_way), schema),
+        server_title=server.title,
+        database=server.database,
+        kept=tuple(table for table in here if table not in giving_way),
+    )
+
+
+def _check_kind(connection: Connection, manifest: Manifest) -> None:
+    if manifest.dialect == connection.dialect.name:
+        return
+    raise Refused(
+        f"A dump of {manifest.flavour} can't be restored into {connection.dialect.title}.",
+        hint="A portable backup can (`umami-ops backup --format portable`).",
+        done=_NOTHING,
+    )
+
+
+def _gives_way(table: str, in_backup: Sequence[str], only: Sequence[str]) -> bool:
+    """Say whether a table of the target is replaced: the backup has it, or it is Umami's of a later level."""
+    if only:
+        return table in only
+    return table in in_backup or facts_of(table).role is not Role.UNKNOWN
+
+
+def _some(names: Sequence[str], limit: int = 5) -> str:
+    shown = ", ".join(names[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
