@@ -120,7 +120,41 @@ class Maintenance:
     remains: Query | None = None
 
 
-Step = Batches | Statements | Rebuild | Maintenance
+@dataclass(frozen=True)
+class Guard:
+    """A question asked under the lock of a Change, whose one value must be `expected` for it to go on.
+
+    Where it isn't, a `passing` state is waited for like a lock; else the Change fails with `otherwise`.
+    """
+
+    query: Query
+    expected: Any
+    otherwise: str
+    passing: bool = False
+
+
+@dataclass(frozen=True)
+class Change:
+    """A step of DDL that others hardly notice: one short transaction or, not `together`, statements alone.
+
+    `lock` is what it locks, in words. It waits `wait_seconds` at most for a lock, again and again, so that
+    nobody queues behind it for longer. `before` is worked off in front of every try, and the `guards` are
+    asked once the first statement has its lock. `remains` clears away what the statements leave when they
+    don't reach their end.
+    """
+
+    title: str
+    statements: tuple[Query, ...]
+    lock: str
+    together: bool = True
+    wait_seconds: float = 0.2
+    tries: int = 600
+    before: Batches | None = None
+    guards: tuple[Guard, ...] = ()
+    remains: tuple[Query, ...] = ()
+
+
+Step = Batches | Statements | Rebuild | Maintenance | Change
 
 
 @dataclass(frozen=True)
@@ -185,6 +219,15 @@ class Maintained:
     skipped: str | None = None
 
 
+@dataclass(frozen=True)
+class Changed:
+    """What one Change took: in all, and from its first lock to its commit, in seconds."""
+
+    title: str
+    seconds: float
+    held_seconds: float
+
+
 @dataclass
 class Report:
     """What an execution did. Times in seconds; `stopped` is the reason of an early end, None at the goal."""
@@ -201,6 +244,7 @@ class Report:
     transaction_seconds: list[float] = field(default_factory=list, repr=False)
     notes: list[Note] = field(default_factory=list)
     maintained: list[Maintained] = field(default_factory=list)
+    changed: list[Changed] = field(default_factory=list)
 
     def percentile(self, share: float) -> float:
         """Return the given percentile (0 to 1) of the transactions' durations, in seconds."""

@@ -41,6 +41,10 @@ COMMANDS = {
         "Make a backup that is proven to restore; list, verify and rotate backups.",
     ),
     "restore": ("umami_ops.cli.restore", "Bring a backup back, all of it or nothing."),
+    "partition": (
+        "umami_ops.cli.partition",
+        "Put website_event into partitions by time, online; maintain and split them; and go back.",
+    ),
 }
 
 _ISSUES = "https://github.com/umami-ops/umami-ops/issues"

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from umami_ops.databases.dumps import DumpPrograms
 from umami_ops.databases.transit import Transit
+from umami_ops.databases.partitioning import Partitioning
 from umami_ops.databases.upkeep import Upkeep
 from umami_ops.databases.url import DatabaseUrl
 from umami_ops.errors import Refused
@@ -148,6 +149,10 @@ class Connection(ABC):
     @abstractmethod
     def transit(self) -> Transit:
         """Return what this server can do for rows on the move: into it, out of it, compared."""
+
+    @abstractmethod
+    def partitioning(self) -> Partitioning:
+        """Return what this server can do about the partitions of website_event, and how they are."""
 
     @abstractmethod
     def estimate(self, query: Query, **values: Any) -> int:

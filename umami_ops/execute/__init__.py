@@ -12,12 +12,13 @@ from datetime import UTC, datetime
 from umami_ops.databases.base import Database
 from umami_ops.errors import Interrupted, OpsError
 from umami_ops.execute.batches import Crew
+from umami_ops.execute.change import Changer
 from umami_ops.execute.events import Advanced, BatchDone, Event, Observer, StepBegan, StepDone, Trouble
 from umami_ops.execute.lock import RunLock
 from umami_ops.execute.maintenance import Maintainer
 from umami_ops.execute.rebuild import Rebuilder
 from umami_ops.execute.stop import StopSignal
-from umami_ops.plan import Batches, Maintenance, Plan, Rebuild, Report, Statements
+from umami_ops.plan import Batches, Change, Maintenance, Plan, Rebuild, Report, Statements
 
 __all__ = [
     "Advanced", "BatchDone", "Event", "Observer", "RunLock", "StepBegan", "StepDone", "StopSignal", "Trouble",
@@ -63,6 +64,8 @@ def execute(
                     )
                 case Maintenance():
                     Maintainer(step, database, lock, stop, observer, report).run()
+                case Change():
+                    Changer(step, database, lock, stop, observer, report).run()
                 case Statements():
                     _run_statements(step, database, lock)
     except OpsError as fault:
@@ -86,6 +89,8 @@ def _run_statements(step: Statements, database: Database, lock: RunLock) -> None
 def _so_far(report: Report) -> str:
     if report.maintained:
         return f"Done before that: {', '.join(done.title for done in report.maintained)}."
+    if report.changed:
+        return f"Done before that: {', '.join(done.title for done in report.changed)}. Run it again to go on."
     if not report.transactions:
         return "Nothing was changed."
     rows = ", ".join(f"{count:,} of {table}" for table, count in report.deleted.items() if count)

@@ -36,7 +36,7 @@ class Patience:
     observer: Observer
     purpose: str
 
-    def connect(self, *, wait_seconds: int = 1) -> Connection:
+    def connect(self, *, wait_seconds: float = 1) -> Connection:
         """Open a session whose statements wait so long at most for a lock of a table."""
         connection = self.database.connect(purpose=f"umami-ops {self.purpose}")
         connection.run(connection.dialect.queries["lock.impatient"], seconds=wait_seconds)

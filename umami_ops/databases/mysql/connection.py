@@ -25,6 +25,7 @@ from umami_ops.databases.mysql.dialect import MYSQL
 from umami_ops.databases.mysql.dumps import MysqlDumpPrograms
 from umami_ops.databases.mysql.pipe import Pipe
 from umami_ops.databases.mysql.transit import MysqlTransit
+from umami_ops.databases.mysql.partitioning import MysqlPartitioning
 from umami_ops.databases.mysql.upkeep import MysqlUpkeep
 from umami_ops.databases.url import DatabaseUrl
 from umami_ops.errors import (
@@ -181,6 +182,10 @@ class MysqlConnection(Connection):
         warnings = self.rows(Query("connection.warnings", "", "SHOW WARNINGS LIMIT 1"))
         text = warnings[0]["Message"] if warnings else "the server warned, and didn't say of what"
         return DatabaseFault(f"{query.name} was refused by the server: {text}")
+
+    def partitioning(self) -> MysqlPartitioning:
+        """Return what MySQL and MariaDB can do about the partitions of website_event."""
+        return MysqlPartitioning(self)
 
     def literal(self, value: Any) -> str:
         """Return a value as MySQL would read it in a statement."""

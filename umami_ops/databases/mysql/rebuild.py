@@ -1,4 +1,4 @@
-"""Rebuilding tables without the rows that go: the SQL, as data. Nothing here runs it.
+"""Rebuilding tables without the rows that go, or in another layout: the SQL, as data. Nothing here runs it.
 
 The way of pt-online-schema-change and gh-ost: beside each table stands an empty copy without secondary
 indexes; triggers carry every write over; what is kept is copied in key order; then the indexes are built at
@@ -10,7 +10,7 @@ user surely may create tables and RENAME keeps the triggers; Prisma minds none b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from umami_ops.databases.base import WORKING_PREFIX, Connection
@@ -54,11 +54,24 @@ def rebuild(
     """
     kept = {table: _KEPT[table].when(words).text for table in tables}
     parts = {table: _table_sql(connection, table, condition) for table, condition in kept.items()}
+    return _rebuild(f"rebuild of {', '.join(parts)}", parts, values)
+
+
+def relay(connection: Connection, table: str, title: str, layout: Sequence[str]) -> Rebuild:
+    """Return the step that makes a table anew with all its rows, in another layout.
+
+    `layout` are what ALTER TABLE is given for the empty copy, one after the other. Raises Refused as
+    `rebuild` does, but for partitions.
+    """
+    return _rebuild(title, {table: _table_sql(connection, table, "TRUE", layout)}, {})
+
+
+def _rebuild(title: str, parts: Mapping[str, TableRebuild], values: Mapping[str, Any]) -> Rebuild:
     swap = ", ".join(
         f"{_q(table)} TO {_q(_OLD + table)}, {_q(_NEW + table)} TO {_q(table)}" for table in parts
     )
     return Rebuild(
-        title=f"rebuild of {', '.join(parts)}",
+        title=title,
         tables=parts,
         swap=_statement("swap", "All tables change places at once.", f"RENAME TABLE {swap}"),
         finish=tuple(
@@ -84,14 +97,16 @@ def leftovers(connection: Connection) -> tuple[Query, ...]:
     )
 
 
-def _table_sql(connection: Connection, table: str, keep: str) -> TableRebuild:
+def _table_sql(
+    connection: Connection, table: str, keep: str, layout: Sequence[str] | None = None
+) -> TableRebuild:
     columns = [row["name"] for row in connection.rows(_COLUMNS, table=table)]
     indexes = _indexes(connection, table)
-    _refuse_what_is_special(connection, table)
+    _refuse_what_is_special(connection, table, but=() if layout is None else ("partitions",))
     keys = indexes.pop("PRIMARY", ())
-    if len(keys) != 1:
+    if len(keys) != 1 and layout is None:
         raise Refused(f"{table} has no primary key of one column, which a rebuild needs.")
-    (key,) = keys
+    key = keys[0]
     new = _q(_NEW + table)
     drops = ", ".join(f"DROP INDEX {_q(name)}" for name in indexes)
     adds = ", ".join(
@@ -107,6 +122,10 @@ def _table_sql(connection: Connection, table: str, keep: str) -> TableRebuild:
                 [_statement("create", "Without indexes it fills fast.", f"ALTER TABLE {new} {drops}")]
                 if drops
                 else []
+            ),
+            *(
+                _statement("create", "In its new layout.", f"ALTER TABLE {new} {change}")
+                for change in layout or ()
             ),
         ),
         follow=tuple(_trigger(table, kind, key, columns) for kind in _TRIGGERS),
@@ -168,8 +187,8 @@ def _is_unique(connection: Connection, table: str, index: str) -> bool:
     return any(row["name"] == index and not row["non_unique"] for row in rows)
 
 
-def _refuse_what_is_special(connection: Connection, table: str) -> None:
-    special = [row["what"] for row in connection.rows(_SPECIAL, table=table)]
+def _refuse_what_is_special(connection: Connection, table: str, but: Collection[str]) -> None:
+    special = [row["what"] for row in connection.rows(_SPECIAL, table=table) if row["what"] not in but]
     if special:
         raise Refused(
             f"{table} can't be rebuilt, it has {', '.join(special)}.",

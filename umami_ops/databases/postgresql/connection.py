@@ -19,6 +19,7 @@ from umami_ops.databases.base import Connection, Database, Row, Server
 from umami_ops.databases.postgresql.dialect import POSTGRESQL
 from umami_ops.databases.postgresql.dumps import PostgresqlDumpPrograms
 from umami_ops.databases.postgresql.transit import PostgresqlTransit
+from umami_ops.databases.postgresql.partitioning import PostgresqlPartitioning
 from umami_ops.databases.postgresql.upkeep import PostgresqlUpkeep
 from umami_ops.databases.url import DatabaseUrl
 from umami_ops.errors import (
@@ -159,6 +160,10 @@ class PostgresqlConnection(Connection):
                 for piece in pieces:
                     copy.write(piece)
             return cursor.rowcount
+
+    def partitioning(self) -> PostgresqlPartitioning:
+        """Return what PostgreSQL can do about the partitions of website_event."""
+        return PostgresqlPartitioning(self)
 
     def literal(self, value: Any) -> str:
         """Return a value as PostgreSQL would read it in a statement."""

@@ -1,0 +1,128 @@
+-- The partitions of website_event: what is there, and what stands in their way.
+
+-- name: partitions
+-- Every partition with its bounds as the catalogue writes them, and the key of the partitioned table.
+SELECT c.relname AS name,
+       pg_get_expr(c.relpartbound, c.oid) AS bounds,
+       pg_get_partkeydef(p.oid) AS key,
+       CASE WHEN c.reltuples >= 0 AND c.relpages > 0
+            THEN c.reltuples / c.relpages * (pg_relation_size(c.oid) / 8192.0)
+            ELSE pg_relation_size(c.oid) / 200.0 END::bigint AS rows_estimate,
+       pg_table_size(c.oid) AS table_bytes,
+       pg_indexes_size(c.oid) AS index_bytes
+FROM pg_class AS p
+LEFT JOIN pg_inherits AS i ON i.inhparent = p.oid
+LEFT JOIN pg_class AS c ON c.oid = i.inhrelid
+WHERE p.relnamespace = (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = current_schema())
+  AND p.relname = 'website_event'
+  AND p.relkind = 'p'
+ORDER BY c.relname;
+
+-- name: leftovers
+-- What of ours stands in the schema: the tables and indexes of a run that works, or that was interrupted.
+SELECT c.relname AS name, c.relkind = 'i' AS is_index, COALESCE(x.indisvalid, TRUE) AS is_valid
+FROM pg_class AS c
+LEFT JOIN pg_index AS x ON x.indexrelid = c.oid
+WHERE c.relnamespace = (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = current_schema())
+  AND c.relkind IN ('r', 'p', 'i', 'I')
+  AND c.relname LIKE '\_umami\_ops\_%'
+ORDER BY c.relname;
+
+-- name: obstacles
+-- What hangs on website_event and would be lost, or left behind on one partition.
+WITH target AS (
+  SELECT c.oid
+  FROM pg_class AS c
+  WHERE c.relnamespace = (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = current_schema())
+    AND c.relname = 'website_event'
+)
+SELECT 'the trigger ' || t.tgname AS what
+FROM pg_trigger AS t
+JOIN target AS x ON x.oid = t.tgrelid
+WHERE NOT t.tgisinternal AND t.tgname NOT LIKE '\_umami\_ops\_%'
+UNION ALL
+SELECT 'the foreign key ' || k.conname
+FROM pg_constraint AS k
+JOIN target AS x ON x.oid IN (k.conrelid, k.confrelid)
+WHERE k.contype = 'f'
+UNION ALL
+SELECT 'the constraint ' || k.conname
+FROM pg_constraint AS k
+JOIN target AS x ON x.oid = k.conrelid
+WHERE k.contype IN ('u', 'x', 'c') AND k.conname NOT LIKE '\_umami\_ops\_%'
+UNION ALL
+SELECT 'the unique index ' || i.relname
+FROM pg_index AS u
+JOIN target AS x ON x.oid = u.indrelid
+JOIN pg_class AS i ON i.oid = u.indexrelid
+WHERE u.indisunique AND NOT u.indisprimary AND i.relname NOT LIKE '\_umami\_ops\_%'
+  AND NOT EXISTS (SELECT 1 FROM pg_constraint AS k WHERE k.conindid = i.oid)
+UNION ALL
+SELECT 'the rule ' || r.rulename
+FROM pg_rewrite AS r
+JOIN target AS x ON x.oid = r.ev_class
+UNION ALL
+SELECT DISTINCT 'the view ' || v.relname
+FROM pg_depend AS d
+JOIN target AS x ON x.oid = d.refobjid
+JOIN pg_rewrite AS r ON r.oid = d.objid
+JOIN pg_class AS v ON v.oid = r.ev_class
+WHERE d.classid = 'pg_rewrite'::regclass AND v.oid <> x.oid
+UNION ALL
+SELECT 'row level security'
+FROM pg_class AS c
+JOIN target AS x ON x.oid = c.oid
+WHERE c.relrowsecurity
+UNION ALL
+SELECT 'the publication ' || p.pubname
+FROM pg_publication_rel AS m
+JOIN target AS x ON x.oid = m.prrelid
+JOIN pg_publication AS p ON p.oid = m.prpubid
+UNION ALL
+SELECT 'the table ' || c.relname || ', which inherits'
+FROM pg_inherits AS i
+JOIN target AS x ON x.oid IN (i.inhparent, i.inhrelid)
+JOIN pg_class AS p ON p.oid = i.inhparent
+JOIN pg_class AS c ON c.oid = i.inhrelid
+WHERE p.relkind = 'r' AND c.relname NOT LIKE '\_umami\_ops\_%';
+
+-- name: undated
+-- Events without a time, and those among them whose session has none either.
+SELECT COUNT(*) AS undated, COUNT(*) FILTER (WHERE s.created_at IS NULL) AS undatable
+FROM website_event AS e
+LEFT JOIN session AS s ON s.session_id = e.session_id
+WHERE e.created_at IS NULL;
+
+-- name: date_events
+-- Gives a slice of events without a time that of their session.
+-- copies: website_event
+UPDATE website_event AS e
+SET created_at = s.created_at
+FROM session AS s
+WHERE s.session_id = e.session_id
+  AND e.created_at IS NULL
+  AND (CAST(:after AS uuid) IS NULL OR e.event_id > CAST(:after AS uuid))
+  AND e.event_id <= CAST(:last AS uuid);
+
+-- name: spread
+-- Events by day in UTC, of a range of time.
+SELECT CAST(DATE_TRUNC('day', e.created_at) AS timestamptz) AS day, COUNT(*) AS events
+FROM website_event AS e
+WHERE e.created_at >= CAST(:since AS timestamptz) AND e.created_at < CAST(:until AS timestamptz)
+GROUP BY 1
+ORDER BY 1;
+
+-- name: shape
+-- The columns and indexes of website_event in one line, which changes when a migration changes them.
+SELECT MD5(
+  (SELECT STRING_AGG(a.attname || ' ' || format_type(a.atttypid, a.atttypmod), ',' ORDER BY a.attnum)
+   FROM pg_attribute AS a
+   WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
+  || (SELECT COALESCE(STRING_AGG(i.relname, ',' ORDER BY i.relname), '')
+      FROM pg_index AS x
+      JOIN pg_class AS i ON i.oid = x.indexrelid
+      WHERE x.indrelid = c.oid AND i.relname NOT LIKE '\_umami\_ops\_%')
+) AS shape
+FROM pg_class AS c
+WHERE c.relnamespace = (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = current_schema())
+  AND c.relname = 'website_event';

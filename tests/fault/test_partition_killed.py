@@ -1,0 +1,86 @@
+"""`partition` killed at any moment: nothing is lost, and a rerun reaches the same end."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from testbed.bulk import connect
+from testbed.servers import Server
+from tests.integration.test_partition import VERBS, assert_nothing_is_left_behind, partition, partitions
+from tests.visitors import assert_as_told, fill, visiting
+
+_OURS = ("DATABASE_URL", "DIRECT_DATABASE_URL", "UMAMI_OPS_")
+
+
+def _start(url: str, verb: str) -> subprocess.Popen[str]:
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "umami_ops", "partition", *VERBS[verb]],
+        env=variables | {"DATABASE_URL": url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _seconds(url: str, verb: str) -> float:
+    """How long it takes when nobody kills it."""
+    began = time.monotonic()
+    process = _start(url, verb)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    return time.monotonic() - began
+
+
+def _shape(url: str) -> list[object]:
+    return [part["name"] for part in partitions(url)]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_killed_at_any_moment(server: Server, umami_database: str, verb: str, is_thorough: bool) -> None:
+    url = umami_database
+    still = fill(url, 13 if is_thorough else 10)
+    order = list(VERBS)
+    for earlier in order[: order.index(verb)]:
+        partition(url, *VERBS[earlier])
+    takes = _seconds(url, verb)
+    shape = _shape(url)
+    chance = random.Random(f"{verb} {server.name}")
+    kills = 20 if is_thorough else 2
+    with visiting(url) as told:
+        for kill in range(kills):
+            # Round and round, so that each kill finds the database as the verb does.
+            for other in (*order[order.index(verb) + 1 :], *order[: order.index(verb)]):
+                partition(url, *VERBS[other])
+            process = _start(url, verb)
+            time.sleep(takes * (0.25 + 0.75 * (kill + chance.random()) / kills))
+            process.send_signal(signal.SIGKILL)
+            process.communicate(timeout=120)
+            _wait_until_alone(url)
+            partition(url, *VERBS[verb])
+            assert _shape(url) == shape
+            assert_nothing_is_left_behind(url)
+    assert_as_told(url, told, still, was_reset=False, most_seconds=2.0)
+
+
+def _wait_until_alone(url: str) -> None:
+    """Return when the server has noticed that the killed client is gone, and let go of its lock."""
+    with connect(url) as loader:
+        ours = (
+            "SELECT COUNT(*) FROM pg_stat_activity WHERE application_name LIKE 'umami-ops%' "
+            "AND datname = current_database()"
+            if loader.dialect == "postgresql"
+            else "SELECT COUNT(*) FROM performance_schema.session_connect_attrs AS a "
+            "JOIN information_schema.processlist AS p ON p.id = a.processlist_id "
+            "WHERE a.attr_name = 'program_name' AND a.attr_value LIKE 'umami-ops%' AND p.db = DATABASE()"
+        )
+        while loader.execute(ours)[0][0]:
+            loader.commit()
+            time.sleep(0.05)

@@ -1,0 +1,207 @@
+"""Partitions of website_event on MySQL and MariaDB: the DDL, as steps of a plan. Nothing here runs it.
+
+The table is partitioned by RANGE (UNIX_TIMESTAMP(created_at)), the one expression on a TIMESTAMP that the
+servers take, and its primary key becomes (event_id, created_at), since every unique key must contain the
+partitions' column. What the servers would do with writers locked out is done on a copy that triggers keep up
+to date, and that changes places with the table in one RENAME (`rebuild`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from umami_ops.databases.base import Connection
+from umami_ops.databases.mysql import rebuild
+from umami_ops.databases.mysql.dialect import MYSQL
+from umami_ops.databases.partitioning import TABLE, Layout, Partition, Partitioning, Slot
+from umami_ops.errors import Refused
+from umami_ops.plan import Change, Size, Statements, Step
+from umami_ops.sql import Query
+
+_CATCH_ALL = "catch_all"
+_OUR_KEY = "range unix_timestamp(created_at)"
+#: So many rows of the catch-all are moved while nobody can write, more by a copy.
+_MOST_ROWS_AT_ONCE = 5_000
+_INSTANT = "a metadata lock for an instant: it waits 1 s at most, and then tries again"
+
+
+class MysqlPartitioning(Partitioning):
+    """What MySQL and MariaDB can do about the partitions of website_event."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._queries = connection.dialect.queries
+
+    # --- what is there --------------------------------------------------------------------------------
+
+    def layout(self) -> Layout:
+        """Return how the table lies there."""
+        rows = self._connection.rows(self._queries["partition.partitions"])
+        parts: list[Partition] = []
+        is_foreign = False
+        for row in rows:
+            bounds = str(row["bounds"])
+            is_foreign |= row["key"].replace("`", "").lower() != _OUR_KEY
+            is_last = not bounds.isdecimal()
+            parts.append(
+                Partition(
+                    name=row["name"],
+                    since=parts[-1].until if parts else None,
+                    until=None if is_last else datetime.fromtimestamp(int(bounds), UTC),
+                    is_catch_all=is_last,
+                    rows_estimate=int(row["rows_estimate"]),
+                    size=Size(int(row["table_bytes"]), int(row["index_bytes"])),
+                )
+            )
+        return Layout(tuple(parts), self._unfinished(is_partitioned=bool(rows)), is_foreign)
+
+    def _unfinished(self, *, is_partitioned: bool) -> str | None:
+        """Return what was not brought to its end, by the copy that stands beside the table."""
+        copies = self._connection.rows(_COPY)
+        if not copies:
+            return None
+        becomes_partitioned = bool(copies[0]["is_partitioned"])
+        if is_partitioned:
+            return "split" if becomes_partitioned else "disable"
+        return "enable" if becomes_partitioned else None
+
+    def obstacles(self) -> list[str]:
+        """Return what stands on the table and would be lost or broken."""
+        return [row["what"] for row in self._connection.rows(self._queries["partition.obstacles"])]
+
+    def clear(self, verb: str) -> list[Step]:  # noqa: ARG002 -- a copy is begun anew, whatever it was for
+        """Return the step that takes away what an interrupted run left; the table itself is whole."""
+        left = rebuild.leftovers(self._connection)
+        return [Statements("clearing away what an interrupted run left", left)] if left else []
+
+    # --- there, and back ------------------------------------------------------------------------------
+
+    def enable(self, boundary: datetime, ahead: Sequence[Slot], *, online: bool) -> list[Step]:
+        """Return the step that makes the table a partitioned one, by a copy or by one ALTER TABLE."""
+        bounds = [(before(boundary), boundary), *((_name(slot), slot.until) for slot in ahead)]
+        change = (
+            f"MODIFY created_at {self._type()} NOT NULL{self._default()},"
+            f" DROP PRIMARY KEY, ADD PRIMARY KEY (event_id, created_at) {_partitions(bounds)}"
+        )
+        return self._remake("partitioning website_event", [change], online=online)
+
+    def disable(self, *, online: bool) -> list[Step]:
+        """Return the step back to the plain table."""
+        key = (
+            f"MODIFY created_at {self._type()} NULL{self._default()},"
+            " DROP PRIMARY KEY, ADD PRIMARY KEY (event_id)"
+        )
+        return self._remake("making website_event plain", ["REMOVE PARTITIONING", key], online=online)
+
+    def split(self, source: Partition, slots: Sequence[Slot]) -> list[Step]:
+        """Return the step that puts partitions in the place of one."""
+        bounds: list[tuple[str, datetime]] = []
+        for part in self.layout().dated:
+            assert part.until is not None
+            if part.name != source.name:
+                bounds.append((part.name, part.until))
+                continue
+            if source.since is None:
+                bounds.append((before(slots[0].since), slots[0].since))
+            bounds += [(_name(slot), slot.until) for slot in slots]
+        return self._remake(f"splitting {source.name}", [_partitions(bounds)], online=True)
+
+    def _remake(self, title: str, changes: Sequence[str], *, online: bool) -> list[Step]:
+        if online:
+            return [rebuild.relay(self._connection, TABLE, title, changes)]
+        return [
+            _change(
+                title, "the whole table: nobody can write until it is done", f"ALTER TABLE {_q(TABLE)} {text}"
+            )
+            for text in changes
+        ]
+
+    # --- more partitions, and fewer -------------------------------------------------------------------
+
+    def extend(self, slots: Sequence[Slot], crowd: int) -> list[Step]:
+        """Return the step that adds partitions and takes what belongs to them out of the catch-all."""
+        layout = self.layout()
+        bounds = [(part.name, part.until) for part in layout.dated if part.until]
+        bounds += [(_name(slot), slot.until) for slot in slots]
+        if crowd > _MOST_ROWS_AT_ONCE:
+            return self._remake("emptying the catch-all", [_partitions(bounds)], online=True)
+        new = ", ".join(_definitions(bounds[len(layout.dated) :]))
+        return [
+            _change(
+                f"adding {len(slots)} partitions",
+                f"{_INSTANT}; writers wait while what lies in the catch-all is copied",
+                f"ALTER TABLE {_q(TABLE)} REORGANIZE PARTITION {_q(_CATCH_ALL)} INTO ({new})",
+            )
+        ]
+
+    def drop(self, partition: Partition) -> list[Step]:
+        """Return the step that drops a partition with its rows."""
+        text = f"ALTER TABLE {_q(TABLE)} DROP PARTITION {_q(partition.name)}"
+        return [_change(f"dropping {partition.name}", _INSTANT, text)]
+
+    def detach(self, partition: Partition) -> list[Step]:
+        """Raise Refused: EXCHANGE PARTITION leaves a moment in which what is written would be lost."""
+        raise Refused(
+            f"{self._connection.server().title} can't detach {partition.name} while others write.",
+            hint="umami-ops prune --before drops whole partitions; umami-ops backup keeps a copy first.",
+            done="Nothing was changed.",
+        )
+
+    # --- words ----------------------------------------------------------------------------------------
+
+    def _type(self) -> str:
+        return str(self._connection.row(_CREATED_AT)["type"])
+
+    def _default(self) -> str:
+        default = self._connection.row(_CREATED_AT)["default_text"]
+        return "" if default in (None, "NULL") else f" DEFAULT {default}"
+
+
+def before(boundary: datetime) -> str:
+    """Return the name of the partition of all history up to a boundary."""
+    return f"before_{boundary:%Y_%m_%d}"
+
+
+def _name(slot: Slot) -> str:
+    return f"p{slot.label}"
+
+
+def _partitions(bounds: Sequence[tuple[str, datetime]]) -> str:
+    """Return the PARTITION BY of these partitions and the catch-all, as ALTER TABLE takes it."""
+    return f"PARTITION BY RANGE (UNIX_TIMESTAMP(created_at)) ({', '.join(_definitions(bounds))})"
+
+
+def _definitions(bounds: Sequence[tuple[str, datetime]]) -> list[str]:
+    return [
+        *(f"PARTITION {_q(name)} VALUES LESS THAN ({int(until.timestamp())})" for name, until in bounds),
+        f"PARTITION {_q(_CATCH_ALL)} VALUES LESS THAN MAXVALUE",
+    ]
+
+
+def _change(title: str, lock: str, text: str) -> Change:
+    return Change(
+        title=title,
+        statements=(Query("partition.change", "", text),),
+        lock=lock,
+        together=False,
+        wait_seconds=1,
+    )
+
+
+def _q(identifier: str) -> str:
+    return MYSQL.quote(identifier)
+
+
+_CREATED_AT = Query(
+    "partition.created_at",
+    "The type of website_event.created_at, and its default.",
+    "SELECT c.column_type AS type, c.column_default AS default_text FROM information_schema.columns AS c"
+    " WHERE c.table_schema = DATABASE() AND c.table_name = 'website_event' AND c.column_name = 'created_at'",
+)
+_COPY = Query(
+    "partition.copy",
+    "The copy of website_event that a run makes, or left.",
+    "SELECT t.create_options LIKE '%partitioned%' AS is_partitioned FROM information_schema.tables AS t"
+    " WHERE t.table_schema = DATABASE() AND t.table_name = '_umami_ops_new_website_event'",
+)

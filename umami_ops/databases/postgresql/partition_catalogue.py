@@ -1,0 +1,148 @@
+"""What PostgreSQL's catalogue says about website_event and its partitions, for the DDL of partitions."""
+
+# ruff: noqa: S608 -- identifiers pass through the one quoting function, values are parameters
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from umami_ops.databases.base import Connection
+from umami_ops.databases.partitioning import Slot
+from umami_ops.databases.postgresql.dialect import POSTGRESQL
+from umami_ops.sql import Query
+
+
+@dataclass(frozen=True)
+class CatalogueIndex:
+    """An index as the catalogue shows it; `tail` is its definition from the access method on."""
+
+    name: str
+    tail: str
+    is_primary: bool
+
+
+class Catalogue:
+    """Reads the catalogue of the schema that a connection looks at."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def is_table(self, name: str) -> bool:
+        """Say whether there is a plain table of that name."""
+        return bool(self._connection.value(_IS_TABLE, name=name))
+
+    def columns(self, table: str) -> list[str]:
+        """Return the names of a table's columns in their order."""
+        return [row["name"] for row in self._connection.rows(_COLUMNS, name=table)]
+
+    def column_list(self, table: str) -> str:
+        """Return the columns as they stand in an INSERT and its SELECT."""
+        return ", ".join(_q(column) for column in self.columns(table))
+
+    def indexes(self, table: str) -> list[CatalogueIndex]:
+        """Return a table's indexes by name, but for those of a run."""
+        return [
+            CatalogueIndex(row["name"], row["tail"], row["is_primary"])
+            for row in self._connection.rows(_INDEXES, name=table)
+        ]
+
+    def primary_key(self, table: str) -> str:
+        """Return the name of the primary key."""
+        return str(self._connection.value(_PRIMARY_KEY, name=table))
+
+    def heirs(self, partition: str) -> list[tuple[str, str]]:
+        """Return the indexes of a partition, each with the name of the index that it is a part of."""
+        return [(row["name"], row["parent"]) for row in self._connection.rows(_HEIRS, name=partition)]
+
+    def other_owner(self, table: str) -> str | None:
+        """Return the owner of a table, or None where that is the user of this session."""
+        owner, user = self._connection.row(_OWNER, name=table).values()
+        return None if owner == user else str(owner)
+
+    def grants(self, table: str, *, to: str) -> tuple[str, ...]:
+        """Return the statements that grant on another table what is granted on this one."""
+        return tuple(
+            f"GRANT {row['privilege']}{_columns_of(row['column_name'])} ON TABLE {_q(to)} TO {row['grantee']}"
+            + (" WITH GRANT OPTION" if row["is_grantable"] else "")
+            for row in self._connection.rows(_GRANTS, name=table)
+        )
+
+    def comment(self, table: str, *, to: str) -> tuple[str, ...]:
+        """Return the statement that gives another table the comment of this one, if it has any."""
+        text = self._connection.value(_COMMENT, name=table)
+        return (f"COMMENT ON TABLE {_q(to)} IS {self._connection.literal(text)}",) if text else ()
+
+    def within(self, slot: Slot) -> str:
+        """Return the condition that a row lies in the slot."""
+        literal = self._connection.literal
+        return f"created_at >= {literal(slot.since)} AND created_at < {literal(slot.until)}"
+
+
+def _columns_of(column: str | None) -> str:
+    return f" ({_q(column)})" if column else ""
+
+
+def _q(identifier: str) -> str:
+    return POSTGRESQL.quote(identifier)
+
+
+_HERE = (
+    "(SELECT c.oid FROM pg_class AS c WHERE c.relname = :name AND c.relnamespace ="
+    " (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = current_schema()))"
+)
+_IS_TABLE = Query(
+    "partition.is_table",
+    "Whether there is a plain table of that name.",
+    f"SELECT EXISTS (SELECT FROM pg_class AS t WHERE t.oid = {_HERE} AND t.relkind = 'r') AS found",
+)
+_COLUMNS = Query(
+    "partition.columns",
+    "The columns of a table that are written, in their order.",
+    "SELECT a.attname AS name FROM pg_attribute AS a"
+    f" WHERE a.attrelid = {_HERE} AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''"
+    " ORDER BY a.attnum",
+)
+_INDEXES = Query(
+    "partition.indexes",
+    "The indexes of a table.",
+    "SELECT i.relname AS name, x.indisprimary AS is_primary,"
+    " SUBSTR(pg_get_indexdef(i.oid), STRPOS(pg_get_indexdef(i.oid), ' USING ') + 7) AS tail"
+    " FROM pg_index AS x JOIN pg_class AS i ON i.oid = x.indexrelid"
+    f" WHERE x.indrelid = {_HERE} AND i.relname NOT LIKE '\\_umami\\_ops\\_%'"
+    " AND (x.indisvalid OR i.relkind = 'I') ORDER BY i.relname",
+)
+_PRIMARY_KEY = Query(
+    "partition.primary_key",
+    "The name of a table's primary key.",
+    f"SELECT k.conname AS name FROM pg_constraint AS k WHERE k.conrelid = {_HERE} AND k.contype = 'p'",
+)
+_HEIRS = Query(
+    "partition.heirs",
+    "The indexes of a partition with those they are a part of.",
+    "SELECT i.relname AS name, p.relname AS parent FROM pg_index AS x"
+    " JOIN pg_class AS i ON i.oid = x.indexrelid"
+    " JOIN pg_inherits AS h ON h.inhrelid = i.oid"
+    f" JOIN pg_class AS p ON p.oid = h.inhparent WHERE x.indrelid = {_HERE} ORDER BY i.relname",
+)
+_OWNER = Query(
+    "partition.owner",
+    "The owner of a table, and the user of this session.",
+    "SELECT pg_get_userbyid(t.relowner) AS owner, current_user AS session_user_name"
+    f" FROM pg_class AS t WHERE t.oid = {_HERE}",
+)
+_GRANTS = Query(
+    "partition.grants",
+    "What is granted on a table and its columns to others than its owner.",
+    "SELECT a.privilege_type AS privilege, a.is_grantable, NULL AS column_name,"
+    " CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END AS grantee"
+    f" FROM pg_class AS t, aclexplode(t.relacl) AS a WHERE t.oid = {_HERE} AND a.grantee <> t.relowner"
+    " UNION ALL"
+    " SELECT a.privilege_type, a.is_grantable, k.attname,"
+    " CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END"
+    f" FROM pg_attribute AS k, aclexplode(k.attacl) AS a WHERE k.attrelid = {_HERE}",
+)
+_COMMENT = Query(
+    "partition.comment",
+    "A table's comment.",
+    f"SELECT obj_description({_HERE}, 'pg_class') AS comment",
+)

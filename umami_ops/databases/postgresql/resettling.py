@@ -1,0 +1,336 @@
+"""Partitions in the place of one: its rows are copied batch by batch, while others write, then exchanged.
+
+A trigger notes the key of every row that is written meanwhile; after the copying, what was noted is copied
+anew, and the last of it under the lock of the exchange (the way of pg_repack). The new tables stand under a
+partitioned table of their own until then, and those with a primary key are copied to their end: that is
+where a rerun goes on.
+"""
+
+# ruff: noqa: S608 -- identifiers pass through the one quoting function, values through the driver's literals
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+from umami_ops.databases.base import WORKING_PREFIX, Connection
+from umami_ops.databases.partitioning import TABLE, Partition, Slot
+from umami_ops.databases.postgresql.dialect import POSTGRESQL
+from umami_ops.databases.postgresql.partition_catalogue import Catalogue
+from umami_ops.plan import Batches, Change, Guard, Step
+from umami_ops.sql import Query
+
+#: So many rows of the catch-all are moved in one transaction, more are resettled.
+MOST_ROWS_AT_ONCE = 5_000
+
+_STAGE = f"{WORKING_PREFIX}stage"
+_NOTED = f"{WORKING_PREFIX}noted"
+_BOUNDS = f"{WORKING_PREFIX}bounds"
+#: So many noted rows may be left for the moment of the exchange.
+_FEW, _MANY = 100, 2_000
+_NOBODY = "nothing that others need"
+_PATIENTLY = "it waits 0.2 s at most, and then tries again"
+
+
+class Resettling:
+    """Makes the steps."""
+
+    def __init__(self, connection: Connection, catalogue: Catalogue) -> None:
+        self._connection = connection
+        self._catalogue = catalogue
+        self._queries = connection.dialect.queries
+
+    @staticmethod
+    def is_among(leftovers: Collection[str]) -> bool:
+        """Say whether these names are those of an unfinished resettling."""
+        return _STAGE in leftovers or _NOTED in leftovers
+
+    def clear(self, leftovers: Collection[str]) -> list[Step]:
+        """Return the step that undoes an unfinished one; all rows are where they were."""
+        if not self.is_among(leftovers):
+            return []
+        source = self._connection.rows(_FOLLOWED)
+        return [
+            _change(
+                "undoing an interrupted split",
+                f"ACCESS EXCLUSIVE on the partition for an instant: {_PATIENTLY}",
+                *(f"DROP TRIGGER IF EXISTS {_q(_NOTED)} ON {_q(row['name'])}" for row in source),
+                f"DROP FUNCTION IF EXISTS {_q(_NOTED)}()",
+                f"DROP TABLE IF EXISTS {_q(_NOTED)}",
+                f"DROP TABLE IF EXISTS {_q(_STAGE)}",
+            )
+        ]
+
+    def steps(self, source: Partition, slots: Sequence[Slot]) -> list[Step]:
+        """Return the steps that put the slots in its place, and a partition for what lies outside of them."""
+        stages = list(self._stages(source, slots))
+        parts: list[Step] = []
+        is_going_on = self._is_going_on(source, stages)
+        if not is_going_on:
+            if self._connection.rows(_FOLLOWED):
+                parts += self.clear([_STAGE])
+            parts.append(self._begin(source, stages))
+        for stage in stages:
+            parts += self._fill(source, stage, is_new=not is_going_on)
+        return [*parts, self._exchange(source, stages)]
+
+    # --- what is there --------------------------------------------------------------------------------
+
+    def _stages(self, source: Partition, slots: Sequence[Slot]) -> Iterator[_Stage]:
+        literal = self._connection.literal
+        for slot in slots:
+            yield _Stage(
+                f"{TABLE}_{slot.label}",
+                f"FOR VALUES FROM ({literal(slot.since)}) TO ({literal(slot.until)})",
+                self._catalogue.within(slot),
+            )
+        if source.is_catch_all:
+            outside = " AND ".join(f"NOT ({self._catalogue.within(slot)})" for slot in slots)
+            yield _Stage(f"{WORKING_PREFIX}new_default", "DEFAULT", outside)
+        elif source.since is None:
+            first = slots[0].since
+            yield _Stage(
+                f"{TABLE}_before_{first:%Y_%m_%d}",
+                f"FOR VALUES FROM (MINVALUE) TO ({literal(first)})",
+                f"created_at < {literal(first)}",
+            )
+
+    def _is_going_on(self, source: Partition, stages: Sequence[_Stage]) -> bool:
+        """Say whether an interrupted run left just these tables, with the table's columns of today."""
+        followed = [row["name"] for row in self._connection.rows(_FOLLOWED)]
+        there = {row["name"] for row in self._connection.rows(_STAGED)}
+        return (
+            followed == [source.name]
+            and there == {stage.name for stage in stages}
+            and self._catalogue.columns(_STAGE) == self._catalogue.columns(TABLE)
+        )
+
+    # --- what to do -----------------------------------------------------------------------------------
+
+    def _begin(self, source: Partition, stages: Sequence[_Stage]) -> Change:
+        schema = _q(self._connection.server().schema)
+        noted = f"{schema}.{_q(_NOTED)}"
+        owner = self._catalogue.other_owner(TABLE)
+        made = (_STAGE, _NOTED, *(stage.name for stage in stages))
+        return _change(
+            f"following what is written to {source.name}",
+            f"SHARE ROW EXCLUSIVE on {source.name} for an instant: {_PATIENTLY}",
+            f"LOCK TABLE ONLY {_q(source.name)} IN SHARE ROW EXCLUSIVE MODE",
+            f"CREATE TABLE {_q(_STAGE)} (LIKE {_q(TABLE)} INCLUDING DEFAULTS INCLUDING STORAGE"
+            " INCLUDING GENERATED) PARTITION BY RANGE (created_at)",
+            *(
+                f"CREATE TABLE {_q(stage.name)} PARTITION OF {_q(_STAGE)}"
+                f" (CONSTRAINT {_q(_BOUNDS)} CHECK (created_at IS NOT NULL"
+                f" AND {stage.condition})) {stage.bounds}"
+                for stage in stages
+            ),
+            f"CREATE TABLE {_q(_NOTED)} (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,"
+            " event_id uuid NOT NULL, created_at timestamptz NOT NULL)",
+            *(f"ALTER TABLE {_q(name)} OWNER TO {_q(owner)}" for name in made if owner),
+            f"""CREATE FUNCTION {_q(_NOTED)}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog AS $noted$
+BEGIN
+  IF TG_OP <> 'INSERT' THEN
+    INSERT INTO {noted} (event_id, created_at) VALUES (OLD.event_id, OLD.created_at);
+  END IF;
+  IF TG_OP <> 'DELETE' THEN
+    INSERT INTO {noted} (event_id, created_at) VALUES (NEW.event_id, NEW.created_at);
+  END IF;
+  RETURN NULL;
+END
+$noted$""",
+            f"CREATE TRIGGER {_q(_NOTED)} AFTER INSERT OR UPDATE OR DELETE ON {_q(source.name)}"
+            f" FOR EACH ROW EXECUTE FUNCTION {_q(_NOTED)}()",
+        )
+
+    def _fill(self, source: Partition, stage: _Stage, *, is_new: bool) -> list[Step]:
+        """Return the steps that fill one new table and give it its indexes, as far as that wasn't done."""
+        is_copied = not is_new and bool(self._connection.rows(_KEYS, name=stage.name))
+        steps: list[Step] = []
+        if not is_copied:
+            if not is_new:
+                steps.append(_alone(f"emptying {stage.name}", _NOBODY, f"TRUNCATE {_q(stage.name)}"))
+            steps += [
+                self._copying(source, stage),
+                _alone(
+                    f"building the primary key of {stage.name}",
+                    _NOBODY,
+                    f"ALTER TABLE {_q(stage.name)} ADD CONSTRAINT {_q(stage.name + '_pkey')}"
+                    " PRIMARY KEY (event_id, created_at)",
+                ),
+            ]
+        if stage.bounds == "DEFAULT":
+            return steps  # few rows: it gets its indexes, and their names, when it takes the old one's place
+        indexes = [index for index in self._catalogue.indexes(TABLE) if not index.is_primary]
+        builds = [
+            f"CREATE INDEX IF NOT EXISTS {_q(f'{stage.name}_i{number}')} ON {_q(stage.name)}"
+            f" USING {index.tail}"
+            for number, index in enumerate(indexes)
+        ]
+        if builds:
+            steps.append(_alone(f"building the indexes of {stage.name}", _NOBODY, *builds))
+        return steps
+
+    def _copying(self, source: Partition, stage: _Stage) -> Batches:
+        columns = self._catalogue.column_list(TABLE)
+        since = "e.created_at >= CAST(:since AS timestamptz)"
+        after = (
+            "(CAST(:after AS uuid) IS NULL OR e.created_at > CAST(:since AS timestamptz)"
+            " OR e.event_id > CAST(:after AS uuid))"
+        )
+        inside = stage.condition.replace("created_at", "e.created_at")
+        return Batches(
+            title=f"copying into {stage.name}",
+            next_slice=_query(
+                "SELECT CAST(MAX(t.created_at) AS text) AS until,"
+                " CAST((ARRAY_AGG(t.event_id))[COUNT(*)] AS text) AS last, COUNT(*) AS picked"
+                f" FROM (SELECT e.created_at, e.event_id FROM ONLY {_q(source.name)} AS e"
+                f" WHERE {inside} AND {since} AND {after} ORDER BY e.created_at, e.event_id"
+                " LIMIT :batch_rows) AS t HAVING COUNT(*) > 0"
+            ),
+            work=_query(
+                f"-- copies: website_event\nINSERT INTO {_q(stage.name)} ({columns})"
+                f" SELECT {columns} FROM ONLY {_q(source.name)} AS e WHERE {inside} AND {since} AND {after}"
+                " AND e.created_at <= CAST(:until AS timestamptz)"
+                " AND (e.created_at < CAST(:until AS timestamptz) OR e.event_id <= CAST(:last AS uuid))"
+            ),
+            values={"since": self._connection.dialect.earliest, "after": None},
+        )
+
+    def _catching_up(self, source: Partition) -> Batches:
+        """Return the step that copies anew what was noted, until little is left of it."""
+        columns = self._catalogue.column_list(TABLE)
+        keys = (
+            f"(SELECT n.event_id, n.created_at FROM {_q(_NOTED)} AS n"
+            " WHERE n.id = ANY(CAST(:taken AS bigint[])))"
+        )
+        return Batches(
+            title="catching up with what was written meanwhile",
+            next_slice=_query(
+                f"SELECT 0 AS last, COUNT(*) AS picked FROM (SELECT FROM {_q(_NOTED)} LIMIT :batch_rows) AS n"
+                f" HAVING COUNT(*) > {_FEW}"
+            ),
+            work=_query(
+                f"-- collect: taken\nSELECT n.id AS taken FROM {_q(_NOTED)} AS n"
+                " ORDER BY n.id LIMIT :batch_rows;\n"
+                f"-- copies: website_event\n{_take_out(keys)};\n"
+                f"-- copies: website_event\n{_put_in(source.name, columns, keys)};\n"
+                f"-- copies: website_event\nDELETE FROM {_q(_NOTED)} WHERE id = ANY(CAST(:taken AS bigint[]))"
+            ),
+            values={"after": None},
+        )
+
+    def _exchange(self, source: Partition, stages: Sequence[_Stage]) -> Change:
+        columns = self._catalogue.column_list(TABLE)
+        keys = f"(SELECT n.event_id, n.created_at FROM {_q(_NOTED)} AS n)"
+        shape = self._queries["partition.shape"]
+        return Change(
+            title=f"exchanging {source.name}",
+            statements=tuple(
+                _query(text)
+                for text in (
+                    f"LOCK TABLE {_q(TABLE)} IN ACCESS EXCLUSIVE MODE",
+                    _take_out(keys),
+                    _put_in(source.name, columns, keys),
+                    *(f"ALTER TABLE {_q(_STAGE)} DETACH PARTITION {_q(stage.name)}" for stage in stages),
+                    f"DROP TABLE {_q(_STAGE)}",
+                    f"ALTER TABLE {_q(TABLE)} DETACH PARTITION {_q(source.name)}",
+                    f"DROP TABLE {_q(source.name)}",
+                    *(text for stage in stages for text in _attach(source, stage)),
+                    f"DROP TABLE {_q(_NOTED)}",
+                    f"DROP FUNCTION {_q(_NOTED)}()",
+                )
+            ),
+            lock="ACCESS EXCLUSIVE on website_event for some 50 ms and 5 ms for each partition: "
+            f"{_PATIENTLY}",
+            before=self._catching_up(source),
+            guards=(
+                Guard(
+                    shape,
+                    self._connection.value(shape),
+                    "website_event was changed by somebody else meanwhile; run the same command again",
+                ),
+                Guard(
+                    _query(
+                        f"SELECT COUNT(*) > {_MANY} AS many FROM (SELECT FROM {_q(_NOTED)} LIMIT {_MANY + 1})"
+                        " AS n"
+                    ),
+                    expected=False,
+                    otherwise="Much is being written at this moment",
+                    passing=True,
+                ),
+            ),
+        )
+
+
+class _Stage:
+    """A new table: its name, its bounds as a partition, and the condition that its rows fulfil."""
+
+    def __init__(self, name: str, bounds: str, condition: str) -> None:
+        self.name = name
+        self.bounds = bounds
+        self.condition = condition
+
+
+def _attach(source: Partition, stage: _Stage) -> Iterator[str]:
+    name = stage.name
+    if stage.bounds == "DEFAULT":
+        yield f"ALTER TABLE {_q(name)} RENAME TO {_q(source.name)}"
+        yield f"ALTER INDEX {_q(name + '_pkey')} RENAME TO {_q(source.name + '_pkey')}"
+        name = source.name
+    yield f"ALTER TABLE {_q(TABLE)} ATTACH PARTITION {_q(name)} {stage.bounds}"
+    yield f"ALTER TABLE {_q(name)} DROP CONSTRAINT {_q(_BOUNDS)}"
+
+
+def _take_out(keys: str) -> str:
+    return (
+        f"DELETE FROM {_q(_STAGE)} AS t USING {keys} AS k"
+        " WHERE t.event_id = k.event_id AND t.created_at = k.created_at"
+    )
+
+
+def _put_in(source: str, columns: str, keys: str) -> str:
+    return (
+        f"INSERT INTO {_q(_STAGE)} ({columns}) SELECT {columns} FROM ONLY {_q(source)} AS e"
+        f" WHERE (e.event_id, e.created_at) IN {keys}"
+    )
+
+
+def _change(title: str, lock: str, *statements: str) -> Change:
+    return Change(title=title, statements=tuple(_query(text) for text in statements), lock=lock)
+
+
+def _alone(title: str, lock: str, *statements: str) -> Change:
+    return Change(
+        title=title, statements=tuple(_query(text) for text in statements), lock=lock, together=False
+    )
+
+
+def _query(text: str) -> Query:
+    return Query("partition.change", "", text)
+
+
+def _q(identifier: str) -> str:
+    return POSTGRESQL.quote(identifier)
+
+
+_FOLLOWED = Query(
+    "partition.followed",
+    "The tables whose writes are noted.",
+    "SELECT t.relname AS name FROM pg_trigger AS g JOIN pg_class AS t ON t.oid = g.tgrelid"
+    " WHERE g.tgname = '_umami_ops_noted' AND t.relnamespace ="
+    " (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = current_schema())",
+)
+_STAGED = Query(
+    "partition.staged",
+    "The new tables that an interrupted run left.",
+    "SELECT c.relname AS name FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid"
+    " JOIN pg_class AS p ON p.oid = i.inhparent WHERE p.relname = '_umami_ops_stage' AND p.relnamespace ="
+    " (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = current_schema())",
+)
+_KEYS = Query(
+    "partition.keys",
+    "The primary key of a table of this schema.",
+    "SELECT k.conname AS name FROM pg_constraint AS k JOIN pg_class AS t ON t.oid = k.conrelid"
+    " WHERE t.relname = :name AND k.contype = 'p' AND t.relnamespace ="
+    " (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = current_schema())",
+)

@@ -1,0 +1,335 @@
+"""Partitions of website_event: decides what `partition` does. The DDL is the databases' own.
+
+Only website_event is partitioned, by created_at, in UTC. The old table stays whole as the partition of all
+history; periods ahead get partitions of their own, and a catch-all takes what no other one takes, since
+/api/send accepts any time. Source of what Umami and Prisma do with it: docs/partitioning.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from umami_ops.databases.base import Connection
+from umami_ops.databases.partitioning import TABLE, Layout, Partition, Slot
+from umami_ops.errors import Refused
+from umami_ops.operations.inspect import Installation
+from umami_ops.operations.periods import end_of, period_of, slots, start_of
+from umami_ops.plan import Batches, Note, Plan, Step
+
+#: So much must be left until the boundary when history is bounded, for clocks that are ahead.
+_MARGIN = timedelta(days=1)
+#: What lies before a gap of this length (imports, wrong clocks) stays in one partition.
+_GAP = timedelta(days=92)
+_MOST_PARTITIONS = 150
+_NEVER = {
+    "session": "Umami writes sessions by ON CONFLICT (session_id), which a partitioned table can't answer",
+    "revenue": "Umami's migration 17 would fail on it, and the next upgrade with it",
+}
+
+
+@dataclass(frozen=True)
+class Enabling:
+    """What a person asked of `enable`. `undated` says what becomes of events without a time."""
+
+    period: str = "month"
+    ahead: int = 3
+    undated: str = "refuse"
+    online: bool = True
+
+
+@dataclass(frozen=True)
+class Upkeep:
+    """What a person asked of `maintain`: partitions `ahead`, and the `horizon` past which they go."""
+
+    ahead: int = 3
+    horizon: datetime | None = None
+    detach: bool = False
+
+
+def check_table(table: str) -> None:
+    """Raise Refused for a table that must not be partitioned, with the reason."""
+    if table == TABLE:
+        return
+    reason = _NEVER.get(
+        table, "only website_event grows so that it pays, and has a time that queries ask for"
+    )
+    raise Refused(f"{table} is not partitioned: {reason}.", done="Nothing was changed.")
+
+
+def layout_of(connection: Connection, installation: Installation) -> Layout:
+    """Return how website_event lies there. Raises Refused where this isn't Umami's database."""
+    if not installation.is_umami:
+        installation.require_safe()
+    return connection.partitioning().layout()
+
+
+def plan_enable(connection: Connection, installation: Installation, wish: Enabling, now: datetime) -> Plan:
+    """Plan the way to partitions: a rerun goes on where a run was interrupted.
+
+    Raises Refused when the database isn't fit, or events have no time and nobody said what becomes of them.
+    """
+    installation.require_safe()
+    partitioning = connection.partitioning()
+    layout = _ours(partitioning.layout())
+    if layout.is_partitioned:
+        steps = partitioning.clear("enable") if layout.unfinished == "enable" else []
+        notes = () if steps else (Note(f"{TABLE} is partitioned already.", "umami-ops partition status"),)
+        return _plan(connection, "enable", steps, layout, notes=notes)
+    _refuse_obstacles(partitioning.obstacles())
+    boundary = end_of(wish.period, now + _MARGIN)
+    ahead = list(_following(wish.period, boundary, wish.ahead))
+    steps = [
+        *partitioning.clear("enable"),
+        *_dating(connection, wish.undated),
+        *partitioning.enable(boundary, ahead, online=wish.online),
+    ]
+    return _plan(connection, "enable", steps, layout, boundary=boundary, slots=ahead, period=wish.period)
+
+
+def plan_maintain(connection: Connection, installation: Installation, wish: Upkeep, now: datetime) -> Plan:
+    """Plan what a scheduler calls: partitions ahead, the catch-all emptied into them, old ones dropped.
+
+    Raises Refused where nothing is partitioned.
+    """
+    installation.require_safe()
+    partitioning = connection.partitioning()
+    layout = _partitioned(partitioning.layout())
+    period, end = _period_in_use(layout), layout.end
+    assert end is not None
+    current = start_of(period, now)
+    wanted = end_of(period, now)
+    for _ in range(wish.ahead):
+        wanted = end_of(period, wanted)
+    missing = list(slots(period, end, wanted)) if end < wanted else []
+    crowd = sum(_spread(connection, end, missing[-1].until).values()) if missing else 0
+    steps = [*partitioning.clear("split" if not crowd else "maintain")]
+    if missing:
+        steps += partitioning.extend(missing, crowd)
+    past = [part for part in layout.dated if wish.horizon and part.until and part.until <= wish.horizon]
+    for part in past:
+        steps += partitioning.detach(part) if wish.detach else []
+    notes = list(_about_unfinished(layout))
+    return _plan(
+        connection, "maintain", steps, layout, slots=missing, period=period, current=current,
+        moved=crowd, past=[part.name for part in past], detach=wish.detach, notes=tuple(notes),
+    )  # fmt: skip
+
+
+def plan_split(connection: Connection, installation: Installation, period: str) -> Plan:
+    """Plan the partition of all history, and others longer than the period, into partitions of the period.
+
+    Raises Refused where nothing is partitioned, and when there would be too many.
+    """
+    installation.require_safe()
+    partitioning = connection.partitioning()
+    layout = _partitioned(partitioning.layout())
+    steps = [*partitioning.clear("split")]
+    made: list[Slot] = []
+    sources = [part for part in layout.dated if _is_longer(part, period)]
+    for source in sources:
+        parts = list(_slots_in(connection, source, period))
+        if not parts or (source.since is not None and len(parts) < 2):
+            continue
+        made += parts
+        steps += partitioning.split(source, parts)
+    if len(made) + len(layout.partitions) > _MOST_PARTITIONS:
+        raise Refused(
+            f"{len(made)} partitions by the {period} are too many: a look by event_id asks all of them.",
+            hint="Choose a longer period: --by quarter or --by year.",
+            done="Nothing was changed.",
+        )
+    needed = sum(part.size.total_bytes for part in sources) if made else 0
+    _refuse_without_space(connection, needed)
+    return _plan(connection, "split", steps, layout, slots=made, period=period, needed_bytes=needed)
+
+
+def plan_disable(connection: Connection, installation: Installation, *, online: bool = True) -> Plan:
+    """Plan the way back to the plain table; what an interrupted enable left goes, too."""
+    installation.require_safe()
+    partitioning = connection.partitioning()
+    layout = _ours(partitioning.layout())
+    steps = partitioning.clear("disable")
+    notes: tuple[Note, ...] = ()
+    if layout.is_partitioned:
+        _refuse_obstacles(partitioning.obstacles())
+        steps += partitioning.disable(online=online)
+    elif not steps:
+        notes = (Note(f"{TABLE} is a plain table already."),)
+    return _plan(connection, "disable", steps, layout, notes=notes)
+
+
+def notes_on(layout: Layout, now: datetime) -> Iterator[Note]:
+    """Say what the owner of these partitions should know: what is missing, and what they cost."""
+    yield from _about_unfinished(layout)
+    if layout.is_foreign:
+        yield Note(f"{TABLE} was partitioned by somebody else, in another way: it is left alone.")
+    if not layout.partitions:
+        return
+    end, catch_all = layout.end, layout.catch_all
+    if end is not None and end <= now + timedelta(days=7):
+        yield Note(
+            f"The last partition ends on {end:%Y-%m-%d}: what comes later goes into the catch-all.",
+            "umami-ops partition maintain",
+        )
+    if catch_all is not None and catch_all.rows_estimate > 0:
+        yield Note(
+            f"About {catch_all.rows_estimate:,} events lie in the catch-all {catch_all.name}: of another"
+            " time, or of one that has no partition yet.",
+            "umami-ops partition maintain moves those whose time has come",
+        )
+    filled = [part for part in layout.partitions if part.rows_estimate > 0]
+    yield Note(
+        f"A look by event_id alone (Umami's reports on event data) asks {len(layout.partitions)} partitions,"
+        f" of which {len(filled)} hold events. Few large ones for history cost least: split into months, a"
+        " year asks twelve times as often.",
+    )
+
+
+def _plan(
+    connection: Connection, verb: str, steps: Sequence[Step], layout: Layout, *, notes: tuple[Note, ...] = (),
+    slots: Sequence[Slot] = (), **facts: Any,
+) -> Plan:  # fmt: skip
+    server = connection.server()
+    return Plan(
+        operation=f"partition {verb}",
+        facts={
+            "database": server.database,
+            "server": server.title,
+            "partitions": list(layout.partitions),
+            "new_partitions": list(slots),
+            **facts,
+        },
+        steps=tuple(steps),
+        notes=notes,
+    )
+
+
+# --- what is refused ---------------------------------------------------------------------------------------
+
+
+def _ours(layout: Layout) -> Layout:
+    if layout.is_foreign:
+        raise Refused(
+            f"{TABLE} is partitioned already, in a way that isn't umami-ops's.",
+            hint="It is left alone: whoever partitioned it must undo that first.",
+            done="Nothing was changed.",
+        )
+    return layout
+
+
+def _partitioned(layout: Layout) -> Layout:
+    if not _ours(layout).is_partitioned:
+        raise Refused(f"{TABLE} is not partitioned.", hint="umami-ops partition enable does that.")
+    return layout
+
+
+def _refuse_obstacles(obstacles: Sequence[str]) -> None:
+    if obstacles:
+        raise Refused(
+            f"{TABLE} has {', '.join(obstacles)}, which would be lost or left behind.",
+            hint="Drop it first, and make it anew afterwards.",
+            done="Nothing was changed.",
+        )
+
+
+def _refuse_without_space(connection: Connection, needed_bytes: int) -> None:
+    free_bytes = connection.free_bytes()
+    if free_bytes is not None and free_bytes < needed_bytes:
+        raise Refused(
+            f"The copies need about {needed_bytes / 1e6:,.0f} MB, and {free_bytes / 1e6:,.0f} MB are free.",
+            done="Nothing was changed.",
+        )
+
+
+def _about_unfinished(layout: Layout) -> Iterator[Note]:
+    if layout.unfinished:
+        yield Note(
+            f"A `partition {layout.unfinished}` is at work, or was interrupted.",
+            f"If none is at work: umami-ops partition {layout.unfinished} brings it to its end",
+        )
+
+
+# --- events without a time ---------------------------------------------------------------------------------
+
+
+def _dating(connection: Connection, choice: str) -> list[Step]:
+    """Return the steps that leave no event without a time. Raises Refused when that takes a decision."""
+    queries = connection.dialect.queries
+    row = connection.row(queries["partition.undated"])
+    undated, undatable = int(row["undated"]), int(row["undatable"])
+    if not undated:
+        return []
+    if choice == "refuse" or (choice == "session-time" and undatable):
+        of_these = "" if choice == "refuse" else f", and {undatable:,} of them have no session with a time"
+        raise Refused(
+            f"{undated:,} events have no time (created_at is NULL){of_these}: no partition could take them.",
+            hint="--null-created-at session-time gives them their session's, --null-created-at delete"
+            " deletes them.",
+            done="Nothing was changed.",
+        )
+    words = {"undated", *_details(connection)}
+    work = queries["partition.date_events" if choice == "session-time" else "prune.delete_events"]
+    return [
+        Batches(
+            title="events without a time",
+            next_slice=queries["prune.next_events"].when(words),
+            work=work.when(words),
+            values={"after": None, "since": None, "horizon": None, "websites": []},
+        )
+    ]
+
+
+def _details(connection: Connection) -> Iterator[str]:
+    from umami_ops.databases.base import Introspector
+
+    there = {relation.name for relation in Introspector(connection).relations()}
+    yield from (f"has_{table}" for table in ("event_data", "revenue") if table in there)
+
+
+# --- periods -----------------------------------------------------------------------------------------------
+
+
+def _following(period: str, since: datetime, count: int) -> Iterator[Slot]:
+    until = since
+    for _ in range(count):
+        until = end_of(period, until)
+    return slots(period, since, until)
+
+
+def _period_in_use(layout: Layout) -> str:
+    """Return the period of the last partition that is one; a month where there is none yet."""
+    for part in reversed(layout.dated):
+        if part.since and part.until and (found := period_of(part.since, part.until)):
+            return found
+    return "month"
+
+
+def _is_longer(part: Partition, period: str) -> bool:
+    if part.since is None or part.until is None:
+        return True
+    return part.until > end_of(period, part.since)
+
+
+def _spread(connection: Connection, since: datetime | str, until: datetime) -> dict[datetime, int]:
+    """Return how many events there are on each day of a range."""
+    rows = connection.rows(connection.dialect.queries["partition.spread"], since=since, until=until)
+    return {row["day"].replace(tzinfo=UTC): int(row["events"]) for row in rows}
+
+
+def _slots_in(connection: Connection, source: Partition, period: str) -> Iterator[Slot]:
+    """Return the periods in a partition; of all history, from where it goes on without a long gap."""
+    assert source.until is not None
+    if source.since is not None:
+        return slots(period, source.since, source.until)
+    days = sorted(_spread(connection, connection.dialect.earliest, source.until), reverse=True)
+    if not days:
+        return iter(())
+    first = days[0]
+    for day in days:
+        if first - day > _GAP:
+            break
+        first = day
+    return slots(period, start_of(period, first), source.until)
