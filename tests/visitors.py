@@ -146,7 +146,7 @@ def _reset(loader: Loader, told: Told, stop: threading.Event, after_seconds: flo
             loader.execute(f"DELETE FROM website_event WHERE website_id = '{RESET}'")
             break
         except pymysql.OperationalError as fault:
-            # A delete of thousands of rows beside inserts is InnoDB's to give up, with nobody else about, too.
+            # InnoDB may give up a delete of thousands of rows beside inserts, whoever else is about.
             if fault.args[0] != _DEADLOCK or attempt == 19:
                 raise
     loader.commit()

@@ -15,8 +15,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from umami_ops.databases.dumps import DumpPrograms
-from umami_ops.databases.transit import Transit
 from umami_ops.databases.partitioning import Partitioning
+from umami_ops.databases.transit import Transit
 from umami_ops.databases.upkeep import Upkeep
 from umami_ops.databases.url import DatabaseUrl
 from umami_ops.errors import Refused

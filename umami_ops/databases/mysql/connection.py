@@ -23,9 +23,9 @@ from umami_ops.databases.base import Connection, Database, Row, Server, Values
 from umami_ops.databases.mysql import rebuild
 from umami_ops.databases.mysql.dialect import MYSQL
 from umami_ops.databases.mysql.dumps import MysqlDumpPrograms
+from umami_ops.databases.mysql.partitioning import MysqlPartitioning
 from umami_ops.databases.mysql.pipe import Pipe
 from umami_ops.databases.mysql.transit import MysqlTransit
-from umami_ops.databases.mysql.partitioning import MysqlPartitioning
 from umami_ops.databases.mysql.upkeep import MysqlUpkeep
 from umami_ops.databases.url import DatabaseUrl
 from umami_ops.errors import (

@@ -18,8 +18,8 @@ from psycopg.types.string import TextLoader
 from umami_ops.databases.base import Connection, Database, Row, Server
 from umami_ops.databases.postgresql.dialect import POSTGRESQL
 from umami_ops.databases.postgresql.dumps import PostgresqlDumpPrograms
-from umami_ops.databases.postgresql.transit import PostgresqlTransit
 from umami_ops.databases.postgresql.partitioning import PostgresqlPartitioning
+from umami_ops.databases.postgresql.transit import PostgresqlTransit
 from umami_ops.databases.postgresql.upkeep import PostgresqlUpkeep
 from umami_ops.databases.url import DatabaseUrl
 from umami_ops.errors import (
