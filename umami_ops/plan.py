@@ -50,6 +50,7 @@ class Statements:
 
     title: str
     statements: tuple[Query, ...]
+    values: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,9 @@ class Maintenance:
     """A step that maintains a table by a statement outside a transaction, or a program; it may take long.
 
     `lock` is what it locks, in words. It waits `wait_seconds` at most for a lock, `tries` times, and is then
-    left out. `otherwise` runs where the statement fails, `remains` returns statements (in the column
-    `statement`) that clear away what it leaves when it doesn't reach its end. `size_bytes` is how much there
-    is to read.
+    left out, unless it `is_essential`: then the run ends, since what follows rests on it. `otherwise` runs
+    where the statement fails, `remains` returns statements (in the column `statement`) that clear away what
+    it leaves when it doesn't reach its end. `size_bytes` is how much there is to read.
     """
 
     title: str
@@ -118,6 +119,7 @@ class Maintenance:
     tries: int = 5
     otherwise: Query | None = None
     remains: Query | None = None
+    is_essential: bool = False
 
 
 @dataclass(frozen=True)

@@ -273,11 +273,11 @@ def test_a_table_that_is_missing(healthy: str) -> None:
 @pytest.mark.parametrize(
     ("logs", "sentence", "cure"),
     [
-        ('ERROR: relation "revenue" already exists', "already exists", "--applied 13_add"),
-        ("Error: cannot alter type of a column used by a view or rule", "used by a view", "Drop the view"),
+        ('ERROR: relation "revenue" already exists', "already exists", "umami-ops upgrade repair"),
+        ("Error: cannot alter type of a column used by a view or rule", "used by a view", "drop it first"),
         ("Database error: FUNCTION umami.BIN_TO_UUID does not exist", "BIN_TO_UUID", "MariaDB has no"),
         ('ERROR: index "x" does not exist', "does not exist", "another name"),
-        ("something new", "something new", "resolve --rolled-back 13_add_revenue (or --applied)"),
+        ("something new", "something new", "upgrade repair --dry-run"),
         (None, "it failed, or still runs", "wait"),
     ],
 )

@@ -188,7 +188,7 @@ def test_a_failed_migration(umami_database: str) -> None:
     problem = _problem(umami_database, "migration_failed")
     assert problem.blocks
     assert "13_add_revenue" in problem.sentence
-    assert "prisma migrate resolve --rolled-back 13_add_revenue" in problem.cure
+    assert "umami-ops upgrade repair" in problem.cure
 
 
 def test_a_migration_rolled_back(umami_database: str) -> None:

@@ -45,6 +45,10 @@ COMMANDS = {
         "umami_ops.cli.partition",
         "Put website_event into partitions by time, online; maintain and split them; and go back.",
     ),
+    "upgrade": (
+        "umami_ops.cli.upgrade",
+        "See what Umami's next upgrade will do, prepare it, or repair one that failed.",
+    ),
 }
 
 _ISSUES = "https://github.com/umami-ops/umami-ops/issues"

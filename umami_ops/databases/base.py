@@ -14,6 +14,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
+from umami_ops.databases.alterations import Alterations
 from umami_ops.databases.dumps import DumpPrograms
 from umami_ops.databases.partitioning import Partitioning
 from umami_ops.databases.transit import Transit
@@ -43,6 +44,8 @@ class Features:
     rebuilds_indexes: bool
     #: Does the server rewrite a table while others write to it?
     rewrites_online: bool
+    #: Must an index's name differ from those of other tables' indexes, too?
+    index_names_are_global: bool
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,10 @@ class Connection(ABC):
     @abstractmethod
     def partitioning(self) -> Partitioning:
         """Return what this server can do about the partitions of website_event, and how they are."""
+
+    @abstractmethod
+    def alterations(self) -> Alterations:
+        """Return how this server's tables are changed."""
 
     @abstractmethod
     def estimate(self, query: Query, **values: Any) -> int:

@@ -83,7 +83,7 @@ def _run_statements(step: Statements, database: Database, lock: RunLock) -> None
     with database.connect() as connection:
         for statement in step.statements:
             lock.check(connection)
-            connection.run(statement)
+            connection.run(statement, **step.values)
 
 
 def _so_far(report: Report) -> str:

@@ -55,6 +55,8 @@ class Maintainer:
                 return
             except TransientFault as fault:
                 self._clear_away()
+                if self.step.is_essential:
+                    raise
                 skipped = fault.message
             except OpsError:
                 self._clear_away()
@@ -116,8 +118,11 @@ class Maintainer:
 
     def _size(self, connection: Connection) -> Size:
         place = self.step.table
-        row = connection.row(connection.dialect.queries["vacuum.size"], schema=place.schema, name=place.name)
-        return Size(int(row["table_bytes"]), int(row["index_bytes"]))
+        query = connection.dialect.queries["vacuum.size"]
+        found = connection.rows(query, schema=place.schema, name=place.name)
+        if not found:
+            return Size(0, 0)  # the step makes the table, or has dropped it
+        return Size(int(found[0]["table_bytes"]), int(found[0]["index_bytes"]))
 
     def _clear_away(self) -> None:
         """Take away what the statement left, on a new session; where that must wait, the next run does it."""

@@ -120,22 +120,22 @@ def about_migrations(
         yield _blocking(
             "migration_failed",
             f"{_migration(facts.failed)} unfinished: it failed, or it still runs.",
-            "If Umami is upgrading right now, wait. Else undo or complete it by hand, then run in Umami's "
-            f"folder: npx prisma migrate resolve --rolled-back {facts.failed[0]} (or --applied).",
+            "If Umami is upgrading right now, wait. Else see what it left: "
+            "umami-ops upgrade repair --dry-run",
         )
     if facts.rolled_back:
         yield _note(
             "migration_rolled_back",
             f"{_migration(facts.rolled_back)} marked as rolled back, and not applied again since.",
-            "Umami applies it at its next start. Should that fail with 'already exists', run in Umami's "
-            f"folder: npx prisma migrate resolve --applied {facts.rolled_back[0]}",
+            "Umami applies it at its next start. Where its changes are here already, that fails: "
+            "umami-ops upgrade repair marks it then.",
         )
     if facts.missing:
         yield _note(
             "migration_gap",
             f"{_migration(facts.missing)} missing from _prisma_migrations, though later ones are there.",
-            "Umami applies it at its next start. Should that fail with 'already exists', run in Umami's "
-            f"folder: npx prisma migrate resolve --applied {facts.missing[0]}",
+            "Umami applies it at its next start. Where its changes are here already, that fails: "
+            "umami-ops upgrade repair marks it then.",
         )
     if facts.unknown:
         yield _note(

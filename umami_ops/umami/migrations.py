@@ -108,3 +108,25 @@ def _release_range(current: Migration, next_release: str | None) -> str:
     if next_release is None or not next_release.startswith(f"{major}."):
         return f"{first} or later {major}"
     return f"{first} or later, before {next_release}"
+
+
+def level_of_release(dialect: str, release: str) -> int:
+    """Return the level that a release leaves a database at: `3.1` is the newest 3.1 that is known, `v3.1.0`
+    that one.
+
+    Releases that hadn't shipped are taken at their expected numbers. Raises ValueError for what is no
+    release, or one before v2.
+    """
+    match = re.fullmatch(r"v?(\d+)(?:\.(\d+))?(?:\.(\d+))?", release.strip())
+    if match is None or int(match[1]) < 2:
+        raise ValueError(f"{release!r} is no release of Umami from v2 on, as 3.1 or v2.19.0")
+    wanted = tuple(int(part) if part else 10_000 for part in match.groups())
+    reached = [m.level for m in migrations(dialect) if (came := _came_with(m)) and came <= wanted]
+    return max(reached)
+
+
+def _came_with(migration: Migration) -> tuple[int, ...] | None:
+    """Return the release that brought a migration, or None where not even a guess is known."""
+    text = migration.first_release or migration.expected_release or ""
+    found = re.fullmatch(r"(?:about )?v(\d+)\.(\d+)(?:\.(\d+))?", text)
+    return tuple(int(part or 0) for part in found.groups()) if found else None

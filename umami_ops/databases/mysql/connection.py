@@ -19,6 +19,7 @@ from pymysql.converters import conversions, escape_datetime
 from pymysql.converters import convert_datetime as _convert_datetime
 from pymysql.cursors import DictCursor, SSCursor
 
+from umami_ops.databases.alterations import Alterations
 from umami_ops.databases.base import Connection, Database, Row, Server, Values
 from umami_ops.databases.mysql import rebuild
 from umami_ops.databases.mysql.dialect import MYSQL
@@ -186,6 +187,12 @@ class MysqlConnection(Connection):
     def partitioning(self) -> MysqlPartitioning:
         """Return what MySQL and MariaDB can do about the partitions of website_event."""
         return MysqlPartitioning(self)
+
+    def alterations(self) -> Alterations:
+        """Return how MySQL's and MariaDB's tables are changed."""
+        from umami_ops.databases.mysql.alterations import MysqlAlterations
+
+        return MysqlAlterations(self)
 
     def literal(self, value: Any) -> str:
         """Return a value as MySQL would read it in a statement."""

@@ -9,7 +9,11 @@ MYSQL = Dialect(
     title="MySQL",
     quote_character="`",
     features=Features(
-        locks_beyond_range=True, rebuild_pays=True, rebuilds_indexes=False, rewrites_online=True
+        locks_beyond_range=True,
+        rebuild_pays=True,
+        rebuilds_indexes=False,
+        rewrites_online=True,
+        index_names_are_global=False,
     ),
     space_after_delete="The space is reusable for new rows, but not returned to the disk.",
     earliest="1970-01-01 00:00:01",

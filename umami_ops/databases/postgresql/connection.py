@@ -15,6 +15,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 from psycopg.types.string import TextLoader
 
+from umami_ops.databases.alterations import Alterations
 from umami_ops.databases.base import Connection, Database, Row, Server
 from umami_ops.databases.postgresql.dialect import POSTGRESQL
 from umami_ops.databases.postgresql.dumps import PostgresqlDumpPrograms
@@ -164,6 +165,12 @@ class PostgresqlConnection(Connection):
     def partitioning(self) -> PostgresqlPartitioning:
         """Return what PostgreSQL can do about the partitions of website_event."""
         return PostgresqlPartitioning(self)
+
+    def alterations(self) -> Alterations:
+        """Return how PostgreSQL's tables are changed."""
+        from umami_ops.databases.postgresql.alterations import PostgresqlAlterations
+
+        return PostgresqlAlterations(self)
 
     def literal(self, value: Any) -> str:
         """Return a value as PostgreSQL would read it in a statement."""

@@ -47,6 +47,11 @@ def index_statements(table: Table, *, schema: str | None = None) -> list[str]:
     return [_index(index, _table(table.name, schema)).sql(dialect=_DIALECT) for index in table.indexes]
 
 
+def column_definition(column: Column) -> str:
+    """Return a column as ALTER TABLE reads it: its name, type, default and whether it takes NULL."""
+    return _column(column).sql(dialect=_DIALECT)
+
+
 def foreign_key_statements(table: Table, *, schema: str | None = None) -> list[str]:
     """Return an ALTER TABLE statement for each foreign key; run them when all tables are there."""
     return [

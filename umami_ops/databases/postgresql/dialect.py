@@ -9,7 +9,11 @@ POSTGRESQL = Dialect(
     title="PostgreSQL",
     quote_character='"',
     features=Features(
-        locks_beyond_range=False, rebuild_pays=False, rebuilds_indexes=True, rewrites_online=False
+        locks_beyond_range=False,
+        rebuild_pays=False,
+        rebuilds_indexes=True,
+        rewrites_online=False,
+        index_names_are_global=True,
     ),
     space_after_delete="The space is reusable for new rows once autovacuum has passed,"
     " but not returned to the disk.",

@@ -27,46 +27,18 @@ _HARMLESS = frozenset({"unknown_tables", "partitioned", "pooled", "read_only", "
 # What the server said when a migration failed → what to do about it. Sources: Umami's migrations, and what
 # Prisma does with what it finds, seen on real servers.
 _KNOWN_FAILURES = (
-    (
-        "already exists",
-        "Its objects are there already, from an earlier attempt or a restored dump. Compare the tables with "
-        "the "
-        "migration's SQL; if all is there: npx prisma migrate resolve --applied {name}",
-    ),
-    (
-        "duplicate column",
-        "Part of it was applied before it failed. Complete it by hand, statement by statement, then: "
-        "npx prisma migrate resolve --applied {name}",
-    ),
-    (
-        "used by a view or rule",
-        "A view reads a column that it changes. Drop the view, then: npx prisma migrate resolve "
-        "--rolled-back {name}, "
-        "start Umami, create the view again.",
-    ),
-    (
-        "bin_to_uuid",
-        "MariaDB has no BIN_TO_UUID. Fill visit_id by hand (UPDATE website_event SET visit_id = UUID() WHERE "
-        "visit_id "
-        "IS NULL, in batches), make it NOT NULL with its indexes, then: npx prisma migrate resolve --applied "
-        "{name}",
-    ),
-    (
-        "does not exist",
-        "Something that it changes or drops is missing or has another name. Create it by that name, then: "
-        "npx prisma migrate resolve --rolled-back {name} and start Umami.",
-    ),
-    (
-        "permission denied",
-        "Umami's user may not change the schema. Make it the tables' owner, then: "
-        "npx prisma migrate resolve --rolled-back {name} and start Umami.",
-    ),
-    (
-        "no space left",
-        "The disk was full. Make room, then: npx prisma migrate resolve --rolled-back {name} and start "
-        "Umami.",
-    ),
-)  # fmt: skip
+    ("already exists", "Its objects are there already, from an earlier attempt or a restored dump."),
+    ("duplicate column", "Part of it was applied before it failed."),
+    ("used by a view or rule", "A view reads a column that it changes: keep its text and drop it first."),
+    ("depend on it", "A view reads what it drops: keep its text and drop it first."),
+    ("bin_to_uuid", "MariaDB has no BIN_TO_UUID: what it was for can be done in another way."),
+    ("does not exist", "Something that it changes or drops is missing or has another name."),
+    ("check that column/key exists", "An index that it drops is missing or has another name."),
+    ("permission denied", "Umami's user may not change the schema: make it the tables' owner first."),
+    ("must be owner", "Umami's user may not change the schema: make it the tables' owner first."),
+    ("no space left", "The disk was full: make room first."),
+)
+_REPAIR = "umami-ops upgrade repair"
 
 
 @check(
@@ -100,9 +72,8 @@ def umami(examination: Examination) -> Iterator[Outcome]:
     rule="critical when a migration failed or never finished; warning when records are missing or rolled "
     "back; info "
     "when Umami migrates at this moment",
-    cure="Undo or complete the failed migration by hand, then `npx prisma migrate resolve --rolled-back "
-    "NAME` or "
-    "`--applied NAME` in Umami's folder. For known failures the finding says which.",
+    cure="`umami-ops upgrade repair`, which completes or undoes what a failed migration left. For known "
+    "failures the finding says what to do first.",
 )
 def migrations(examination: Examination) -> Iterator[Outcome]:
     """Pass on what `inspect` found about migrations; for failed ones say what was in the way, if known."""
@@ -124,8 +95,8 @@ def _failed(row: MigrationRow, general: str) -> Finding:
         "started_at": row.started_at,
         "log": _cause(row.logs or ""),
     }
-    known = [cure for sign, cure in _KNOWN_FAILURES if sign in (row.logs or "").lower()]
-    cure = known[0].format(name=row.name) if known else general
+    known = [cause for sign, cause in _KNOWN_FAILURES if sign in (row.logs or "").lower()]
+    cure = f"{known[0]} Then: {_REPAIR}" if known else general
     said = f": {evidence['log']}" if evidence["log"] else "; it failed, or still runs"
     return Finding(Severity.CRITICAL, f"Migration {row.name} is unfinished{said}.", cure, row.name, evidence)
 

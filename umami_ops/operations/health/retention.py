@@ -103,7 +103,7 @@ def orphans(examination: Examination) -> Iterator[Outcome]:
     "and takes "
     "its time.",
     rule="info when a sample of `sample_rows` rows has any",
-    cure="Nothing, until an upgrade of Umami brings migration 23.",
+    cure="umami-ops upgrade prepare deletes them ahead, in short transactions.",
     thresholds=("sample_rows",),
 )
 def duplicate_session_data(examination: Examination) -> Iterator[Outcome]:
@@ -116,7 +116,7 @@ def duplicate_session_data(examination: Examination) -> Iterator[Outcome]:
         yield Finding(
             Severity.INFO,
             f"{found:,} of {looked_at:,} rows of session_data looked at repeat another's session and key.",
-            "Nothing to do now; Umami's migration 23 removes them, which takes time on a big table.",
+            "umami-ops upgrade prepare --to newest --dry-run",
             "session_data",
             {"looked_at": looked_at, "duplicates": found},
         )
