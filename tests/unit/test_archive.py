@@ -1,0 +1,247 @@
+"""A backup as files: every damage is seen, nothing half made counts, keys open what they should."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import stat
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyrage
+import pytest
+import zstandard
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from umami_ops.archive import manifest as manifests
+from umami_ops.archive.manifest import Manifest, TableFacts, check_files
+from umami_ops.archive.source import PlainFile, StoredBackup
+from umami_ops.archive.store import SEAL, FolderStore, open_store
+from umami_ops.archive.streams import (
+    Compressing,
+    Encrypting,
+    Hashing,
+    decompressed,
+    decrypted,
+    parse_recipients,
+    read_identities,
+)
+from umami_ops.errors import OpsError, Refused, UsageFault
+
+_CONTENT = os.urandom(300) + b"umami" * 100
+_DATA = "database.dump.zst"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FolderStore:
+    return FolderStore(tmp_path / "store")
+
+
+def _write(store: FolderStore, name: str = "umami-1", encrypt_to: tuple[str, ...] = ()) -> Manifest:
+    with store.draft(name) as draft:
+        stored = Hashing(_DATA, draft.create(_DATA))
+        writer = Compressing(Encrypting(stored, encrypt_to) if encrypt_to else stored)
+        writer.write(_CONTENT)
+        writer.close()
+        manifest = Manifest(
+            name=name, kind="dump", created_at=datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC), seconds=1.5,
+            umami_ops="0.1.0", tool="pg_dump 18.1", dialect="postgresql", flavour="postgresql",
+            version="18.1", database="umami", schema="public", level=19, release="v3.1.0",
+            tables=(TableFacts("session", 3, "abc"), TableFacts("Büro", 0)), files=(stored.facts,),
+        )  # fmt: skip
+        manifests.seal(draft, manifest)
+    return manifest
+
+
+def _check(store: FolderStore, name: str = "umami-1") -> None:
+    check_files(store, manifests.read(store, name))
+
+
+def _folder(tmp_path: Path, name: str = "umami-1") -> Path:
+    return tmp_path / "store" / name
+
+
+def test_it_reads_back(store: FolderStore, tmp_path: Path) -> None:
+    manifest = _write(store)
+    assert manifests.read(store, "umami-1") == manifest
+    _check(store)
+    assert b"".join(StoredBackup(store, "umami-1").chunks()) == _CONTENT
+    done = subprocess.run(["sha256sum", "-c", SEAL], cwd=_folder(tmp_path), capture_output=True)
+    assert done.returncode == 0
+
+
+def test_every_byte_that_changes_is_seen(store: FolderStore, tmp_path: Path) -> None:
+    _write(store)
+    for path in _folder(tmp_path).iterdir():
+        content = path.read_bytes()
+        for place in range(len(content)):
+            for flip in (0x01, 0x20, 0x80):
+                path.write_bytes(content[:place] + bytes([content[place] ^ flip]) + content[place + 1 :])
+                with pytest.raises(Refused, match="damaged|newer"):
+                    _check(store)
+        path.write_bytes(content)
+    _check(store)
+
+
+def test_every_byte_that_is_missing_or_too_much_is_seen(store: FolderStore, tmp_path: Path) -> None:
+    _write(store)
+    for path in _folder(tmp_path).iterdir():
+        content = path.read_bytes()
+        for changed in (
+            *(content[:length] for length in range(len(content))),
+            content + b"\n",
+            content + b"\0",
+        ):
+            path.write_bytes(changed)
+            with pytest.raises(Refused, match="damaged"):
+                _check(store)
+        path.unlink()
+        with pytest.raises(OpsError):
+            _check(store)
+        path.write_bytes(content)
+    _check(store)
+
+
+def test_only_its_owner_may_read_it(store: FolderStore, tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        _write(store)
+        store.note("umami-1", "verified.json", b"{}")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(_folder(tmp_path).stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in _folder(tmp_path).iterdir()} == {0o600}
+
+
+def test_a_failure_leaves_nothing(store: FolderStore, tmp_path: Path) -> None:
+    def fail() -> Iterator[None]:
+        with store.draft("umami-1") as draft:
+            draft.create(_DATA).write(b"half")
+            raise KeyboardInterrupt
+        yield
+
+    with pytest.raises(KeyboardInterrupt):
+        next(fail())
+    assert list((tmp_path / "store").iterdir()) == []
+
+
+def test_what_a_killed_run_left_is_no_backup_and_goes_later(store: FolderStore, tmp_path: Path) -> None:
+    left = tmp_path / "store" / ".umami-0.partial"
+    left.mkdir(parents=True)
+    (left / _DATA).write_bytes(b"half")
+    assert store.names() == []
+    with store.draft("other") as draft:  # a run of now, which the next one must leave alone
+        draft.create(_DATA).close()
+        _write(store)
+        assert (tmp_path / "store" / ".other.partial").is_dir()
+        assert not left.exists()
+    assert store.names() == ["umami-1"]
+
+
+def test_a_name_is_given_once(store: FolderStore) -> None:
+    _write(store)
+    with pytest.raises(Refused, match="there already"):
+        _write(store)
+    _check(store)
+
+
+def test_without_its_seal_it_is_no_backup(store: FolderStore, tmp_path: Path) -> None:
+    _write(store)
+    (_folder(tmp_path) / SEAL).unlink()
+    (tmp_path / "store" / "notes").mkdir()
+    assert store.names() == []
+
+
+def test_what_is_kept_under_another_name_is_damaged(store: FolderStore, tmp_path: Path) -> None:
+    _write(store)
+    _folder(tmp_path).rename(_folder(tmp_path, "umami-2"))
+    with pytest.raises(Refused, match="don't agree"):
+        _check(store, "umami-2")
+
+
+def _keys(tmp_path: Path, name: str) -> tuple[str, Path]:
+    identity = pyrage.x25519.Identity.generate()
+    file = tmp_path / name
+    file.write_text(f"# created: now\n# public key: {identity.to_public()}\n{identity}\n")
+    return str(identity.to_public()), file
+
+
+def test_encrypted_for_each_of_its_keys_and_nobody_else(store: FolderStore, tmp_path: Path) -> None:
+    (one, one_file), (two, two_file), (_, other) = (_keys(tmp_path, name) for name in ("a", "b", "c"))
+    _write(store, encrypt_to=(one, two))
+    content = (_folder(tmp_path) / _DATA).read_bytes()
+    assert b"umami" not in content
+    for file in (one_file, two_file):
+        found = decrypted(store.open("umami-1", _DATA), read_identities([file]))
+        assert b"".join(decompressed(found)) == _CONTENT
+    with pytest.raises(Refused, match="can't be decrypted"):
+        list(decrypted(store.open("umami-1", _DATA), read_identities([other])))
+    with pytest.raises(Refused, match="encrypted"):
+        list(decrypted(store.open("umami-1", _DATA), []))
+
+
+def test_keys_that_are_none() -> None:
+    identity = str(pyrage.x25519.Identity.generate())
+    with pytest.raises(UsageFault, match="secret") as fault:
+        parse_recipients([identity])
+    assert identity not in str(fault.value)
+    with pytest.raises(UsageFault, match="no public key"):
+        parse_recipients(["age1nonsense"])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
+@given(st.lists(st.binary(max_size=5000), max_size=5), st.integers(1, 4000), st.data())
+def test_compressed_data_come_back_or_are_refused(parts: list[bytes], cut: int, data: st.DataObject) -> None:
+    class Sink:
+        content = b""
+
+        def write(self, piece: bytes) -> int:
+            self.content += piece
+            return len(piece)
+
+        def close(self) -> None:
+            pass
+
+    sink = Sink()
+    writer = Compressing(sink)
+    for part in parts:
+        writer.write(part)
+    writer.close()
+    packed = sink.content
+    pieces = [packed[start : start + cut] for start in range(0, len(packed), cut)]
+    assert b"".join(decompressed(pieces)) == b"".join(parts)
+    short = packed[: data.draw(st.integers(1, len(packed) - 1))]
+    with pytest.raises(Refused, match="cut short|damaged"):
+        list(decompressed([short]))
+
+
+_PACKED = {"gzip": gzip.compress(_CONTENT), "zstd": zstandard.compress(_CONTENT), "nothing": _CONTENT}
+
+
+@pytest.mark.parametrize("by", _PACKED)
+def test_plain_files_are_read_as_they_are_compressed(by: str, tmp_path: Path) -> None:
+    file = tmp_path / "dump.sql"
+    file.write_bytes(_PACKED[by])
+    assert b"".join(PlainFile(file).chunks()) == _CONTENT
+    if by != "nothing":
+        file.write_bytes(file.read_bytes()[:-5])
+        with pytest.raises(Refused, match="cut short|damaged"):
+            list(PlainFile(file).chunks())
+
+
+def test_stores_are_known_by_their_address() -> None:
+    with pytest.raises(UsageFault, match="gs://"):
+        open_store("gs://bucket")
+    with pytest.raises(UsageFault, match="names no bucket"):
+        open_store("s3://key:secret@bucket/prefix")
+
+
+def test_sums_are_what_the_manifest_says(store: FolderStore, tmp_path: Path) -> None:
+    manifest = _write(store)
+    for file in manifest.files:
+        content = (_folder(tmp_path) / file.name).read_bytes()
+        assert (file.size_bytes, file.sha256) == (len(content), hashlib.sha256(content).hexdigest())
