@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from testbed.bulk import connect
 from testbed.servers import Server
-from tests import command
+from testbed.traffic import Traffic, populate
+from testbed.umami import build_indexes, create_umami
+from tests import command, pruning
+from tests.oracle import survivors
 from tests.visitors import assert_as_told, fill, visiting
+from umami_ops.operations.prune import Retention
+from umami_ops.umami.migrations import latest_released_level
+from umami_ops.umami.schema import Schema
 
 _WORKING = {
     "postgresql": "SELECT relname FROM pg_class WHERE relname LIKE '\\_umami\\_ops\\_%' UNION ALL "
@@ -20,6 +27,9 @@ _WORKING = {
     "AND table_name LIKE '@_umami@_ops@_%' ESCAPE '@' UNION ALL "
     "SELECT trigger_name FROM information_schema.triggers WHERE trigger_schema = DATABASE()",
 }
+
+_CATCH_ALL = "website_event PARTITION (catch_all)"
+_START, _END = datetime(2025, 1, 10, tzinfo=UTC), datetime(2025, 9, 1, tzinfo=UTC)
 
 
 def partition(url: str, *arguments: str, code: int = 0) -> command.Outcome:
@@ -113,3 +123,115 @@ def test_every_verb_again_does_nothing(server: Server, umami_database: str) -> N
 def test_no_other_table(server: Server, umami_database: str, table: str) -> None:
     outcome = partition(umami_database, "enable", "--table", table, "--yes", code=5)
     assert f"{table} is not partitioned: " in outcome.err
+
+
+@pytest.fixture
+def a_year(server: Server) -> Iterator[tuple[str, Schema]]:
+    """A year of traffic with all that hangs on it, partitioned by the month."""
+    url = server.create_database()
+    level = latest_released_level(server.dialect)
+    create_umami(url, level, indexes=False)
+    populate(url, Traffic(_START, _END, seed=5, events=3_000), level)
+    build_indexes(url, level)
+    partition(url, "enable", "--null-created-at", "delete", "--yes")
+    partition(url, "split", "--by", "month", "--yes")
+    yield url, pruning.schema_of(url, level)
+    server.drop_database(url)
+
+
+def test_prune_drops_whole_partitions(a_year: tuple[str, Schema]) -> None:
+    url, schema = a_year
+    before = pruning.read_rows(url, schema)
+    names = [part["name"] for part in partitions(url) if str(part["until"]) <= "2025-05-01"]
+    retention = Retention(horizon=datetime(2025, 5, 10, tzinfo=UTC))
+    expected = pruning.keys_in(survivors(before, pruning.rules_of(retention)), schema)
+    outcome = command.run("prune", "--before", "2025-05-10", "--yes", "--json", url=url)
+    assert outcome.code == 0, outcome.said
+    with connect(url) as loader:
+        assert pruning.keys_of(loader, schema) == expected
+    left = [part["name"] for part in partitions(url)]
+    assert len(names) > 3
+    assert not set(names) & set(left)
+    gone = len(before["website_event"]) - len(expected["website_event"])
+    assert outcome.document["deleted_rows"]["website_event"] == gone
+    assert_nothing_is_left_behind(url)
+
+
+def test_prune_of_one_website_drops_no_partition(a_year: tuple[str, Schema]) -> None:
+    url, schema = a_year
+    before = pruning.read_rows(url, schema)
+    website = before["website_event"][0]["website_id"]
+    names = [part["name"] for part in partitions(url)]
+    retention = Retention(horizon=datetime(2025, 5, 10, tzinfo=UTC), websites=(str(website),))
+    rules = pruning.rules_of(retention, only=[website])
+    outcome = command.run("prune", "--before", "2025-05-10", "--website", str(website), "--yes", url=url)
+    assert outcome.code == 0, outcome.said
+    with connect(url) as loader:
+        assert pruning.keys_of(loader, schema) == pruning.keys_in(survivors(before, rules), schema)
+    assert [part["name"] for part in partitions(url)] == names
+
+
+def test_maintain_drops_what_is_past(a_year: tuple[str, Schema]) -> None:
+    url, schema = a_year
+    before = pruning.read_rows(url, schema)
+    now = datetime.now(UTC)
+    months = (now.year - 2025) * 12 + now.month - 5
+    outcome = partition(url, "maintain", "--keep", f"{months}mo", "--yes", "--json")
+    assert [name[-7:] for name in outcome.document["past"]][-1] == "2025_04"
+    rules = pruning.rules_of(Retention(None, tables={"website_event": datetime(2025, 5, 1, tzinfo=UTC)}))
+    with connect(url) as loader:
+        assert pruning.keys_of(loader, schema) == pruning.keys_in(survivors(before, rules), schema)
+
+
+def test_a_detached_partition_is_a_table(postgresql_server: Server, a_year: tuple[str, Schema]) -> None:
+    url, _ = a_year
+    partition(url, "maintain", "--keep", "1mo", "--detach", "--yes")
+    with connect(url) as loader:
+        ((held,),) = loader.execute("SELECT COUNT(*) FROM website_event_2025_02")
+    assert held > 0
+    assert "website_event_2025_02" not in [part["name"] for part in partitions(url)]
+
+
+def test_months_without_maintenance(server: Server, umami_database: str) -> None:
+    """What lies in the catch-all by then moves into the partitions that are made late."""
+    url = umami_database
+    fill(url, 8, days=200)
+    partition(url, *VERBS["enable"])
+    _as_if_enabled_long_ago(url)
+    with connect(url) as loader:
+        before = loader.execute("SELECT COUNT(*), COUNT(DISTINCT event_id) FROM website_event")
+    partition(url, "maintain")
+    with connect(url) as loader:
+        assert loader.execute("SELECT COUNT(*), COUNT(DISTINCT event_id) FROM website_event") == before
+        inside = "website_event_default" if loader.dialect == "postgresql" else _CATCH_ALL
+        assert loader.execute(f"SELECT COUNT(*) FROM {inside}") == [(0,)]
+    assert partition(url, "maintain", "--json").document["steps"] == []
+
+
+def _as_if_enabled_long_ago(url: str) -> None:
+    """Cut the partition of history off months ago, with the rest in the catch-all."""
+    parts = partitions(url)
+    month = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    boundary = (month - timedelta(days=100)).replace(day=1)
+    first, *ahead = [str(part["name"]) for part in parts[:-1]]
+    with connect(url) as loader:
+        if loader.dialect == "postgresql":
+            for name in ahead:
+                loader.execute(f"DROP TABLE {name}")
+            loader.execute(f"ALTER TABLE website_event DETACH PARTITION {first}")
+            loader.execute(
+                f"WITH gone AS (DELETE FROM {first} WHERE created_at >= '{boundary:%Y-%m-%d}' RETURNING *)"
+                " INSERT INTO website_event SELECT * FROM gone"
+            )
+            loader.execute(
+                f"ALTER TABLE website_event ATTACH PARTITION {first} FOR VALUES FROM (MINVALUE)"
+                f" TO ('{boundary:%Y-%m-%d}')"
+            )
+            loader.commit()
+            loader.execute("ANALYZE website_event")
+        else:
+            loader.execute(
+                "ALTER TABLE website_event PARTITION BY RANGE (UNIX_TIMESTAMP(created_at)) ("
+                f"PARTITION {first} VALUES LESS THAN ({int(boundary.timestamp())}),"
+                " PARTITION catch_all VALUES LESS THAN MAXVALUE)"
+            )

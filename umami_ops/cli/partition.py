@@ -131,12 +131,8 @@ def enable(
 
 @partition.command()
 @_ahead
-@click.option(
-    "--keep", metavar="AGE", help="Detach partitions that lie wholly past this age: 13mo, 2y; needs --detach."
-)
-@click.option(
-    "--detach", is_flag=True, help="Make old partitions tables of their own instead of dropping them."
-)
+@click.option("--keep", metavar="AGE", help="Drop partitions that lie wholly past this age: 13mo, 2y.")
+@click.option("--detach", is_flag=True, help="With --keep: make them tables of their own instead.")
 @_dry_run
 @options.yes
 @options.max_duration

@@ -11,7 +11,7 @@ import click
 
 from umami_ops.cli import options
 from umami_ops.errors import OpsError, UsageFault
-from umami_ops.plan import Batches, Rebuild, Statements
+from umami_ops.plan import Batches, Change, Rebuild, Statements
 
 if TYPE_CHECKING:
     from umami_ops.databases.base import Connection, Database
@@ -336,7 +336,7 @@ def _printable(step: Step, connection: Connection) -> Iterator[tuple[str, list[s
             yield "their indexes", [query.text for part in parts for query in part.index]
             yield "comparison", [connection.render(part.compare, step.values) for part in parts]
             yield "swap", [query.text for query in (step.swap, *step.finish)]
-        case Statements():
+        case Statements() | Change():
             yield step.title, [query.text for query in step.statements]
 
 

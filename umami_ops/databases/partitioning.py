@@ -45,8 +45,8 @@ class Partition:
 class Layout:
     """How website_event lies there. `partitions` in the order of time, the catch-all last; none when plain.
 
-    `unfinished` is the verb (enable, split, disable) that didn't come to its end, or None. `is_foreign`
-    says that somebody else partitioned the table, in a way that isn't ours.
+    `unfinished` is the verb (enable, split, maintain, disable) that didn't come to its end, or None.
+    `is_foreign` says that somebody else partitioned the table, in a way that isn't ours.
     """
 
     partitions: tuple[Partition, ...] = ()
@@ -111,7 +111,14 @@ class Partitioning(ABC):
 
     @abstractmethod
     def drop(self, partition: Partition) -> list[Step]:
-        """Return the steps that drop a partition with its rows."""
+        """Return the steps that drop a partition: what hangs on its events goes first.
+
+        A last step counts as deleted what the partition held.
+        """
+
+    @abstractmethod
+    def dropping(self) -> list[Step]:
+        """Return the steps that bring interrupted drops to their end."""
 
     @abstractmethod
     def detach(self, partition: Partition) -> list[Step]:

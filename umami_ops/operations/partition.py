@@ -17,6 +17,7 @@ from umami_ops.databases.partitioning import TABLE, Layout, Partition, Slot
 from umami_ops.errors import Refused
 from umami_ops.operations.inspect import Installation
 from umami_ops.operations.periods import end_of, period_of, slots, start_of
+from umami_ops.operations.prune import Retention, plan_prune
 from umami_ops.plan import Batches, Note, Plan, Step
 
 #: So much must be left until the boundary when history is bounded, for clocks that are ahead.
@@ -109,13 +110,24 @@ def plan_maintain(connection: Connection, installation: Installation, wish: Upke
     if missing:
         steps += partitioning.extend(missing, crowd)
     past = [part for part in layout.dated if wish.horizon and part.until and part.until <= wish.horizon]
-    for part in past:
-        steps += partitioning.detach(part) if wish.detach else []
+    if wish.detach:
+        steps += [step for part in past for step in partitioning.detach(part)]
+    elif past:
+        steps += _retention_steps(connection, installation, past)
     notes = list(_about_unfinished(layout))
     return _plan(
         connection, "maintain", steps, layout, slots=missing, period=period, current=current,
         moved=crowd, past=[part.name for part in past], detach=wish.detach, notes=tuple(notes),
     )  # fmt: skip
+
+
+def _retention_steps(
+    connection: Connection, installation: Installation, past: Sequence[Partition]
+) -> tuple[Step, ...]:
+    """Return the steps of a prune whose horizon is the end of the last partition that goes."""
+    horizon = max(part.until for part in past if part.until)
+    retention = Retention(horizon=None, tables={TABLE: horizon})
+    return plan_prune(connection, installation, retention, counted=False).steps
 
 
 def plan_split(connection: Connection, installation: Installation, period: str) -> Plan:

@@ -107,7 +107,7 @@ def conclude(
             planner = _Planner(connection, installation, retention, scope)
             if left := planner.left_over():
                 report.stopped = f"{left:,} events past the horizon are there still, written meanwhile"
-    if report.deleted.get("website_event") and not retention.rebuild:
+    if report.deleted.get("website_event") and not retention.rebuild and not report.changed:
         cure = "umami-ops vacuum --full returns it, and says before what it locks and for how long"
         report.notes.append(Note(connection.dialect.space_after_delete, cure))
 
@@ -385,16 +385,30 @@ class _Planner:
         tables = [name for name in _REBUILT if self._installation.has(name)]
         return self._connection.rebuild(tables, self._scope.words, self._values)
 
-    def _event_steps(self, horizon: datetime) -> Iterator[Batches]:
+    def _event_steps(self, horizon: datetime) -> Iterator[Step]:
         cursors = self._cursors(self._scope.only)
+        yield from self._unfinished_drops()
         if "has_revenue" in self._words and self._count("count_astray_revenue")["revenue"]:
             yield self._step(
                 "events whose revenue names another session", "astray_events", horizon, {"dated"}, cursors
             )
+        yield from self._whole_partitions(horizon)
         apart = self._connection.dialect.features.locks_beyond_range
         yield replace(self._step("events", "events", horizon, {"dated"}, cursors), apart=apart)
         if self._retention.delete_undated:
             yield self._step("events without a time", "events", horizon, {"undated"}, cursors)
+
+    def _unfinished_drops(self) -> list[Step]:
+        return self._connection.partitioning().dropping()
+
+    def _whole_partitions(self, horizon: datetime) -> Iterator[Step]:
+        """Return the steps that drop partitions which lie past the horizon whole, whatever the website."""
+        if "partitioned" not in self._words or self._scope.words:
+            return
+        partitioning = self._connection.partitioning()
+        for part in partitioning.layout().dated:
+            if part.until is not None and part.until <= horizon:
+                yield from partitioning.drop(part)
 
     def _orphan_steps(self, *tables: str) -> Iterator[Batches]:
         for table in tables:

@@ -6,6 +6,8 @@ partitions' column. What the servers would do with writers locked out is done on
 to date, and that changes places with the table in one RENAME (`rebuild`).
 """
 
+# ruff: noqa: S608 -- identifiers pass through the one quoting function, values are parameters
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -16,7 +18,7 @@ from umami_ops.databases.mysql import rebuild
 from umami_ops.databases.mysql.dialect import MYSQL
 from umami_ops.databases.partitioning import TABLE, Layout, Partition, Partitioning, Slot
 from umami_ops.errors import Refused
-from umami_ops.plan import Change, Size, Statements, Step
+from umami_ops.plan import Batches, Change, Size, Statements, Step
 from umami_ops.sql import Query
 
 _CATCH_ALL = "catch_all"
@@ -136,9 +138,47 @@ class MysqlPartitioning(Partitioning):
         ]
 
     def drop(self, partition: Partition) -> list[Step]:
-        """Return the step that drops a partition with its rows."""
+        """Return the steps that drop a partition, and what hangs on its events before it."""
         text = f"ALTER TABLE {_q(TABLE)} DROP PARTITION {_q(partition.name)}"
-        return [_change(f"dropping {partition.name}", _INSTANT, text)]
+        part = f"{_q(TABLE)} PARTITION ({_q(partition.name)})"
+        return [
+            self._details(part, partition.name),
+            Batches(
+                title=f"counting the events of {partition.name}",
+                next_slice=_query("SELECT 1 AS last, 1 AS picked FROM DUAL WHERE :after IS NULL"),
+                work=_query(f"SELECT COUNT(*) AS {TABLE} FROM {part}"),
+                values={"after": None},
+            ),
+            _change(f"dropping {partition.name}", _INSTANT, text),
+        ]
+
+    def dropping(self) -> list[Step]:
+        """Return none: a partition is there, or it isn't."""
+        return []
+
+    def _details(self, part: str, name: str) -> Batches:
+        """Return the step that deletes what hangs on the events of a partition, in the order of their ids."""
+        ranged = "(:after IS NULL OR e.event_id > :after)"
+        keys = {
+            "event_data": "d.website_event_id = e.event_id",
+            "revenue": "d.session_id = e.session_id AND d.event_id = e.event_id",
+        }
+        deletes = [
+            f"-- deletes: {table}\nDELETE d FROM {part} AS e JOIN {table} AS d ON {key}"
+            f" WHERE {ranged} AND e.event_id <= :last"
+            for table, key in keys.items()
+            if self._connection.rows(_IS_TABLE, name=table)
+        ]
+        return Batches(
+            title=f"what hangs on the events of {name}",
+            next_slice=_query(
+                "SELECT s.event_id AS last, s.picked FROM (SELECT t.event_id, COUNT(*) OVER () AS picked"
+                f" FROM (SELECT e.event_id FROM {part} AS e WHERE {ranged} ORDER BY e.event_id"
+                " LIMIT :batch_rows) AS t) AS s ORDER BY s.event_id DESC LIMIT 1"
+            ),
+            work=_query(";\n".join(deletes) or "SELECT 0 AS nothing"),
+            values={"after": None},
+        )
 
     def detach(self, partition: Partition) -> list[Step]:
         """Raise Refused: EXCHANGE PARTITION leaves a moment in which what is written would be lost."""
@@ -182,17 +222,27 @@ def _definitions(bounds: Sequence[tuple[str, datetime]]) -> list[str]:
 def _change(title: str, lock: str, text: str) -> Change:
     return Change(
         title=title,
-        statements=(Query("partition.change", "", text),),
+        statements=(_query(text),),
         lock=lock,
         together=False,
         wait_seconds=1,
     )
 
 
+def _query(text: str) -> Query:
+    return Query("partition.change", "", text)
+
+
 def _q(identifier: str) -> str:
     return MYSQL.quote(identifier)
 
 
+_IS_TABLE = Query(
+    "partition.is_table",
+    "A table of that name, if there is one.",
+    "SELECT t.table_name AS name FROM information_schema.tables AS t"
+    " WHERE t.table_schema = DATABASE() AND t.table_name = :name",
+)
 _CREATED_AT = Query(
     "partition.created_at",
     "The type of website_event.created_at, and its default.",

@@ -72,6 +72,10 @@ class Catalogue:
         text = self._connection.value(_COMMENT, name=table)
         return (f"COMMENT ON TABLE {_q(to)} IS {self._connection.literal(text)}",) if text else ()
 
+    def oldest_transaction(self) -> str:
+        """Return the oldest transaction that may still be at work."""
+        return str(self._connection.value(_OLDEST_TRANSACTION))
+
     def within(self, slot: Slot) -> str:
         """Return the condition that a row lies in the slot."""
         literal = self._connection.literal
@@ -140,6 +144,11 @@ _GRANTS = Query(
     " SELECT a.privilege_type, a.is_grantable, k.attname,"
     " CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END"
     f" FROM pg_attribute AS k, aclexplode(k.attacl) AS a WHERE k.attrelid = {_HERE}",
+)
+_OLDEST_TRANSACTION = Query(
+    "partition.oldest_transaction",
+    "The oldest transaction that has not ended.",
+    "SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS xid) AS text) AS number",
 )
 _COMMENT = Query(
     "partition.comment",

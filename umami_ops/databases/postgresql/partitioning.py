@@ -30,6 +30,7 @@ _NEW = f"{WORKING_PREFIX}new_{TABLE}"
 _PARKED = f"{WORKING_PREFIX}parked"
 _REST = f"{WORKING_PREFIX}rest_"
 _BOUNDS = f"{WORKING_PREFIX}bounds"
+_PAST = f"{WORKING_PREFIX}past_"
 _DEFAULT = f"{TABLE}_default"
 _OUR_KEY = "RANGE (created_at)"
 _BOUNDED = re.compile(r"FOR VALUES FROM \((.+)\) TO \((.+)\)")
@@ -87,7 +88,7 @@ class PostgresqlPartitioning(Partitioning):
             if index in left and verb != use:
                 steps.append(self._drop_index(index))
         steps += self._move_rest([name for name in left if name.startswith(_REST)])
-        return steps
+        return [*steps, *self.dropping()]
 
     def _drop_index(self, name: str) -> Change:
         return _alone(
@@ -236,7 +237,7 @@ $park$""",
             catch_all = self.layout().catch_all
             assert catch_all is not None
             return Resettling(self._connection, self._catalogue).steps(catch_all, slots)
-        return [self._add(slot) for slot in slots]
+        return [*(self._add(slot) for slot in slots), *([_analyze(_DEFAULT)] if crowd else [])]
 
     def _add(self, slot: Slot) -> Change:
         name, columns = partition_name(slot.label), self._catalogue.column_list(TABLE)
@@ -259,15 +260,76 @@ $park$""",
         return Resettling(self._connection, self._catalogue).steps(source, slots)
 
     def drop(self, partition: Partition) -> list[Step]:
-        """Return the step that drops a partition with its rows."""
+        """Return the steps that drop a partition, and what hangs on its events before it.
+
+        Between the first look and the detaching events may still be written to it: they are known by their
+        transaction, which is none of those that had ended when this was planned.
+        """
+        name, past = partition.name, f"{_PAST}{partition.name}"
+        is_late = f"age(e.xmin) <= age(CAST('{self._catalogue.oldest_transaction()}' AS xid))"
         return [
+            self._details(name),
             _change(
-                f"dropping {partition.name}",
+                f"detaching {name}",
                 _INSTANT,
                 f"LOCK TABLE ONLY {_q(TABLE)} IN ACCESS EXCLUSIVE MODE",
-                f"DROP TABLE {_q(partition.name)}",
-            )
+                f"ALTER TABLE {_q(TABLE)} DETACH PARTITION {_q(name)}",
+                f"ALTER TABLE {_q(name)} RENAME TO {_q(past)}",
+            ),
+            *self._end(past, is_late),
         ]
+
+    def dropping(self) -> list[Step]:
+        """Return the steps that drop what interrupted drops had detached."""
+        steps: list[Step] = []
+        for past in (name for name in self._leftovers() if name.startswith(_PAST)):
+            steps += [self._details(past), *self._end(past, "FALSE")]
+        return steps
+
+    def _end(self, past: str, is_late: str) -> list[Step]:
+        """Return the steps that count what was detached, late events' details gone, and drop it."""
+        gone = self._without_details(f"SELECT e.event_id, e.session_id FROM {_q(past)} AS e WHERE {is_late}")
+        counting = Batches(
+            title=f"counting the events of {past}",
+            next_slice=_query("SELECT 1 AS last, 1 AS picked WHERE CAST(:after AS int) IS NULL"),
+            work=_query(f"{gone}, (SELECT COUNT(*) FROM {_q(past)}) AS {TABLE}"),
+            values={"after": None},
+        )
+        return [counting, _change(f"dropping {past}", _NOBODY, _drop_table(past))]
+
+    def _details(self, table: str) -> Batches:
+        """Return the step that deletes what hangs on the events of a table, in the order of their ids."""
+        ranged = "(CAST(:after AS uuid) IS NULL OR e.event_id > CAST(:after AS uuid))"
+        return Batches(
+            title=f"what hangs on the events of {table}",
+            next_slice=_query(
+                "SELECT CAST(s.event_id AS text) AS last, s.picked FROM (SELECT t.event_id, COUNT(*) OVER ()"
+                f" AS picked FROM (SELECT e.event_id FROM {_q(table)} AS e WHERE {ranged} ORDER BY e.event_id"
+                " LIMIT :batch_rows) AS t) AS s ORDER BY s.event_id DESC LIMIT 1"
+            ),
+            work=_query(
+                self._without_details(
+                    f"SELECT e.event_id, e.session_id FROM {_q(table)} AS e"
+                    f" WHERE {ranged} AND e.event_id <= CAST(:last AS uuid)"
+                )
+            ),
+            values={"after": None},
+        )
+
+    def _without_details(self, events: str) -> str:
+        """Return the statement that deletes what hangs on these events, and counts it by table."""
+        gone = {
+            "event_data": "d.website_event_id = ANY(ARRAY(SELECT x.event_id FROM gone AS x))",
+            "revenue": "d.session_id = ANY(ARRAY(SELECT x.session_id FROM gone AS x))"
+            " AND d.event_id = ANY(ARRAY(SELECT x.event_id FROM gone AS x))",
+        }
+        here = {table: where for table, where in gone.items() if self._catalogue.is_table(table)}
+        deletes = "".join(
+            f", gone_{table} AS (DELETE FROM {table} AS d WHERE {where} RETURNING 1)"
+            for table, where in here.items()
+        )
+        counts = ", ".join(f"(SELECT COUNT(*) FROM gone_{table}) AS {table}" for table in here)
+        return f"WITH gone AS MATERIALIZED ({events}){deletes} SELECT {counts or '0 AS nothing'}"
 
     def detach(self, partition: Partition) -> list[Step]:
         """Return the step that makes a partition a table of its own.
@@ -405,6 +467,8 @@ def _unfinished(left: dict[str, bool]) -> str | None:
         return "disable"
     if Resettling.is_among(left):
         return "split"
+    if any(name.startswith(_PAST) for name in left):
+        return "maintain"
     return "enable" if left.keys() & {_PARKED, _NEW, _KEY_INDEX} else None
 
 
