@@ -35,7 +35,8 @@ def _write(loader: Loader, level: int) -> None:
     for number in range(12):
         loader.execute(
             f"INSERT INTO website_event (event_id, website_id, session_id, url_path, created_at{visit})"
-            f" VALUES ('{uuid.uuid5(uuid.NAMESPACE_URL, str(number))}', '{_SESSION}', '{_SESSION}', '/{number}',"
+            f" VALUES ('{uuid.uuid5(uuid.NAMESPACE_URL, str(number))}', '{_SESSION}', '{_SESSION}',"
+            f" '/{number}',"
             f" '{2024 + number % 3}-{number + 1:02}-02 03:04:05'{visit_id})"
         )
     loader.commit()
