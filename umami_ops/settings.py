@@ -7,20 +7,22 @@ DATABASE_URL: else `DATABASE_URL=<test> umami-ops prune` in a folder with produc
 production. Importing this module imports pydantic, so commands do it late.
 
 The thresholds of `health` stand in a table `[health]`, or in variables that begin with UMAMI_OPS_HEALTH_;
-each of them counts by itself.
+each of them counts by itself. Other tables belong to commands and to the daemon, who read them from `Places`.
 """
 
 from __future__ import annotations
 
 import difflib
 import logging
+import os
 import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -103,21 +105,28 @@ class Settings(BaseSettings):
         """Put the places into their order of rank."""
         flags = dict(init_settings())
         config: Path | None = flags.pop("config", None)
+        tables: Tables = flags.pop("tables", {})
+        others = tables.get("health", ())
+        file = _read_toml(config)
+        file.check(tables)
         places = {
             "": flags,
-            "environment": {**env_settings(), "health": _health_variables(env_settings)},
-            _DOTENV: {**dotenv_settings(), "health": _health_variables(dotenv_settings)},
-            str(config or DEFAULT_FILE): _read_toml(config),
+            "environment": {**env_settings(), "health": _health_variables(env_settings, others)},
+            _DOTENV: {**dotenv_settings(), "health": _health_variables(dotenv_settings, others)},
+            file.name: {**file.values, "health": _without(file.values.get("health", {}), others)},
         }
         return (_Ranked(settings_cls, places),)
 
 
-def load(*, url: str | None = None, config: Path | None = None) -> Settings:
+def load(
+    *, url: str | None = None, config: Path | None = None, tables: Mapping[str, Collection[str]] | None = None
+) -> Settings:
     """Gather the settings of this run.
 
+    `tables` names the tables of umami-ops.toml that others read, and the keys in `[health]` that are theirs.
     Raises UsageFault for contradictions and malformed settings, OpsError for a file that can't be read.
     """
-    flags: dict[str, Any] = {"config": config}
+    flags: dict[str, Any] = {"config": config, "tables": tables or {}}
     if url is not None:
         flags["database_url"] = Address.found(url, "--url")
     try:
@@ -130,6 +139,81 @@ def load(*, url: str | None = None, config: Path | None = None) -> Settings:
         raise UsageFault("The file .env is not UTF-8 text.") from None
     except OSError as fault:
         raise OpsError(f"The file {fault.filename} can't be read: {fault.strerror}.") from None
+
+
+@dataclass(frozen=True)
+class SettingsFile:
+    """A settings file: its name, its text, and what stands in it."""
+
+    name: str = str(DEFAULT_FILE)
+    text: str = ""
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    def place(self, *path: str) -> str:
+        """Return `umami-ops.toml line 3` for the key at the end of a path of tables and keys."""
+        return f"{self.name} line {_line_of(self.text, path)}"
+
+    def check(self, tables: Mapping[str, Collection[str]]) -> None:
+        """Hold its keys to those that exist, the insides of `tables` excepted. Raises UsageFault."""
+        for key, value in self.values.items():
+            _check_key(self, key, value, tables)
+
+
+@dataclass(frozen=True)
+class Places:
+    """All places that settings come from but the command line, as they are: for what isn't in Settings."""
+
+    environment: Mapping[str, str]
+    dotenv: Mapping[str, str]
+    file: SettingsFile
+
+    def variable(self, name: str) -> tuple[str, str] | None:
+        """Return a variable's value and its place. An empty one doesn't count, as compose files leave them
+        so.
+        """
+        for place, values in (("environment", self.environment), (_DOTENV, self.dotenv)):
+            if values.get(name):
+                return values[name], place
+        return None
+
+    def secret(self, name: str) -> tuple[str, str] | None:
+        """Return a variable's value and its place; a file that name_FILE names may hold it.
+
+        Raises UsageFault where both are set in one place, OpsError for a file that can't be read.
+        """
+        for place, values in (("environment", self.environment), (_DOTENV, self.dotenv)):
+            text, file = values.get(name), values.get(f"{name}_FILE")
+            if text and file:
+                raise UsageFault(
+                    f"Both {name} and {name}_FILE are set in {_title(place)}, and only one can count.",
+                    hint="Remove one of the two.",
+                )
+            if text:
+                return text, place
+            if file:
+                return _read_secret(file, f"{name}_FILE"), f"{name}_FILE ({file})"
+        return None
+
+    def names(self) -> dict[str, str]:
+        """Return every variable's name with its place."""
+        return {**dict.fromkeys(self.dotenv, _DOTENV), **dict.fromkeys(self.environment, "environment")}
+
+
+def gather(*, config: Path | None = None) -> Places:
+    """Read all places. Raises UsageFault for malformed ones, OpsError for a file that can't be read."""
+    dotenv = Path(_DOTENV)
+    _check_dotenv(dotenv)
+    found = dotenv_values(dotenv, encoding=_ENCODING) if dotenv.is_file() else {}
+    values = {name: value for name, value in found.items() if value is not None}
+    return Places(dict(os.environ), values, _read_toml(config))
+
+
+def read_secret(file: str, setting: str) -> str:
+    """Return the one line of a file that a setting names. Raises UsageFault and OpsError."""
+    return _read_secret(file, setting)
+
+
+Tables = Mapping[str, Collection[str]]
 
 
 class _Ranked(PydanticBaseSettingsSource):
@@ -180,10 +264,21 @@ def _address(name: str, given: Mapping[str, Any], place: str) -> dict[str, Addre
     return {}
 
 
-def _health_variables(source: PydanticBaseSettingsSource) -> dict[str, Any]:
+def _without(table: Any, keys: Collection[str]) -> Any:
+    return (
+        {key: value for key, value in table.items() if key not in keys} if isinstance(table, dict) else table
+    )
+
+
+def _health_variables(source: PydanticBaseSettingsSource, others: Collection[str]) -> dict[str, Any]:
     """Return the thresholds that a place gives in variables. Raises UsageFault for one that doesn't exist."""
     variables = source.env_vars if isinstance(source, EnvSettingsSource) else {}
-    given = {name: value for name, value in variables.items() if name.startswith(_HEALTH) and value}
+    theirs = {_HEALTH + name for name in others}
+    given = {
+        name: value
+        for name, value in variables.items()
+        if name.startswith(_HEALTH) and value and name not in theirs
+    }
     for name in given:
         _check_threshold(name.removeprefix(_HEALTH), f"{name.upper()} is no setting.", _HEALTH.upper())
     return {name.removeprefix(_HEALTH): value for name, value in given.items()}
@@ -252,26 +347,23 @@ def _check_dotenv(path: Path) -> None:
                 )
 
 
-def _read_toml(config: Path | None) -> dict[str, Any]:
+def _read_toml(config: Path | None) -> SettingsFile:
     """Read the settings file, which may be missing unless it was asked for.
 
     Raises UsageFault with line and key.
     """
     path = config or DEFAULT_FILE
     if config is None and not path.exists():
-        return {}
+        return SettingsFile()
     try:
         text = path.read_text(encoding=_ENCODING)
-        values = tomllib.loads(text)
+        return SettingsFile(str(path), text, tomllib.loads(text))
     except OSError as fault:
         raise OpsError(f"The settings file {path} can't be read: {fault.strerror}.") from None
     except UnicodeDecodeError:
         raise UsageFault(f"The settings file {path} is not UTF-8 text.") from None
     except tomllib.TOMLDecodeError as fault:
         raise UsageFault(_syntax_fault(path, text, str(fault))) from None
-    for key, value in values.items():
-        _check_key(path, text, key, value)
-    return values
 
 
 def _syntax_fault(path: Path, text: str, fault: str) -> str:
@@ -284,18 +376,41 @@ def _syntax_fault(path: Path, text: str, fault: str) -> str:
     return f"{path} line {number}{f', key {key}' if key and '=' in line else ''}: {what}."
 
 
-def _check_key(path: Path, text: str, key: str, value: Any) -> None:
-    """Hold a key of the file to those that exist, and its value to text, or to a table of thresholds."""
-    pattern = re.compile(rf"^\s*\[?[\"']?{re.escape(key)}[\"']?\s*[=.\]]")
-    number = next((n for n, line in enumerate(text.splitlines(), 1) if pattern.match(line)), 1)
-    if key not in Settings.model_fields:
-        near = difflib.get_close_matches(key, Settings.model_fields, n=1)
-        hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(Settings.model_fields)}."
-        raise UsageFault(f"{path} line {number}: there is no setting {key!r}.", hint=hint)
+def _check_key(file: SettingsFile, key: str, value: Any, tables: Tables) -> None:
+    """Hold a key of the file to those that exist, and its value to text, or to a table where that belongs."""
+    known = [*Settings.model_fields, *tables]
+    if key not in known:
+        near = difflib.get_close_matches(key, known, n=1)
+        hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(dict.fromkeys(known))}."
+        raise UsageFault(f"{file.place(key)}: there is no setting {key!r}.", hint=hint)
     if key == "health":
         if not isinstance(value, dict):
-            raise UsageFault(f"{path} line {number}: health must be a table of numbers.")
-        for name in value:
-            _check_threshold(name, f"{path}, table [health]: there is no setting {name!r}.")
+            raise UsageFault(f"{file.place(key)}: health must be a table of numbers.")
+        for name in _without(value, tables.get("health", ())):
+            _check_threshold(name, f"{file.place(key, name)}, table [health]: there is no setting {name!r}.")
+    elif key in tables:
+        if not isinstance(value, dict):
+            raise UsageFault(f"{file.place(key)}: {key} must be a table.")
     elif not isinstance(value, str):
-        raise UsageFault(f"{path} line {number}: {key} must be text in quotes.")
+        raise UsageFault(f"{file.place(key)}: {key} must be text in quotes.")
+
+
+def _line_of(text: str, path: tuple[str, ...]) -> int:
+    """Return the line of a key, or of the nearest table around it: tomllib doesn't tell."""
+    found, best = 1, 0
+    table: tuple[str, ...] = ()
+    for number, line in enumerate(text.splitlines(), 1):
+        head = re.match(r"\s*\[\[?\s*([^\]]+?)\s*\]", line)
+        names = _names(head[1]) if head else _names(line.partition("=")[0]) if "=" in line else ()
+        if head:
+            table = names
+        here = table if head else table + names
+        if names and len(here) > best and here == path[: len(here)]:
+            found, best = number, len(here)
+    return found
+
+
+def _names(written: str) -> tuple[str, ...]:
+    """Return the parts of a dotted key, quoted or not; nothing where that isn't one."""
+    parts = re.findall(r"\s*(?:\"([^\"]*)\"|'([^']*)'|([\w-]+))\s*(?:\.|$)", written.strip())
+    return tuple(next(name for name in part if name) for part in parts if any(part))

@@ -34,3 +34,7 @@ KILL QUERY :session_id;
 -- name: impatient
 -- Lets DDL of this session give up after so long a wait, so that writers don't queue behind it.
 SET SESSION lock_wait_timeout = :seconds;
+
+-- name: acquire_as
+-- Takes a lock of the daemon's if nobody holds it: `daemon` is that of the one which runs jobs, `job` that of a run.
+SELECT GET_LOCK(CONCAT('umami_ops.', :role, '.', LEFT(SHA2(DATABASE(), 256), 40)), 0) AS acquired;

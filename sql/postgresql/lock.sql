@@ -43,3 +43,7 @@ SELECT pg_cancel_backend(:session_id);
 -- name: impatient
 -- Lets DDL of this session give up after so long a wait, so that writers don't queue behind it.
 SELECT set_config('lock_timeout', (:seconds)::text || 's', false);
+
+-- name: acquire_as
+-- Takes a lock of the daemon's if nobody holds it: `daemon` is that of the one which runs jobs, `job` that of a run.
+SELECT pg_try_advisory_lock(1970106225, hashtext(current_schema() || ' ' || (:role)::text)) AS acquired;

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 import click
 
 from umami_ops import __version__
-from umami_ops.cli import options, signals, streams
+from umami_ops.cli import options, signals, streams, variables
 from umami_ops.errors import OpsError
 
 #: Command → the module that holds it under the command's own name, and its line in `--help`.
@@ -49,6 +49,11 @@ COMMANDS = {
         "umami_ops.cli.upgrade",
         "See what Umami's next upgrade will do, prepare it, or repair one that failed.",
     ),
+    "daemon": ("umami_ops.cli.daemon", "Run jobs on a schedule, keep their history, and tell somebody."),
+    "run": ("umami_ops.cli.run", "Run a job now, as the daemon would."),
+    "schedule": ("umami_ops.cli.schedule", "Show when each job runs next."),
+    "history": ("umami_ops.cli.history", "Show what the last runs of jobs came to."),
+    "config": ("umami_ops.cli.config", "Check the configuration, or show it and where each value is from."),
 }
 
 _ISSUES = "https://github.com/umami-ops/umami-ops/issues"
@@ -74,7 +79,7 @@ class OpsGroup(click.Group):
         module, _ = COMMANDS[cmd_name]
         command = getattr(import_module(module), cmd_name)
         assert isinstance(command, click.Command)
-        return command
+        return variables.bind(command, (cmd_name,))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -85,7 +90,10 @@ class OpsGroup(click.Group):
             near = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.5)
             hint = f" Did you mean '{near[0]}'?" if near else f" There are: {', '.join(COMMANDS)}."
             ctx.fail(f"No such command '{name}'.{hint}")
-        return super().resolve_command(ctx, args)
+        found = super().resolve_command(ctx, args)
+        if name in COMMANDS and not {"-h", "--help"} & set(args):
+            ctx.default_map = {name: options.defaults_from_places(ctx, name, found[1])}
+        return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the list of commands from `COMMANDS`, importing none of them."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 if TYPE_CHECKING:
     from umami_ops.archive.store import Store
     from umami_ops.databases.base import Database
-    from umami_ops.settings import Settings
+    from umami_ops.settings import Places, Settings
 
 _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
 
@@ -42,6 +42,7 @@ config = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     expose_value=False,
     callback=_remember(_CONFIG),
+    envvar="UMAMI_OPS_CONFIG",
     help="A settings file, instead of umami-ops.toml in this folder.",
 )
 
@@ -99,15 +100,62 @@ scratch_url = click.option(
 )
 
 
+class Flags(NamedTuple):
+    """What was said before or behind the command of every run."""
+
+    url: str | None
+    config: Path | None
+
+
+def flags() -> Flags:
+    """Return --url and --config, wherever they stand."""
+    meta = click.get_current_context().meta
+    return Flags(meta.get(_URL), meta.get(_CONFIG))
+
+
 def settings_from_options() -> Settings:
     """Return the settings of this run: flags, environment, .env, umami-ops.toml, defaults.
 
     Raises UsageFault for a malformed setting, OpsError for a file that can't be read.
     """
+    from umami_ops.cli import variables
     from umami_ops.settings import load
 
-    meta = click.get_current_context().meta
-    return load(url=meta.get(_URL), config=meta.get(_CONFIG))
+    given = flags()
+    return load(url=given.url, config=given.config, tables=variables.tables())
+
+
+def places_from_options() -> Places:
+    """Return where settings come from: environment, .env, umami-ops.toml. Raises UsageFault and OpsError."""
+    from umami_ops.settings import gather
+
+    return gather(config=flags().config)
+
+
+def defaults_from_places(ctx: click.Context, name: str, command: click.Command | None) -> dict[str, Any]:
+    """Return what .env and umami-ops.toml give for a command's options, by the names of its parameters."""
+    config = ctx.meta.get(_CONFIG)
+    if command is None or not (config or Path(".env").exists() or Path("umami-ops.toml").exists()):
+        return {}
+    from umami_ops.cli import variables
+    from umami_ops.settings import gather
+
+    return variables.defaults(gather(config=config), name, command)
+
+
+def of_highest_rank(*names: str) -> set[str]:
+    """Return those of some options that count where they exclude each other: the command line's before
+    others'.
+
+    So `prune --before 2025-01-01` means just that, whatever UMAMI_OPS_PRUNE_DAYS is.
+    """
+    context = click.get_current_context()
+    ranks: dict[int, set[str]] = {}
+    for name in names:
+        source = context.get_parameter_source(name)
+        if source is not None and context.params.get(name) not in (None, ()):
+            ranks.setdefault(source.value, set()).add(name)
+    return ranks[min(ranks)] if ranks else set()
 
 
 def open_from_options(*, needs_session: bool = False) -> Database:

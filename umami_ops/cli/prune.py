@@ -136,6 +136,19 @@ def prune(
         raise SystemExit(_STOPPED)
 
 
+def horizon_days(params: Mapping[str, Any]) -> float | None:
+    """Return how many days these options keep, None where only tables have a horizon.
+
+    Raises UsageFault for what the command would refuse.
+    """
+    now = datetime.now(UTC)
+    _table_horizons(params["tables"], now)
+    horizon = _horizon(
+        params["days"], params["before"], params["keep"], now, has_tables=bool(params["tables"])
+    )
+    return None if horizon is None else (now - horizon).total_seconds() / 86_400
+
+
 def _plan(database: Database, retention: Retention, *, dry_run: bool, yes: bool, as_json: bool) -> Plan:
     """Make the plan, show it, and have it confirmed."""
     from umami_ops.cli import render
@@ -188,16 +201,16 @@ def _horizon(
 ) -> datetime | None:
     from umami_ops.operations import horizon
 
-    given = [value is not None for value in (days, before, keep)]
-    if sum(given) > 1:
+    given = options.of_highest_rank("days", "before", "keep")
+    if len(given) > 1:
         raise UsageFault("Give one of --days, --before and --keep, not several.")
-    if not any(given) and not has_tables:
+    if not given and not has_tables:
         raise UsageFault(
             "How much is to be kept?", hint="Give --days 365, --keep 13mo or --before 2025-01-01."
         )
-    if days is not None:
+    if days is not None and "days" in given:
         return horizon.before_days(days, now)
-    if keep is not None:
+    if keep is not None and "keep" in given:
         return horizon.before_age(keep, now)
     return horizon.before_date(before, now) if before is not None else None
 

@@ -54,6 +54,11 @@ def size(size_bytes: int) -> str:
     return f"{value:.0f} {unit}" if unit == "B" or abs(value) >= 9.95 else f"{value:.1f} {unit}"
 
 
+def signed_size(size_bytes: int) -> str:
+    """Return `+1.2 GB` for what was written, `−1.2 GB` for what was given back."""
+    return f"{'−' if size_bytes < 0 else '+'}{size(abs(size_bytes))}" if size_bytes else "0 B"
+
+
 def duration(seconds: float) -> str:
     """Return `0.42 s`, `12 s`, `3 min 20 s`, `2 h 5 min` or `3 d 4 h`."""
     if seconds < 9.95:

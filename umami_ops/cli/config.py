@@ -1,0 +1,180 @@
+"""`umami-ops config check` and `config show`: what is configured, where from, and whether it can work."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from umami_ops.cli import options, variables
+
+if TYPE_CHECKING:
+    from umami_ops.daemon.configuration import Configuration
+    from umami_ops.settings import Places
+
+
+class Row(NamedTuple):
+    """A line of `config show`: the setting, its value with secrets masked, and where it was found."""
+
+    setting: str
+    value: str
+    source: str
+
+
+@click.group()
+def config() -> None:
+    """Check the configuration, or show it and where each value is from."""
+
+
+@config.command()
+@options.url
+def check() -> None:
+    """Hold everything configured to what there is; a mistake names its file, line and key. Connects to
+    nothing.
+    """
+    from umami_ops.cli import render, sidecar
+
+    places = options.places_from_options()
+    configuration = sidecar.read_configuration(places)
+    settings = options.settings_from_options()
+    for path, command in sidecar.all_commands():
+        if len(path) == 1:
+            variables.defaults(places, path[0], command)
+            _check_values(places, path, command)
+    database = settings.database(needs_session=True)
+    for note in configuration.notes:
+        render.print_remark("•", note)
+    jobs = ", ".join(job.name for job in configuration.jobs) or "none"
+    render.print_remark(
+        "✓", f"The configuration is in order. Database: {database}. Jobs: {jobs}.", style="green"
+    )
+
+
+def _check_values(places: Places, path: tuple[str, ...], command: click.Command) -> None:
+    """Hold the variables of options to what the options take. Raises UsageFault."""
+    from umami_ops.errors import UsageFault
+
+    for below, part in variables.walk(command, path):
+        for key, option in variables.options_of(part).items():
+            given = places.variable(variables.variable(below, key))
+            if given is None:
+                continue
+            try:
+                for word in given[0].split() if option.multiple else [given[0]]:
+                    option.type.convert(word, option, None)
+            except click.UsageError as fault:
+                where = "" if given[1] == "environment" else f" in {given[1]}"
+                raise UsageFault(
+                    f"{variables.variable(below, key)}{where} is not usable: {fault.message.rstrip('.')}."
+                ) from None
+
+
+@config.command()
+@click.option(
+    "--all", "everything", is_flag=True, help="Also what is not set, with the name of its variable."
+)
+@options.url
+@options.json_output
+def show(everything: bool, as_json: bool) -> None:
+    """Show what is configured and where each value was found; secrets are masked."""
+    from umami_ops.cli import render, sidecar
+
+    places = options.places_from_options()
+    configuration = sidecar.read_configuration(places)
+    rows = [
+        *_database_rows(),
+        *_setting_rows(configuration),
+        *_threshold_rows(places),
+        *_option_rows(places, everything),
+    ]
+    jobs = [
+        {
+            "name": job.name,
+            "schedule": job.schedule.text if job.schedule else None,
+            "timezone": job.schedule.zone.key if job.schedule else None,
+            "jitter_seconds": job.jitter_seconds,
+            "steps": [step.text for step in job.steps],
+            "source": job.source,
+        }
+        for job in configuration.jobs
+    ]
+    if as_json:
+        settings = [row._asdict() for row in rows]
+        render.print_json({"settings": settings, "jobs": jobs, "notes": configuration.notes})
+        return
+    columns = [render.text("Setting"), render.text("Value"), render.text("From")]
+    unset = [place for place, row in enumerate(rows) if row.source in ("default", "not set")]
+    render.print_table(columns, rows, dim=unset)
+    render.print_table(
+        [render.text("Job"), render.text("Schedule"), render.text("Steps"), render.text("From")],
+        [
+            (
+                job.name,
+                f"{job.schedule.text} ({job.schedule.zone.key})" if job.schedule else "only by hand",
+                "; ".join(step.text for step in job.steps),
+                job.source,
+            )
+            for job in configuration.jobs
+        ],
+        title="Jobs",
+    )
+
+
+def _database_rows() -> Iterator[Row]:
+    """Yield the addresses of the database, without their passwords."""
+    settings = options.settings_from_options()
+    for key in ("database_url", "direct_database_url"):
+        address = getattr(settings, key)
+        if address is not None:
+            yield Row(key, str(address.parsed()), address.source)
+
+
+def _setting_rows(configuration: Configuration) -> Iterator[Row]:
+    for key, found in configuration.found.items():
+        if found.value is not None or found.source != "default":
+            yield Row(key, found.written, found.source)
+
+
+def _threshold_rows(places: Places) -> Iterator[Row]:
+    """Yield the thresholds of health that somebody has moved."""
+    table = places.file.values.get("health", {})
+    for key in sorted(variables.owned("health")):
+        given = places.variable(variables.variable(("health",), key))
+        if given is not None:
+            yield Row(f"health.{key}", given[0], f"{variables.variable(('health',), key)}, {given[1]}")
+        elif key in table:
+            yield Row(f"health.{key}", str(table[key]), places.file.place("health", key))
+
+
+def _option_rows(places: Places, everything: bool) -> Iterator[Row]:
+    """Yield the options of commands that a variable or the file sets, or all of them."""
+    from umami_ops.cli import sidecar
+
+    for path, command in sidecar.all_commands():
+        for key, option in variables.options_of(command).items():
+            names = [option.envvar] if isinstance(option.envvar, str) else list(option.envvar or ())
+            name = next((name for name in names if places.variable(name)), names[0])
+            given = places.variable(name)
+            table = places.file.values
+            for part in path:
+                table = table.get(part, {}) if isinstance(table, dict) else {}
+            if given is not None:
+                yield Row(".".join((*path, key)), _masked(key, given[0]), f"{name}, {given[1]}")
+            elif isinstance(table, dict) and key in table:
+                yield Row(
+                    ".".join((*path, key)), _masked(key, str(table[key])), places.file.place(*path, key)
+                )
+            elif everything:
+                yield Row(".".join((*path, key)), "", f"not set: {name}")
+
+
+def _masked(key: str, value: str) -> str:
+    """Return a value without what may be secret in it: passwords of URLs, and whatever a key calls a
+    secret.
+    """
+    from umami_ops.daemon.log import Redaction
+
+    is_secret = any(word in key for word in ("password", "token", "secret", "identity"))
+    return "***" if is_secret and not os.path.exists(value) else Redaction()(value)  # noqa: PTH110 -- a plain question

@@ -1,0 +1,96 @@
+"""`umami-ops daemon`: the sidecar that does it all on a schedule and tells somebody."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from umami_ops.cli import options
+from umami_ops.errors import OpsError, UsageFault
+
+if TYPE_CHECKING:
+    from umami_ops.daemon.service import Loaded
+
+_PROBE_SECONDS = 5.0
+
+
+@click.command()
+@click.option(
+    "--http",
+    metavar="HOST:PORT",
+    help="Answer by HTTP: /healthz, /metrics, /status.json and a page for people at /. Off unless given.",
+)
+@click.option(
+    "--probe", is_flag=True, help="Ask the daemon that runs here whether all is well, and end: 0 or 1."
+)
+@options.url
+def daemon(http: str | None, probe: bool) -> None:
+    """Run jobs on a schedule, keep their history, and tell somebody.
+
+    Jobs stand in umami-ops.toml or in the environment; without any, the usual ones run. SIGHUP reads the
+    configuration anew, SIGTERM ends it within ten seconds. docs/daemon.md has it all.
+    """
+    address = _address(http) if http else None
+    if probe:
+        raise SystemExit(_probe(address))
+    from umami_ops.cli import sidecar
+    from umami_ops.daemon.log import Log
+
+    # Everything that is wrong is to be said now, not at three in the morning.
+    loaded = _loaded()
+    open_database = sidecar.database_opener()
+    from umami_ops.daemon.service import Daemon
+
+    context = click.get_current_context()
+
+    def load() -> Loaded:
+        with context:
+            found = _loaded()
+            open_database()
+            return found
+
+    Daemon(loaded, load, open_database, Log(), http=address).serve()
+
+
+def _loaded() -> Loaded:
+    from umami_ops.cli import sidecar
+
+    configuration = sidecar.read_configuration()
+    from umami_ops.daemon.service import Loaded
+
+    return Loaded(configuration, sidecar.program(options.places_from_options(), options.flags().url))
+
+
+def _address(written: str) -> tuple[str, int]:
+    """Take HOST:PORT apart; `[::1]:8080` and `:8080` are fine. Raises UsageFault."""
+    host, colon, port = written.rpartition(":")
+    if not colon or not port.isdecimal() or not 0 <= int(port) <= 65_535:
+        raise UsageFault(
+            f"--http {written!r} is no address.", hint="Write 127.0.0.1:8080, or 0.0.0.0:8080 for all."
+        )
+    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 -- that is what `:8080` says
+
+
+def _probe(address: tuple[str, int] | None) -> int:
+    """Print what /healthz says; return 0 where it is green."""
+    import http.client
+
+    from umami_ops.cli import render
+
+    if address is None:
+        raise UsageFault(
+            "--probe needs to know where the daemon answers.", hint="Give --http, or UMAMI_OPS_DAEMON_HTTP."
+        )
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address[0], address[0])  # noqa: S104 -- no address to go to
+    connection = http.client.HTTPConnection(host, address[1], timeout=_PROBE_SECONDS)
+    try:
+        connection.request("GET", "/healthz")
+        answer = connection.getresponse()
+        body = answer.read().decode("utf-8", "replace")
+    except (OSError, http.client.HTTPException) as fault:
+        raise OpsError(f"The daemon does not answer on {host}:{address[1]}: {fault}.") from None
+    finally:
+        connection.close()
+    render.print_line(body.strip())
+    return 0 if answer.status == http.client.OK else 1

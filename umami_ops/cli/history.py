@@ -1,0 +1,111 @@
+"""`umami-ops history`: what the last runs of jobs came to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from umami_ops.cli import options
+
+if TYPE_CHECKING:
+    from umami_ops.daemon.history import History, Run
+
+_SIGNS = {"success": "✓", "unfinished": "◐", "failure": "✗", "interrupted": "◌", "running": "●"}
+
+
+@click.command()
+@click.argument("job", required=False)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1, max=1_000),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="How many runs to show, the newest first.",
+)
+@click.option(
+    "--log", is_flag=True, help="Show the last run alone, step by step, with the end of what each said."
+)
+@options.json_output
+def history(job: str | None, limit: int, log: bool, as_json: bool) -> None:
+    """Show what the last runs of jobs came to.
+
+    Of all jobs, or of JOB alone. Times are in the time zone of the schedules.
+    """
+    from umami_ops.cli import render, sidecar
+
+    configuration = sidecar.read_configuration()
+    folder = sidecar.state_folder(configuration)
+    from umami_ops.daemon.history import History
+    from umami_ops.daemon.work import report
+
+    store = History(folder)
+    runs = store.runs(job=job, limit=1 if log else limit)
+    if as_json:
+        render.print_json([report(_with_steps(store, run)) for run in runs])
+    elif not runs:
+        render.print_line(f"{job} has not run yet." if job else "Nothing has run yet.")
+    elif log:
+        _show_log(_with_steps(store, runs[0]))
+    else:
+        _show(runs, configuration["daemon.timezone"].key)
+    store.close()
+
+
+def _with_steps(store: History, run: Run) -> Run:
+    from dataclasses import replace
+
+    return replace(run, steps=store.steps(run.id))
+
+
+def _show(runs: list[Run], zone_name: str) -> None:
+    from zoneinfo import ZoneInfo
+
+    from umami_ops.cli import render
+
+    zone = ZoneInfo(zone_name)
+    columns = [
+        render.identifier(f"Begun, {zone_name}"),
+        render.text("Job"),
+        render.text("Result"),
+        render.number("Time"),
+        render.number("Rows", optional=True),
+        render.number("Space", optional=True),
+        render.text("", optional=True),
+    ]
+    rows = [
+        (
+            f"{run.started_at.astimezone(zone):%Y-%m-%d %H:%M:%S}",
+            run.job,
+            f"{_SIGNS[run.result]} {run.result}",
+            "" if run.seconds is None else render.duration(run.seconds),
+            "" if run.rows is None else render.count(run.rows),
+            "" if run.size_bytes is None else render.signed_size(run.size_bytes),
+            " ".join(filter(None, (_cause(run), run.reason))),
+        )
+        for run in runs
+    ]
+    render.print_table(columns, rows)
+
+
+def _cause(run: Run) -> str:
+    missed = f", {run.missed} earlier times were missed" if run.missed else ""
+    return {"catch-up": f"Caught up{missed}.", "hand": "By hand."}.get(run.cause, "")
+
+
+def _show_log(run: Run) -> None:
+    from umami_ops.cli import render
+
+    facts = {
+        "Job": run.job,
+        "Begun": f"{render.moment(run.started_at, seconds=True)} UTC",
+        "Result": str(run.result),
+    }
+    facts |= {"Reason": run.reason} if run.reason else {}
+    facts |= {"What to do": run.hint} if run.hint else {}
+    render.print_facts(facts)
+    for step in run.steps:
+        render.heading(f"{step.command}: exit code {step.exit_code}, {render.duration(step.seconds)}")
+        for line in step.tail.splitlines():
+            render.print_line(f"  {line}", style="dim")

@@ -1,0 +1,147 @@
+"""Which job is due at a moment, which slots passed without a run, and what comes next. Knows no clock, no
+thread.
+
+Each job has a mark: the last slot that was dealt with. What lies between mark and now is due, once, however
+many slots that are; so a sleep or a restart is caught up with a single run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Protocol
+
+from umami_ops.daemon.jobs import Job
+from umami_ops.daemon.schedule import jitter
+
+#: A slot noticed later than this was missed: the machine slept, the daemon or the database was away.
+PROMPT = timedelta(seconds=60)
+#: A mark so far ahead was made by a clock that went wrong; smaller steps back are everyday life.
+_CLOCK_STEP = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """The last slot of a job that was dealt with, under the schedule that it had then."""
+
+    schedule: str
+    slot: datetime
+
+
+class Marks(Protocol):
+    """Where marks outlive the daemon."""
+
+    def marks(self) -> Mapping[str, Mark]:
+        """Return all marks by job."""
+
+    def mark(self, job: str, mark: Mark) -> None:
+        """Keep a job's mark."""
+
+
+@dataclass(frozen=True)
+class Due:
+    """A job to run now: for which slot, and how many earlier slots passed without a run."""
+
+    job: Job
+    slot: datetime
+    missed: int = 0
+    is_catch_up: bool = False
+
+
+@dataclass
+class _Entry:
+    job: Job
+    mark: datetime
+    slot: datetime | None
+    """The first slot after the mark."""
+
+    @property
+    def runs_at(self) -> datetime | None:
+        """When the job runs for that slot: later by its jitter."""
+        return (
+            None
+            if self.slot is None
+            else self.slot + jitter(self.job.name, self.slot, self.job.jitter_seconds)
+        )
+
+
+class Agenda:
+    """The jobs and their marks. Call `due` when jobs can run, `pass_over` when another replica runs them."""
+
+    def __init__(self, jobs: Iterable[Job], marks: Marks, now: datetime) -> None:
+        self._marks = marks
+        self._entries: dict[str, _Entry] = {}
+        self.replace(jobs, now)
+
+    def replace(self, jobs: Iterable[Job], now: datetime) -> None:
+        """Take other jobs. One that is new, or has another schedule than before, has missed nothing."""
+        known = {name: Mark(_key(entry.job), entry.mark) for name, entry in self._entries.items()}
+        known = {**self._marks.marks(), **known}
+        self._entries = {}
+        for job in jobs:
+            if job.schedule is None:
+                continue
+            before = known.get(job.name)
+            is_known = before is not None and before.schedule == _key(job)
+            mark = before.slot if before is not None and is_known else now
+            if mark - now > _CLOCK_STEP:
+                mark = now
+            self._entries[job.name] = _Entry(job, mark, job.schedule.after(mark))
+            if mark is now:
+                self._marks.mark(job.name, Mark(_key(job), now))
+
+    def due(self, now: datetime) -> list[Due]:
+        """Return the jobs to run now, the longest due first, and move their marks: each is returned once."""
+        found = []
+        for entry in self._entries.values():
+            first = entry.runs_at
+            if first is None or first > now:
+                continue
+            last, count = self._move(entry, now)
+            found.append((first, Due(entry.job, last, count - 1, is_catch_up=now - first > PROMPT)))
+        return [due for _, due in sorted(found, key=lambda pair: pair[0])]
+
+    def pass_over(self, until: datetime) -> None:
+        """Take slots up to a moment as dealt with by somebody else."""
+        for entry in self._entries.values():
+            if entry.slot is not None and entry.slot <= until:
+                self._move(entry, until)
+
+    def _move(self, entry: _Entry, now: datetime) -> tuple[datetime, int]:
+        """Move a mark to the last slot that is due; return that, and the number of slots on the way."""
+        assert entry.job.schedule is not None
+        last, count = now, 0
+        for slot in islice(entry.job.schedule.slots(entry.mark), 10_000):
+            if slot > now:
+                break
+            if slot + jitter(entry.job.name, slot, entry.job.jitter_seconds) > now and count:
+                break
+            last, count = slot, count + 1
+        else:
+            last = now  # too many to count: a job of every second after a month
+        entry.mark, entry.slot = last, entry.job.schedule.after(last)
+        self._marks.mark(entry.job.name, Mark(_key(entry.job), last))
+        return last, count
+
+    def waiting_since(self, job: str, now: datetime) -> datetime | None:
+        """Return since when a job should have been run that `due` has not been asked about; None if it
+        isn't.
+        """
+        entry = self._entries.get(job)
+        at = entry.runs_at if entry else None
+        return at if at is not None and at <= now else None
+
+    def next_runs(self) -> dict[str, datetime | None]:
+        """Return each job's next run."""
+        return {name: entry.runs_at for name, entry in self._entries.items()}
+
+    def next_wake(self) -> datetime | None:
+        """Return when something is due next."""
+        return min((at for at in self.next_runs().values() if at is not None), default=None)
+
+
+def _key(job: Job) -> str:
+    assert job.schedule is not None
+    return f"{job.schedule.text} {job.schedule.zone.key}"

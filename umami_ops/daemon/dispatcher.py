@@ -1,0 +1,88 @@
+"""What runs now, what waits, and what is left out: the daemon's decisions, without its threads. Knows no
+clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from umami_ops.daemon.agenda import Agenda, Due
+from umami_ops.daemon.guard import Role
+from umami_ops.daemon.jobs import Job
+
+
+class Dispatcher:
+    """One job at a time, in the order in which they came due; a job that waits or runs is not begun twice."""
+
+    def __init__(self, agenda: Agenda) -> None:
+        self._agenda = agenda
+        self._waiting: dict[str, Due] = {}
+        self.running: Due | None = None
+
+    def again(self, due: Due) -> None:
+        """Put a job in front that has to be run once more: it was interrupted, or could not begin."""
+        self._waiting = {due.job.name: due, **self._waiting}
+
+    def tick(self, now: datetime, role: Role, observed_at: datetime) -> list[Due]:
+        """Look what is due; return what was left out, since the run before is still going.
+
+        On standby, slots up to `observed_at` are another daemon's: then it was seen to be there.
+        """
+        if role is Role.STANDBY:
+            self._agenda.pass_over(min(now, observed_at))
+            self._waiting.clear()
+        if role is not Role.LEADER:
+            return []
+        left_out = []
+        for due in self._agenda.due(now):
+            name = due.job.name
+            if name in self._waiting or (self.running is not None and self.running.job.name == name):
+                left_out.append(due)
+            else:
+                self._waiting[name] = due
+        return left_out
+
+    def take(self) -> Due | None:
+        """Return the job to begin now, if there is one and none runs."""
+        if self.running is not None or not self._waiting:
+            return None
+        self.running = self._waiting.pop(next(iter(self._waiting)))
+        return self.running
+
+    def finished(self) -> None:
+        """Note that the job which ran has ended."""
+        self.running = None
+
+    def replace(self, jobs: Iterable[Job], now: datetime) -> None:
+        """Take other jobs; what waits and is still there goes on waiting."""
+        jobs = list(jobs)
+        self._agenda.replace(jobs, now)
+        by_name = {job.name: job for job in jobs}
+        self._waiting = {
+            name: Due(by_name[name], due.slot, due.missed, due.is_catch_up)
+            for name, due in self._waiting.items()
+            if name in by_name
+        }
+
+    def state(self, job: str) -> str:
+        """Return whether a job is running, waiting or idle."""
+        if self.running is not None and self.running.job.name == job:
+            return "running"
+        return "waiting" if job in self._waiting else "idle"
+
+    def overdue(self, job: str, now: datetime, limit: timedelta, role: Role) -> datetime | None:
+        """Return since when a job should have begun, if that is longer than the limit; on standby never."""
+        if role is Role.STANDBY:
+            return None
+        waiting = self._waiting.get(job)
+        since = waiting.slot if waiting is not None else self._agenda.waiting_since(job, now)
+        return since if since is not None and now - since > limit else None
+
+    def next_runs(self) -> dict[str, datetime | None]:
+        """Return each scheduled job's next run."""
+        return self._agenda.next_runs()
+
+    def next_wake(self) -> datetime | None:
+        """Return when something is due next."""
+        return self._agenda.next_wake()

@@ -1,0 +1,68 @@
+"""The daemon's log: a line an event, for people on a terminal, else JSON. No secret passes."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import threading
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+_PASSWORD = re.compile(r"(://[^:/@\s]*):[^\s@]*@")
+_SHORTEST_SECRET = 4
+
+
+class Redaction:
+    """Takes secrets out of text: passwords in anything like a URL, and the values that it was told of."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        # The longest first, or a part of one would be left of it.
+        self._secrets = sorted({s for s in secrets if len(s) >= _SHORTEST_SECRET}, key=len, reverse=True)
+
+    def __call__(self, text: str) -> str:
+        """Return the text without them."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return _PASSWORD.sub(r"\1:***@", text)
+
+
+class Log:
+    """Writes events to a stream, stderr by default; safe to use from several threads."""
+
+    def __init__(self, stream: TextIO | None = None, *, as_json: bool | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._as_json = not self._stream.isatty() if as_json is None else as_json
+        self._mutex = threading.Lock()
+        self.redact = Redaction()
+
+    def info(self, event: str, message: str, **fields: Any) -> None:
+        """Tell what happens."""
+        self._write("info", event, message, fields)
+
+    def warning(self, event: str, message: str, **fields: Any) -> None:
+        """Tell what somebody may want to look at."""
+        self._write("warning", event, message, fields)
+
+    def error(self, event: str, message: str, **fields: Any) -> None:
+        """Tell what went wrong."""
+        self._write("error", event, message, fields)
+
+    def _write(self, level: str, event: str, message: str, fields: dict[str, Any]) -> None:
+        now = datetime.now(UTC)
+        if self._as_json:
+            time = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            line = json.dumps(
+                {"time": time, "level": level, "event": event, "message": message, **fields},
+                ensure_ascii=False,
+                default=str,
+            )
+        else:
+            sign = {"info": " ", "warning": "!", "error": "✗"}[level]
+            # A line is one event, whatever a program has said.
+            line = f"{now.astimezone():%Y-%m-%d %H:%M:%S} {sign} {' '.join(message.split())}"
+        with self._mutex, suppress(OSError, ValueError):
+            self._stream.write(self.redact(line) + "\n")
+            self._stream.flush()

@@ -1,0 +1,222 @@
+"""Who is told what about a run, and the delivery of it: retried for a day, and never in the way of a job."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from umami_ops.daemon.history import Cause, History, Message, Result, Run
+from umami_ops.daemon.log import Log
+
+#: The same failure of the same job is told again only after so long.
+REPEAT = timedelta(hours=24)
+_GIVE_UP = timedelta(hours=24)
+_FIRST_RETRY, _LONGEST_RETRY = timedelta(seconds=15), timedelta(hours=1)
+_COURIER_SECONDS = 30.0
+_TAIL_LINES = 20
+_EXIT_CODES = {Result.SUCCESS: 0, Result.UNFINISHED: 0}
+
+
+@dataclass(frozen=True)
+class Channels:
+    """Where messages go. `ping` may hold `{job}`; `occasions` are failure, recovery, success."""
+
+    apprise: tuple[str, ...] = ()
+    ping: str = ""
+    webhook: str = ""
+    occasions: frozenset[str] = frozenset({"failure", "recovery"})
+
+    def address(self, channel: str, content: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return where a message of a channel goes now, as the courier wants it; None when nowhere any
+        more.
+        """
+        if channel == "apprise":
+            return {"urls": list(self.apprise)} if self.apprise else None
+        if channel == "webhook":
+            return {"url": self.webhook} if self.webhook else None
+        base = self.ping.replace("{job}", str(content["job"])).rstrip("/")
+        return {"url": f"{base}{content['path']}"} if base else None
+
+
+def occasion(run: Run, before: Run | None) -> str:
+    """Return what a run is an occasion of: failure, recovery, success, or nothing."""
+    if run.result is Result.FAILURE:
+        return "failure"
+    if run.result in (Result.SUCCESS, Result.UNFINISHED):
+        return "recovery" if before is not None and before.result is Result.FAILURE else "success"
+    return ""
+
+
+def text(run: Run, kind: str, host: str) -> tuple[str, str]:
+    """Return title and body of a notification: what failed, why, what to type, and the end of the log."""
+    verb = {"failure": "failed", "recovery": "works again", "success": "is done"}[kind]
+    title = f"umami-ops: {run.job} {verb}"
+    lines = [f"Job {run.job} on {host}, begun {run.started_at:%Y-%m-%d %H:%M:%S} UTC."]
+    if run.cause is Cause.CATCH_UP:
+        lines.append("This run was caught up: its time had passed.")
+    if kind == "failure" and run.steps:
+        step = run.steps[-1]
+        lines += [f"Step: umami-ops {step.command} (exit code {step.exit_code})"]
+        lines += [f"Reason: {run.reason}"] if run.reason else []
+        lines += [f"What to do: {run.hint}"] if run.hint else []
+        lines += [f"Try it: umami-ops run {run.job}"]
+        tail = step.tail.splitlines()[-_TAIL_LINES:]
+        lines += ["", "The end of its log:", *tail] if tail else []
+    else:
+        lines += [f"{step.command}: {step.seconds:.1f} s" for step in run.steps]
+    return title, "\n".join(lines)
+
+
+class Messenger:
+    """Delivers what is in the history's outbox, in a thread and a process of its own."""
+
+    def __init__(self, history: History, log: Log, channels: Callable[[], Channels], host: str) -> None:
+        self._history = history
+        self._log = log
+        self._channels = channels
+        self._host = host
+        self._ending = threading.Event()
+        self._new = threading.Event()
+        self._thread = threading.Thread(target=self._deliver_all, name="messenger", daemon=True)
+        self._process: subprocess.Popen[str] | None = None
+
+    @property
+    def child(self) -> int | None:
+        """The courier that is on its way, by its id."""
+        process = self._process
+        return process.pid if process is not None else None
+
+    def start(self) -> None:
+        """Begin to deliver."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Deliver nothing more; what is left goes out after the next start."""
+        self._ending.set()
+        self._new.set()
+        process = self._process
+        if process is not None:
+            process.kill()
+        self._thread.join(timeout=1)
+
+    def flush(self, seconds: float) -> None:
+        """Wait until everything new was tried once, for so long at most."""
+        ends = datetime.now(UTC) + timedelta(seconds=seconds)
+        while datetime.now(UTC) < ends and any(message.attempts == 0 for message in self._history.messages()):
+            self._ending.wait(0.1)
+
+    def began(self, run: Run) -> None:
+        """Tell healthchecks that a run began."""
+        if self._channels().ping:
+            self._post("ping", {"job": run.job, "path": f"/start?rid={_uuid(run)}", "body": ""})
+
+    def ended(self, run: Run, before: Run | None, report: Mapping[str, Any]) -> None:
+        """Tell everybody what a run came to."""
+        channels = self._channels()
+        if channels.ping and run.result is not Result.INTERRUPTED:
+            code = _EXIT_CODES.get(run.result, run.steps[-1].exit_code if run.steps else 1)
+            code = code if 0 <= code <= 255 else 255
+            tail = run.steps[-1].tail if run.steps else run.reason
+            self._post("ping", {"job": run.job, "path": f"/{code}?rid={_uuid(run)}", "body": tail})
+        if channels.webhook:
+            body = json.dumps(report)
+            self._post("webhook", {"job": run.job, "body": body, "content_type": "application/json"})
+        kind = occasion(run, before)
+        if channels.apprise and kind in channels.occasions and not self._was_told(run, kind):
+            title, body = text(run, kind, self._host)
+            self._post("apprise", {"job": run.job, "kind": kind, "title": title, "body": body})
+
+    def _was_told(self, run: Run, kind: str) -> bool:
+        """Whether the same failure of the same job was told lately; if not, note that it is told now."""
+        name = f"told {run.job}"
+        told = self._history.kept(name)
+        reason = run.reason if kind == "failure" else ""
+        if reason and told is not None and told[1] == reason and run.started_at - told[0] < REPEAT:
+            return True
+        self._history.keep(name, reason, run.started_at)
+        return False
+
+    def _post(self, channel: str, content: dict[str, Any]) -> None:
+        content["body"] = self._log.redact(content["body"])
+        now = datetime.now(UTC)
+        self._history.post(Message(channel, content, now, next_at=now))
+        self._new.set()
+
+    def _deliver_all(self) -> None:
+        while not self._ending.is_set():
+            now = datetime.now(UTC)
+            waiting = self._history.messages()
+            for message in waiting:
+                if message.next_at <= now and not self._ending.is_set():
+                    self._deliver(message, now)
+            soon = min((message.next_at for message in self._history.messages()), default=None)
+            pause = 60.0 if soon is None else min(max((soon - now).total_seconds(), 0.2), 60.0)
+            self._new.wait(pause)
+            self._new.clear()
+
+    def _deliver(self, message: Message, now: datetime) -> None:
+        address = self._channels().address(message.channel, message.content)
+        if address is None:
+            self._history.delivered(message)
+            return
+        if not self._history.claim(message, now + timedelta(seconds=2 * _COURIER_SECONDS)):
+            return
+        fault = self._carry({"channel": message.channel, **message.content, **address})
+        if self._ending.is_set() and fault:
+            return
+        name = {"apprise": "notification", "ping": "ping", "webhook": "webhook"}[message.channel]
+        job = message.content["job"]
+        if not fault:
+            self._history.delivered(message)
+            self._log.info("delivered", f"{job}: {name} delivered", job=job, channel=message.channel)
+        elif now - message.made_at > _GIVE_UP:
+            self._history.delivered(message)
+            self._log.error(
+                "given_up", f"{job}: {name} given up after a day: {fault}", job=job, channel=message.channel
+            )
+        else:
+            wait = min(_FIRST_RETRY * 2**message.attempts, _LONGEST_RETRY)
+            self._history.post(
+                replace(message, attempts=message.attempts + 1, next_at=datetime.now(UTC) + wait)
+            )
+            self._log.warning(
+                "not_delivered",
+                f"{job}: {name} not delivered, next try in {wait.total_seconds():.0f} s: {fault}",
+                job=job,
+                channel=message.channel,
+                attempts=message.attempts + 1,
+            )
+
+    def _carry(self, content: dict[str, Any]) -> str:
+        """Send the courier; return why it failed, or nothing."""
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "umami_ops.daemon.courier"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                start_new_session=True,
+            )
+            said, _ = self._process.communicate(json.dumps(content), timeout=_COURIER_SECONDS)
+        except subprocess.TimeoutExpired:
+            assert self._process is not None
+            self._process.kill()
+            self._process.communicate()
+            return f"no answer within {_COURIER_SECONDS:.0f} s"
+        except OSError as fault:
+            return f"it could not be sent: {fault.strerror}"
+        code = self._process.returncode
+        self._process = None
+        return self._log.redact(said.strip() or f"the courier ended with {code}") if code else ""
+
+
+def _uuid(run: Run) -> str:
+    """Return a run's id as healthchecks wants it."""
+    return f"{run.id[:8]}-{run.id[8:12]}-{run.id[12:16]}-{run.id[16:20]}-{run.id[20:32]}"

@@ -1,0 +1,184 @@
+"""The daemon's pages by HTTP: /healthz, /metrics, /status.json, and the page for people at /. Reading
+only.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+import threading
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from umami_ops.daemon import page
+from umami_ops.errors import OpsError
+
+_TIMEOUT_SECONDS = 10.0
+#: More at a time are turned away, so that nobody fills the memory with them.
+_MOST_REQUESTS = 16
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+class Pages:
+    """A server on one address. `snapshot` is asked at every request, so what is shown is never old.
+
+    Raises OpsError when the address can't be had.
+    """
+
+    def __init__(self, address: tuple[str, int], token: str, snapshot: Callable[[], dict[str, Any]]) -> None:
+        self.token = token
+        pages = self
+
+        class Handler(_Handler):
+            def status(self) -> dict[str, Any]:
+                return snapshot()
+
+            def needed_token(self) -> str:
+                return pages.token
+
+        try:
+            self._server = _Server(address, Handler)
+        except OSError as fault:
+            host, port = address
+            raise OpsError(f"{host}:{port} can't be listened on: {fault.strerror}.") from None
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.2,), name="http", daemon=True
+        )
+
+    @property
+    def url(self) -> str:
+        """Where the page is."""
+        host, port = self._server.server_address[:2]
+        name = host.decode() if isinstance(host, bytes) else str(host)
+        return f"http://{f'[{name}]' if ':' in name else name}:{port}/"
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Answer no more."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        import socket
+
+        if ":" in address[0]:
+            self.address_family = socket.AF_INET6
+        self.places = threading.BoundedSemaphore(_MOST_REQUESTS)
+        super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread, while there is place."""
+        if not self.places.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer, and make place."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self.places.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a reader who went away."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    timeout = _TIMEOUT_SECONDS
+    server_version = "umami-ops"
+    sys_version = ""
+    protocol_version = "HTTP/1.1"
+
+    def status(self) -> dict[str, Any]:
+        """Return the snapshot."""
+        raise NotImplementedError
+
+    def needed_token(self) -> str:
+        """Return what the pages ask for; nothing where anybody may look."""
+        raise NotImplementedError
+
+    def do_GET(self) -> None:  # noqa: N802 -- the name is http.server's
+        """Answer."""
+        path = self.path.partition("?")[0]
+        if path == "/healthz":
+            self._healthz()
+            return
+        pages: Mapping[str, Callable[[], tuple[bytes, str]]] = {
+            "/": lambda: (page.html(self.status()).encode(), "text/html; charset=utf-8"),
+            "/status.json": lambda: (json.dumps(self.status(), indent=2).encode(), "application/json"),
+            "/metrics": self._metrics,
+        }
+        if path not in pages:
+            self._answer(HTTPStatus.NOT_FOUND, b"There are /, /healthz, /status.json and /metrics.\n")
+        elif not self._is_allowed():
+            challenge = {"WWW-Authenticate": 'Basic realm="umami-ops"'}
+            self._answer(HTTPStatus.UNAUTHORIZED, b"A token is needed.\n", more=challenge)
+        else:
+            body, kind = pages[path]()
+            self._answer(HTTPStatus.OK, body, kind)
+
+    do_HEAD = do_GET  # noqa: N815 -- the name is http.server's
+
+    def _metrics(self) -> tuple[bytes, str]:
+        from umami_ops.daemon import metrics
+
+        return metrics.exposition(self.status()), metrics.CONTENT_TYPE
+
+    def _healthz(self) -> None:
+        """Answer 200 or 503. Why is for those who may see it: without the token, only whether."""
+        status = self.status()
+        lines = ["ok" if status["ok"] else "not ok", *(status["problems"] if self._is_allowed() else [])]
+        code = HTTPStatus.OK if status["ok"] else HTTPStatus.SERVICE_UNAVAILABLE
+        self._answer(code, ("\n".join(lines) + "\n").encode())
+
+    def _is_allowed(self) -> bool:
+        needed = self.needed_token()
+        if not needed:
+            return True
+        kind, _, given = self.headers.get("Authorization", "").partition(" ")
+        if kind.lower() == "basic":
+            try:
+                given = base64.b64decode(given, validate=True).decode().partition(":")[2]
+            except ValueError:
+                return False
+        return hmac.compare_digest(given.encode(), needed.encode())
+
+    def _answer(
+        self,
+        code: HTTPStatus,
+        body: bytes,
+        kind: str = "text/plain; charset=utf-8",
+        more: Mapping[str, str] | None = None,
+    ) -> None:
+        self.send_response(code)
+        for name, value in {**_HEADERS, **(more or {})}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Connection", "close")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+        self.close_connection = True
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 -- the name is http.server's
+        """Say nothing: the log is for jobs."""
