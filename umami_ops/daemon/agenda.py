@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice
 from typing import Protocol
 
 from umami_ops.daemon.jobs import Job
@@ -20,6 +19,7 @@ from umami_ops.daemon.schedule import jitter
 PROMPT = timedelta(seconds=60)
 #: A mark so far ahead was made by a clock that went wrong; smaller steps back are everyday life.
 _CLOCK_STEP = timedelta(hours=1)
+_MOST_COUNTED = 10_000
 
 
 @dataclass(frozen=True)
@@ -50,16 +50,28 @@ class Due:
     is_catch_up: bool = False
 
 
-@dataclass
 class _Entry:
-    job: Job
-    mark: datetime
-    slot: datetime | None
-    """The first slot after the mark."""
+    """A job, its mark, and the first slot after that."""
+
+    def __init__(self, job: Job, mark: datetime) -> None:
+        self.job = job
+        self.place(mark)
+
+    def place(self, mark: datetime) -> None:
+        """Put the mark somewhere."""
+        assert self.job.schedule is not None
+        self.mark = mark
+        self._coming = self.job.schedule.slots(mark)
+        self.slot = next(self._coming, None)
+
+    def advance(self) -> None:
+        """Move the mark to the first slot after it."""
+        assert self.slot is not None
+        self.mark, self.slot = self.slot, next(self._coming, None)
 
     @property
     def runs_at(self) -> datetime | None:
-        """When the job runs for that slot: later by its jitter."""
+        """When the job runs for the first slot: later by its jitter."""
         return (
             None
             if self.slot is None
@@ -88,7 +100,7 @@ class Agenda:
             mark = before.slot if before is not None and is_known else now
             if mark - now > _CLOCK_STEP:
                 mark = now
-            self._entries[job.name] = _Entry(job, mark, job.schedule.after(mark))
+            self._entries[job.name] = _Entry(job, mark)
             if mark is now:
                 self._marks.mark(job.name, Mark(_key(job), now))
 
@@ -111,19 +123,17 @@ class Agenda:
 
     def _move(self, entry: _Entry, now: datetime) -> tuple[datetime, int]:
         """Move a mark to the last slot that is due; return that, and the number of slots on the way."""
+        count = 0
+        while entry.slot is not None and entry.slot <= now:
+            if count and (entry.runs_at or now) > now:
+                break
+            entry.advance()
+            count += 1
+            if count == _MOST_COUNTED:  # a job of every second, after a day
+                entry.place(now)
         assert entry.job.schedule is not None
-        last, count = now, 0
-        for slot in islice(entry.job.schedule.slots(entry.mark), 10_000):
-            if slot > now:
-                break
-            if slot + jitter(entry.job.name, slot, entry.job.jitter_seconds) > now and count:
-                break
-            last, count = slot, count + 1
-        else:
-            last = now  # too many to count: a job of every second after a month
-        entry.mark, entry.slot = last, entry.job.schedule.after(last)
-        self._marks.mark(entry.job.name, Mark(_key(entry.job), last))
-        return last, count
+        self._marks.mark(entry.job.name, Mark(_key(entry.job), entry.mark))
+        return entry.mark, count
 
     def waiting_since(self, job: str, now: datetime) -> datetime | None:
         """Return since when a job should have been run that `due` has not been asked about; None if it

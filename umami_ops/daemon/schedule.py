@@ -6,6 +6,7 @@ APScheduler's triggers compute the times; what cron understands otherwise than t
 from __future__ import annotations
 
 import hashlib
+import heapq
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -35,6 +36,8 @@ _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400}
 _EXAMPLE = "Write five fields as cron has them (0 3 * * *), @daily, @hourly or @every 30m."
 #: Slots beyond so many count as so many: nobody needs to know how many seconds a month had.
 _MOST_COUNTED = 10_000
+#: No clock is set forward or back by more.
+_LONGEST_CHANGE = timedelta(hours=3)
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ class Schedule:
     text: str
     zone: ZoneInfo
     _triggers: tuple[Any, ...] = field(compare=False, repr=False)
-    _once_in_repeated_hours: bool = field(compare=False, repr=False, default=False)
+    _has_fixed_hour: bool = field(compare=False, repr=False, default=False)
+    _is_span: bool = field(compare=False, repr=False, default=False)
 
     @classmethod
     def parse(cls, text: str, zone: ZoneInfo) -> Schedule:
@@ -60,17 +64,15 @@ class Schedule:
             # slots.
             epoch = datetime(2024, 1, 1, tzinfo=UTC)
             trigger = IntervalTrigger(seconds=seconds, start_date=epoch, timezone=UTC)
-            return cls(written, zone, (trigger,))
+            return cls(written, zone, (trigger,), _is_span=True)
         if written.startswith("@") and written not in NICKNAMES:
             raise _wrong(text, f"there are {', '.join(NICKNAMES)} and @every SPAN")
         fields = NICKNAMES.get(written, written).split(" ")
         if len(fields) != len(_FIELDS):
             raise _wrong(text, f"it has {len(fields)} fields, not five")
-        triggers = tuple(_cron(part, zone, text) for part in _alternatives(fields))
-        # As in cron: a job of a fixed hour runs once where clocks are set back, others as often as hours go
-        # by.
-        once = not fields[1].startswith("*")
-        schedule = cls(written, zone, triggers, once)
+        triggers = tuple(_cron(part, text) for part in _alternatives(fields))
+        # As in cron: a job of a fixed hour runs once where clocks are set back, others as hours go by.
+        schedule = cls(written, zone, triggers, _has_fixed_hour=not fields[1].startswith("*"))
         if schedule.after(datetime(2024, 1, 1, tzinfo=UTC)) is None:
             raise _wrong(text, "that day never comes")
         return schedule
@@ -81,9 +83,36 @@ class Schedule:
 
     def slots(self, moment: datetime) -> Iterator[datetime]:
         """Yield every slot after a moment, in UTC and in order."""
-        previous = moment
+        if self._is_span:
+            yield from self._fires(moment)
+            return
+        # Clocks are asked on the wall, and put into UTC only then: adding days to a time in a zone, as the
+        # trigger would, is an hour off on the day after clocks were set forward, and loses that day's slot.
+        wall = (moment - _LONGEST_CHANGE).astimezone(self.zone).replace(tzinfo=UTC)
+        ahead: list[datetime] = []
+        last = moment
+        for fire in self._fires(wall):
+            first, second = (fire.replace(tzinfo=self.zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+            while ahead and ahead[0] <= first:
+                slot = heapq.heappop(ahead)
+                if slot > last:
+                    yield slot
+                    last = slot
+            is_there = first.astimezone(self.zone).replace(tzinfo=UTC) == fire
+            if is_there or self._has_fixed_hour:
+                heapq.heappush(ahead, first)
+            if is_there and second > first and not self._has_fixed_hour:
+                heapq.heappush(ahead, second)
+        while ahead:
+            slot = heapq.heappop(ahead)
+            if slot > last:
+                yield slot
+                last = slot
+
+    def _fires(self, moment: datetime) -> Iterator[datetime]:
+        """Yield when a trigger fires after a moment, in order."""
         while True:
-            begin = previous + timedelta(microseconds=1)
+            begin = moment + timedelta(microseconds=1)
             found = [
                 fire
                 for trigger in self._triggers
@@ -91,10 +120,8 @@ class Schedule:
             ]
             if not found:
                 return
-            slot = min(found).astimezone(UTC)
-            if not (self._once_in_repeated_hours and slot.astimezone(self.zone).fold):
-                yield slot
-            previous = slot
+            moment = min(found)
+            yield moment
 
     def missed(self, since: datetime, until: datetime) -> int:
         """Count the slots in `since < slot <= until`, up to ten thousand."""
@@ -139,7 +166,7 @@ def _alternatives(fields: list[str]) -> Iterator[list[str]]:
         yield [minute, hour, "*", month, weekday]
 
 
-def _cron(fields: list[str], zone: ZoneInfo, text: str) -> Any:
+def _cron(fields: list[str], text: str) -> Any:
     from apscheduler.triggers.cron import CronTrigger
 
     minute, hour, day, month, weekday = (part.lower() for part in fields)
@@ -154,7 +181,7 @@ def _cron(fields: list[str], zone: ZoneInfo, text: str) -> Any:
             month=month,
             day_of_week=_days_of_week(weekday),
             second=0,
-            timezone=zone,
+            timezone=UTC,
         )
     except ValueError as fault:
         raise _wrong(text, str(fault)) from None
