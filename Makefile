@@ -5,7 +5,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop test test-all lint format bench-prune clean
+.PHONY: help demo demo-stop test test-all lint format bench-prune bench-upkeep clean
 
 ARGS ?=
 INSTALL := .venv/bin/python -m pip --disable-pip-version-check --quiet install --editable
@@ -37,6 +37,9 @@ format: .venv/for-tests ## Put the code into its format
 
 bench-prune: .venv/for-tests ## Measure prune beside what else there is
 	.venv/bin/python -m benchmarks.prune $(ARGS)
+
+bench-upkeep: .venv/for-tests ## Measure health, upgrade prepare and vacuum --reindex
+	.venv/bin/python -m benchmarks.upkeep $(ARGS)
 
 clean: ## Remove .venv and what tools have left; stops the demo first
 	@if [ -e .venv/for-demo ]; then .venv/bin/python -m testbed.demo --stop; fi

@@ -178,6 +178,41 @@ FROM (
   ) AS e
 ) AS p;
 
+-- name: recent_events
+-- Events since a time, for the optimiser to estimate; it is never run.
+SELECT e.event_id FROM website_event AS e WHERE e.created_at >= :since;
+
+-- name: checkpoints_place
+-- PostgreSQL's matter alone.
+SELECT '' AS place FROM DUAL WHERE FALSE;
+
+-- name: checkpoints
+-- PostgreSQL's matter alone.
+SELECT 0 AS timed, 0 AS forced, '' AS max_wal_size FROM DUAL WHERE FALSE;
+
+-- name: time_zone
+-- How far from UTC new sessions begin; null for a zone whose table isn't loaded.
+SELECT CASE WHEN @@global.time_zone = 'SYSTEM' THEN @@system_time_zone ELSE @@global.time_zone END AS zone,
+       TIMESTAMPDIFF(MINUTE, UTC_TIMESTAMP(), CONVERT_TZ(UTC_TIMESTAMP(), '+00:00', @@global.time_zone)) AS offset_minutes;
+
+-- name: collation_version
+-- PostgreSQL's matter alone.
+SELECT '' AS name, '' AS found, '' AS expected FROM DUAL WHERE FALSE;
+
+-- name: binary_log_files
+-- The files of the binary log with their sizes.
+SHOW BINARY LOGS;
+
+-- name: unused_sessions
+-- Sessions of a sample, begun before a time, to which nothing refers; keys are random, which makes it a fair sample.
+SELECT COUNT(*) AS looked_at,
+       COALESCE(SUM(NOT EXISTS (SELECT 1 FROM website_event AS e WHERE e.session_id = s.session_id)
+         AND NOT EXISTS (SELECT 1 FROM revenue AS r WHERE r.session_id = s.session_id)         --? revenue
+         AND NOT EXISTS (SELECT 1 FROM session_replay AS p WHERE p.session_id = s.session_id)  --? session_replay
+       ), 0) AS unused
+FROM (SELECT o.session_id, o.created_at FROM session AS o ORDER BY o.session_id LIMIT :sample) AS s
+WHERE s.created_at < :since;
+
 -- name: cure_create_index
 -- For a person to paste: creates an index beside writers.
 CREATE INDEX :name ON :relation (:columns);

@@ -9,6 +9,10 @@ SELECT VERSION() AS version,
        @@global.read_only AS read_only,
        NOW(6) AS now;
 
+-- name: data_folder
+-- Where this database's files lie, and on which machine.
+SELECT @@datadir AS folder, @@hostname AS host, DATABASE() AS name;
+
 -- name: relations
 -- Every table and view of the database; InnoDB estimates its rows.
 SELECT t.table_name AS name,

@@ -231,6 +231,46 @@ FROM (
   ) AS e
 ) AS p;
 
+-- name: recent_events
+-- Events since a time, for the planner to estimate; it is never run.
+SELECT e.event_id FROM website_event AS e WHERE e.created_at >= :since;
+
+-- name: checkpoints_place
+-- Which view counts checkpoints: since version 17 one of its own.
+SELECT CASE WHEN to_regclass('pg_catalog.pg_stat_checkpointer') IS NULL THEN 'writer' ELSE 'checkpointer' END AS place;
+
+-- name: checkpoints
+-- Checkpoints since the statistics began: those that came in their time, and those that were forced.
+SELECT s.num_timed AS timed, s.num_requested AS forced, current_setting('max_wal_size') AS max_wal_size        --? checkpointer
+FROM pg_stat_checkpointer AS s                                                                                --? checkpointer
+SELECT s.checkpoints_timed AS timed, s.checkpoints_req AS forced, current_setting('max_wal_size') AS max_wal_size  --? !checkpointer
+FROM pg_stat_bgwriter AS s                                                                                    --? !checkpointer
+
+-- name: time_zone
+-- MySQL's matter alone: here a time is stored with its zone.
+SELECT '' AS zone, 0 AS offset_minutes WHERE FALSE;
+
+-- name: collation_version
+-- The database's collation, should the version that the system offers have changed since the database was made.
+SELECT d.datname AS name, pg_database_collation_actual_version(d.oid) AS found, d.datcollversion AS expected
+FROM pg_database AS d
+WHERE d.datname = current_database()
+  AND d.datcollversion <> pg_database_collation_actual_version(d.oid);
+
+-- name: binary_log_files
+-- MySQL's matter alone.
+SELECT 0 AS "File_size" WHERE FALSE;
+
+-- name: unused_sessions
+-- Sessions of a sample, begun before a time, to which nothing refers; keys are random, which makes it a fair sample.
+SELECT COUNT(*) AS looked_at,
+       COUNT(*) FILTER (WHERE NOT EXISTS (SELECT 1 FROM website_event AS e WHERE e.session_id = s.session_id)
+         AND NOT EXISTS (SELECT 1 FROM revenue AS r WHERE r.session_id = s.session_id)         --? revenue
+         AND NOT EXISTS (SELECT 1 FROM session_replay AS p WHERE p.session_id = s.session_id)  --? session_replay
+       ) AS unused
+FROM (SELECT o.session_id, o.created_at FROM session AS o ORDER BY o.session_id LIMIT :sample) AS s
+WHERE s.created_at < :since;
+
 -- name: cure_create_index
 -- For a person to paste: creates an index beside writers.
 CREATE INDEX CONCURRENTLY :name ON :relation (:columns);

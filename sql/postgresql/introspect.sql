@@ -9,6 +9,12 @@ SELECT split_part(current_setting('server_version'), ' ', 1) AS version,
        current_setting('transaction_read_only')::boolean OR pg_is_in_recovery() AS read_only,
        clock_timestamp() AS now;
 
+-- name: data_folder
+-- Where the server's files lie, if the session came from the server's own machine and this user may know.
+SELECT CASE WHEN (inet_server_addr() IS NULL OR host(inet_server_addr()) LIKE '127.%' OR host(inet_server_addr()) = '::1')
+             AND pg_has_role('pg_read_all_settings', 'USAGE')
+            THEN current_setting('data_directory') END AS folder;
+
 -- name: relations
 -- Every table, partitioned table and view of the schema; a partition counts for its parent. As the planner does,
 -- this scales the rows that ANALYZE saw to the pages of today; never analysed, a row is taken to fill 200 bytes.

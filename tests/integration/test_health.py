@@ -127,13 +127,16 @@ def test_silence_on_a_healthy_database(server: Server, healthy: str) -> None:
     assert found.level == latest_released_level(server.dialect)
     blind = {verdict.check.name for verdict in found.verdicts if verdict.unseen}
     needs_process = {"lock_waits", "long_transactions", "idle_in_transaction", "purge_lag"}
-    assert blind <= {"disk"} | (needs_process if server.dialect == "mysql" else set())
+    needs_process.add("binary_log_size")
+    out_of_sight = {"disk", "growth", "backups"}
+    assert blind <= out_of_sight | (needs_process if server.dialect == "mysql" else set())
 
 
 def test_the_administrator_sees_everything(server: Server, admin: str) -> None:
     found = _examined(admin)
     assert [(c.name, f) for c, f in found.worst_first() if c.name != "server_version"] == []
-    assert {verdict.check.name for verdict in found.verdicts if verdict.unseen} <= {"disk"}
+    blind = {verdict.check.name for verdict in found.verdicts if verdict.unseen}
+    assert blind <= {"disk", "growth", "backups"}
 
 
 def test_only_what_was_declared_is_measured(healthy: str) -> None:
@@ -175,7 +178,7 @@ def test_website_event_in_partitions(postgresql_server: Server, umami_database: 
     assert finding.subject == "website_event_rest"
     assert finding.cure == "umami-ops vacuum --table website_event"
     found = _examined(umami_database).worst_first()
-    assert [c.name for c, _ in found if c.name != "server_version"] == ["autovacuum", "umami"]
+    assert [c.name for c, _ in found if c.name != "server_version"] == ["autovacuum", "partitions", "umami"]
     assert "off for website_event_rest" in found[0][1].sentence
 
 
@@ -945,3 +948,162 @@ def test_unknown_names_are_refused(healthy: str, tmp_path: Path) -> None:
         outcome = run("health", url=healthy, folder=tmp_path)
         assert outcome.code == 2, text
         assert "health" in outcome.err
+
+
+# --- growth, configuration, partitions, backups ----------------------------------------------------------
+
+
+def test_when_the_disk_will_be_full(server: Server, healthy: str, admin: str) -> None:
+    verdicts = _examined(admin, "growth", disk_full_critical_days=0, disk_full_days=0).verdicts
+    assert {m.name for m in verdicts[0].measures} >= {"growth_bytes_per_day"}
+    assert not verdicts[0].findings
+    if any(unseen.needs for unseen in verdicts[0].unseen):
+        return  # the server is not on this machine
+    finding = _one(admin, "growth", disk_full_days=1e12, disk_full_critical_days=0)
+    assert finding.severity is Severity.WARNING
+    assert finding.evidence["free_bytes"] > 0
+    assert (
+        _one(admin, "growth", disk_full_days=1e12, disk_full_critical_days=1e12).severity is Severity.CRITICAL
+    )
+
+
+def test_an_ordinary_user_is_not_told_where_postgresql_lies(postgresql_server: Server, healthy: str) -> None:
+    (verdict,) = _examined(healthy, "growth").verdicts
+    assert [unseen.needs for unseen in verdict.unseen] == [
+        "to run on the server's own machine, to see its disk"
+    ]
+    assert verdict.measures
+
+
+def test_the_disk_of_postgresql_is_known_on_its_machine(postgresql_server: Server, admin: str) -> None:
+    if "local" not in postgresql_server.origin:
+        pytest.skip("the server is in a container")
+    assert _found(admin, "disk") == []
+    assert _one(admin, "disk", free_disk_bytes=10**18).severity is Severity.CRITICAL
+
+
+def test_sessions_that_were_never_used(healthy: str) -> None:
+    assert _found(healthy, "unused_sessions") == []
+    columns = "session_id, website_id, created_at"
+    rows = ", ".join(f"('{uuid.uuid4()}', '{OTHER}', '2025-01-01 00:00:00')" for _ in range(5))
+    with _undone(
+        healthy,
+        f"INSERT INTO session ({columns}) VALUES {rows}",
+        f"DELETE FROM session WHERE website_id = '{OTHER}'",
+    ):
+        finding = _one(healthy, "unused_sessions")
+        assert finding.evidence["unused"] == 5
+        assert _found(healthy, "unused_sessions", unused_percent_of_sessions=101) == []
+        with _open(healthy) as connection:
+            sessions = connection.rows(
+                Query("s", "", f"SELECT session_id FROM session WHERE website_id = '{OTHER}'")
+            )
+        used = ", ".join(
+            f"('{uuid.uuid4()}', '{OTHER}', '{row['session_id']}', '{OTHER}', '/')" for row in sessions
+        )
+        _execute(
+            healthy,
+            f"INSERT INTO website_event (event_id, website_id, session_id, visit_id, url_path) VALUES {used}",
+        )
+        assert _found(healthy, "unused_sessions") == []
+        _execute(healthy, f"DELETE FROM website_event WHERE website_id = '{OTHER}'")
+
+
+def test_checkpoints_before_their_time(postgresql_server: Server, healthy: str, admin: str) -> None:
+    assert _found(healthy, "checkpoints", checkpoints=10**9) == []
+    _execute(admin, *["CHECKPOINT"] * 3)
+    _until(lambda: bool(_found(healthy, "checkpoints", checkpoints=1, checkpoints_forced_percent=1)))
+    finding = _one(healthy, "checkpoints", checkpoints=1, checkpoints_forced_percent=1)
+    assert finding.evidence["forced"] >= 1
+    assert "max_wal_size" in finding.cure
+
+
+def test_a_time_zone_other_than_utc(mysql_server: Server, healthy: str, admin: str) -> None:
+    before = "SYSTEM"
+    with _undone(admin, "SET GLOBAL time_zone = '+00:00'", f"SET GLOBAL time_zone = '{before}'"):
+        assert _found(healthy, "time_zone") == []
+        _execute(admin, "SET GLOBAL time_zone = '-03:30'")
+        finding = _one(healthy, "time_zone")
+        assert "-3:30 from UTC" in finding.sentence
+        assert finding.evidence["offset_minutes"] == -210
+
+
+def test_the_size_of_the_binary_log(mysql_server: Server, healthy: str, admin: str) -> None:
+    (verdict,) = _examined(admin, "binary_log_size").verdicts
+    if not verdict.measures:
+        with _open(admin) as connection:
+            assert not connection.value(Query("log", "", "SELECT @@global.log_bin AS n"))
+        return
+    assert not verdict.findings
+    assert _one(admin, "binary_log_size", binary_log_bytes=1).evidence["size_bytes"] > 0
+    (blind,) = _examined(healthy, "binary_log_size").verdicts
+    assert "a right" in blind.unseen[0].needs
+
+
+def test_a_collation_that_has_another_version(postgresql_server: Server) -> None:
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    url = postgresql_server.create_database()
+    admin = postgresql_server.as_admin(url)
+    try:
+        assert _found(admin, "collation_version") == []
+        _execute(
+            admin,
+            f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'"
+            " LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' LC_COLLATE 'C' LC_CTYPE 'C'",
+        )
+        other = admin.replace(database_name(admin), name)
+        assert _found(other, "collation_version") == []
+        _execute(admin, f"UPDATE pg_database SET datcollversion = '0' WHERE datname = '{name}'")
+        finding = _one(other, "collation_version")
+        assert finding.evidence["expected"] == "0"
+        assert "REINDEX DATABASE" in finding.cure
+    finally:
+        _execute(admin, f"DROP DATABASE IF EXISTS {name}")
+        postgresql_server.drop_database(url)
+
+
+def test_partitions(server: Server, umami_database: str) -> None:
+    assert _found(umami_database, "partitions") == []
+    _insert_events(umami_database, WEBSITE, [datetime.now(UTC)] * 20)
+    made = run("partition", "enable", "--yes", url=umami_database)
+    assert made.code == 0, made.said
+    assert _found(umami_database, "partitions") == []
+    soon = datetime.now(UTC) + timedelta(days=365)
+    assert _one(umami_database, "partitions", now=soon).severity is Severity.CRITICAL
+    assert _one(umami_database, "partitions", partition_days=3650).severity is Severity.WARNING
+    _insert_events(umami_database, WEBSITE, [datetime.now(UTC) + timedelta(days=2000)] * 50)
+    analyze = "ANALYZE" if server.dialect == "postgresql" else "ANALYZE TABLE website_event"
+    with _open(umami_database) as connection:
+        connection.maintain(Query("analyze", "", analyze))
+    finding = _one(umami_database, "partitions")
+    assert finding.evidence["rows"] > 0
+    assert finding.cure == "umami-ops partition maintain"
+
+
+def test_backups(server: Server, umami_database: str, tmp_path: Path) -> None:
+    environment = {
+        "UMAMI_OPS_STORE": str(tmp_path / "store"),
+        "UMAMI_OPS_PROGRAMS": str(servers.programs(server.name)),
+    }
+
+    def found(*more: str) -> list[dict[str, Any]]:
+        outcome = run("health", "--only", "backups", "--format", "json", url=umami_database, env=environment)
+        return list(outcome.document["findings"])
+
+    (nowhere,) = _examined(umami_database, "backups").verdicts
+    assert "UMAMI_OPS_STORE" in nowhere.unseen[0].needs
+    (tmp_path / "store").mkdir()
+    assert ["no backup of this database" in f["sentence"] for f in found()] == [True]
+    made = run("backup", url=umami_database, env=environment)
+    assert made.code == 0, made.said
+    (unproven,) = found()
+    assert "ever proven to restore" in unproven["sentence"]
+    verified = run(
+        "backup", "verify", unproven["subject"], url=server.as_admin(umami_database), env=environment
+    )
+    assert verified.code == 0, verified.said
+    assert found() == []
+    environment["UMAMI_OPS_HEALTH_BACKUP_DAYS"] = "0"
+    assert ["The newest backup is" in f["sentence"] for f in found()] == [True]
+    (next((tmp_path / "store").rglob("manifest.json"))).write_text("{}")
+    assert any("can't be read" in f["sentence"] for f in found())

@@ -10,6 +10,8 @@ import pytest
 from umami_ops.operations.health import (
     CHECKS,
     activity,
+    backups,
+    configuration,
     ingest,
     migrations,
     retention,
@@ -31,7 +33,7 @@ def test_the_handbook_is_what_the_checks_say() -> None:
 
 
 def test_every_check_is_registered_once() -> None:
-    themes = (activity, ingest, migrations, retention, schema, server, storage)
+    themes = (activity, backups, configuration, ingest, migrations, retention, schema, server, storage)
     made = {id(value) for theme in themes for value in vars(theme).values() if isinstance(value, Check)}
     assert {id(check) for check in CHECKS} == made
     assert len({check.name for check in CHECKS}) == len(CHECKS)

@@ -12,7 +12,9 @@ from umami_ops.errors import OpsError, UsageFault
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from umami_ops.operations.backup import Listed
     from umami_ops.operations.health import Check, Health
+    from umami_ops.operations.health.check import Backups
 
 _FORMATS = ("text", "json", "prometheus", "nagios")
 _UNKNOWN = 3
@@ -85,7 +87,28 @@ def _examined(only: Sequence[str], skip: Sequence[str]) -> Health:
     checks = _chosen(only, skip)
     settings = options.settings_from_options()
     database = options.open_from_options()
-    return examine(lambda: database.connect("umami-ops health"), settings.health, checks)
+    return examine(
+        lambda: database.connect("umami-ops health"),
+        settings.health,
+        checks,
+        store=_store(settings.umami_ops_store),
+    )
+
+
+def _store(place: str | None) -> Backups | None:
+    """Return how to look for backups; None where no place is named and ./backups isn't there."""
+    from pathlib import Path
+
+    if place is None and not Path("backups").is_dir():
+        return None
+
+    def look() -> list[Listed]:
+        from umami_ops.archive.store import open_store
+        from umami_ops.operations.backup import list_backups
+
+        return list_backups(open_store(place or "backups"))
+
+    return look
 
 
 def _chosen(only: Sequence[str], skip: Sequence[str]) -> list[Check]:

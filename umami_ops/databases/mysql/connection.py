@@ -52,11 +52,6 @@ _TLS_CIPHER = Query(
     "The cipher of this session's TLS, empty without TLS.",
     "SHOW SESSION STATUS LIKE 'Ssl_cipher'",
 )
-_DATA_FOLDER = Query(
-    "connection.data_folder",
-    "Where this database's files lie, and on which machine.",
-    "SELECT @@datadir AS folder, @@hostname AS host, DATABASE() AS name",
-)
 
 
 class MysqlDatabase(Database):
@@ -222,7 +217,7 @@ class MysqlConnection(Connection):
 
     def free_bytes(self) -> int | None:
         """Return what is free on the disk of the server's data, if the server runs on this machine."""
-        place = self.row(_DATA_FOLDER)
+        place = self.row(self.dialect.queries["introspect.data_folder"])
         folder = Path(place["folder"])
         if place["host"] != socket.gethostname() or not (folder / place["name"]).is_dir():
             return None

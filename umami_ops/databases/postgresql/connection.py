@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import shutil
 import ssl
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -165,6 +167,17 @@ class PostgresqlConnection(Connection):
     def partitioning(self) -> PostgresqlPartitioning:
         """Return what PostgreSQL can do about the partitions of website_event."""
         return PostgresqlPartitioning(self)
+
+    def free_bytes(self) -> int | None:
+        """Return what is free on the disk of the server's data, if the server runs on this machine.
+
+        That it does is known by its address, and by its data folder being here. Who isn't in pg_monitor is
+        not told where that is.
+        """
+        place = self.row(self.dialect.queries["introspect.data_folder"])
+        if place["folder"] is None or not Path(place["folder"]).is_dir():
+            return None
+        return shutil.disk_usage(place["folder"]).free
 
     def alterations(self) -> Alterations:
         """Return how PostgreSQL's tables are changed."""

@@ -22,8 +22,26 @@ from umami_ops.errors import (
     PermissionFault,
     TransientFault,
 )
-from umami_ops.operations.health import activity, ingest, migrations, retention, schema, server, storage
-from umami_ops.operations.health.check import Check, Examination, Finding, Measure, Severity, Unseen
+from umami_ops.operations.health import (
+    activity,
+    backups,
+    configuration,
+    ingest,
+    migrations,
+    retention,
+    schema,
+    server,
+    storage,
+)
+from umami_ops.operations.health.check import (
+    Backups,
+    Check,
+    Examination,
+    Finding,
+    Measure,
+    Severity,
+    Unseen,
+)
 from umami_ops.operations.inspect import Installation, inspect
 from umami_ops.operations.thresholds import Thresholds
 
@@ -53,6 +71,7 @@ CHECKS: tuple[Check, ...] = (
     activity.long_transactions,
     activity.idle_in_transaction,
     server.disk,
+    server.growth,
     storage.replication_slots,
     storage.prepared_transactions,
     storage.transaction_ids,
@@ -72,12 +91,19 @@ CHECKS: tuple[Check, ...] = (
     storage.purge_lag,
     storage.sql_mode,
     storage.binary_log,
+    configuration.binary_log_size,
+    configuration.checkpoints,
+    configuration.time_zone,
+    configuration.collation_version,
     server.cache,
+    storage.partitions,
     ingest.silent_websites,
     retention.retention,
     retention.undated_events,
     retention.orphans,
+    retention.unused_sessions,
     retention.duplicate_session_data,
+    backups.backups,
 )
 
 #: So long a single check may take at most.
@@ -144,10 +170,12 @@ def examine(
     checks: Sequence[Check] = CHECKS,
     *,
     now: datetime | None = None,
+    store: Backups | None = None,
 ) -> Health:
     """Make the checks in one read-only session, for `thresholds.budget_seconds` or little more.
 
-    That there is no connection is a finding, too. Raises UsageFault for a URL that can't be used.
+    `store` looks into the place of the backups. That there is no connection is a finding, too. Raises
+    UsageFault for a URL that can't be used.
     """
     now = now or datetime.now(UTC)
     began = time.monotonic()
@@ -158,7 +186,7 @@ def examine(
         verdicts = tuple(_unreached(check, finding) for check in checks)
         return Health(now, time.monotonic() - began, None, "unknown", None, verdicts)
     with connection:
-        run = _Run(connection, thresholds, now, began)
+        run = _Run(connection, thresholds, now, began, store)
         installation = run.inspected()
         verdicts = tuple(run.verdict(check) for check in checks)
         seconds = time.monotonic() - began
@@ -176,7 +204,15 @@ def _unreached(check: Check, finding: Finding) -> Verdict:
 class _Run:
     """One session and its time."""
 
-    def __init__(self, connection: Connection, thresholds: Thresholds, now: datetime, began: float) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        thresholds: Thresholds,
+        now: datetime,
+        began: float,
+        store: Backups | None,
+    ) -> None:
+        self._store = store
         self._connection = connection
         self._limits = thresholds
         self._now = now
@@ -213,7 +249,9 @@ class _Run:
             )
         findings, measures, unseen = list[Finding](), list[Measure](), list[Unseen]()
         ends = min(self._ends, time.monotonic() + _CHECK_SECONDS)
-        examination = Examination(self._connection, self._installation, self._limits, self._now, ends)
+        examination = Examination(
+            self._connection, self._installation, self._limits, self._now, ends, self._store
+        )
         try:
             with self._bounded():
                 for outcome in check.look(examination):

@@ -7,11 +7,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from umami_ops.databases.base import Connection, Row
 from umami_ops.operations.inspect import Installation
 from umami_ops.operations.thresholds import Thresholds
+
+if TYPE_CHECKING:
+    from umami_ops.operations.backup import Listed
 
 
 class Severity(IntEnum):
@@ -101,8 +104,15 @@ def check(
     return made
 
 
+#: How to look into the place of the backups.
+Backups = Callable[[], "list[Listed]"]
+
+
 class Examination:
-    """What a check may ask: the database, what it is known to be, the limits, and the time."""
+    """What a check may ask: the database, what it is known to be, the limits, the time, and the backups.
+
+    `backups` is None where nobody said in which place they are.
+    """
 
     def __init__(
         self,
@@ -111,10 +121,12 @@ class Examination:
         thresholds: Thresholds,
         now: datetime,
         ends: float,
+        backups: Backups | None = None,
     ) -> None:
         self.connection = connection
         self.limits = thresholds
         self.now = now
+        self.backups = backups
         self._installation = installation
         self._ends = ends
 

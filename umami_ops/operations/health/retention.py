@@ -98,6 +98,37 @@ def orphans(examination: Examination) -> Iterator[Outcome]:
 
 
 @check(
+    title="Sessions never used",
+    why="Visitors without an event, revenue or recording are shown nowhere: what an import or a delete by "
+    "hand left.",
+    rule="warning when `unused_percent_of_sessions` of a sample of `sample_rows` older than a day were "
+    "never used",
+    cure="umami-ops prune --days N deletes those that are past the horizon.",
+    thresholds=("unused_percent_of_sessions", "sample_rows"),
+    measures={"unused_session_ratio": "Share of sessions of a sample that nothing refers to."},
+)
+def unused_sessions(examination: Examination) -> Iterator[Outcome]:
+    """Look for whatever refers to each session of a sample."""
+    installation, limits = examination.installation, examination.limits
+    words = [name for name in ("revenue", "session_replay") if installation.has(name)]
+    since = examination.now - timedelta(days=1)
+    row = examination.row("unused_sessions", *words, sample=limits.sample_rows, since=since)
+    looked_at, found = (int(row["looked_at"]), int(row["unused"])) if row else (0, 0)
+    if not looked_at:
+        return
+    yield Measure("unused_session_ratio", found / looked_at)
+    percent = 100 * found / looked_at
+    if found and percent >= limits.unused_percent_of_sessions:
+        yield Finding(
+            Severity.WARNING,
+            f"{found:,} of {looked_at:,} sessions looked at were never used ({percent:.0f} %).",
+            f"umami-ops prune --days {limits.retention_days or 365} --dry-run",
+            "session",
+            {"looked_at": looked_at, "unused": found, "unused_percent": round(percent, 2)},
+        )
+
+
+@check(
     title="Duplicate session_data",
     why="Umami before migration 23 may write a visitor's property twice; that migration deletes all but one, "
     "and takes "

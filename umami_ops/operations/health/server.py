@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 from umami_ops.operations.health.check import (
     Examination,
@@ -16,6 +16,7 @@ from umami_ops.operations.health.check import (
     bytes_in_words,
     check,
     graded,
+    span,
 )
 from umami_ops.operations.health.support import support_ends
 
@@ -211,3 +212,57 @@ def disk(examination: Examination) -> Iterator[Outcome]:
         severity, sentence, "Enlarge the disk, or see what umami-ops prune --days 365 --dry-run frees.",
         evidence=evidence,
     )  # fmt: skip
+
+
+@check(
+    title="Growth of the database",
+    why="Umami keeps every page view for ever: the disk fills on a day that can be foreseen, and then ingest "
+    "fails.",
+    rule="warning when the disk is full within `disk_full_days` at the growth of the last `growth_days`, "
+    "critical "
+    "within `disk_full_critical_days`; an estimate of the planner's, and the days only on the server's "
+    "own machine",
+    cure="umami-ops prune --days N, by a schedule, or a bigger disk.",
+    thresholds=("growth_days", "disk_full_days", "disk_full_critical_days"),
+    measures={
+        "growth_bytes_per_day": "What visitor data grow by in a day, by estimate.",
+        "disk_full_days": "In how many days the disk is full at that growth.",
+    },
+)
+def growth(examination: Examination) -> Iterator[Outcome]:
+    """Reckon the bytes that an event costs with all that hangs on it, and the events of late."""
+    installation, limits = examination.installation, examination.limits
+    events = installation.relations["website_event"].rows_estimate
+    sizes = [
+        installation.relations[facts.name] for facts in installation.tables() if facts.role.is_visitor_data
+    ]
+    total = sum(relation.table_bytes + relation.index_bytes for relation in sizes)
+    oldest = (examination.row("oldest_event") or {}).get("oldest")
+    if not events or oldest is None or not limits.growth_days:
+        return
+    days = min(limits.growth_days, max((examination.now - oldest).total_seconds() / 86_400, 1))
+    query = examination.connection.dialect.queries["health.recent_events"]
+    recent = examination.connection.estimate(query, since=examination.now - timedelta(days=days))
+    per_day = recent / days * (total / events)
+    yield Measure("growth_bytes_per_day", round(per_day))
+    free = examination.connection.free_bytes()
+    if free is None:
+        yield Unseen("to run on the server's own machine, to see its disk")
+        return
+    if per_day < 1:
+        return
+    left = free / per_day
+    yield Measure("disk_full_days", round(left, 1))
+    severity = Severity.WARNING if left < limits.disk_full_days else Severity.OK
+    severity = Severity.CRITICAL if left < limits.disk_full_critical_days else severity
+    if severity:
+        yield Finding(
+            severity,
+            f"At {bytes_in_words(per_day)} a day the server's disk is full in {span(left * 86_400)}.",
+            "umami-ops prune --days 365 --dry-run shows what retention would free",
+            evidence={
+                "growth_bytes_per_day": round(per_day),
+                "free_bytes": free,
+                "days_left": round(left, 1),
+            },
+        )

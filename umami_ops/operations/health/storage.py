@@ -348,3 +348,61 @@ def prepared_transactions(examination: Examination) -> Iterator[Outcome]:
                 row["name"],
                 {"seconds": round(seconds)},
             )
+
+
+@check(
+    title="Partitions of website_event",
+    why="Events for which no partition was made land in the catch-all, which every query has to look "
+    "through, and "
+    "which makes new partitions dear.",
+    rule="warning when events lie in the catch-all or the last partition ends within `partition_days`; "
+    "critical "
+    "when it has ended; only where website_event is partitioned",
+    cure="umami-ops partition maintain, by a schedule.",
+    thresholds=("partition_days",),
+    measures={
+        "partitions": "Partitions of website_event.",
+        "partition_end_timestamp_seconds": "Where the last partition ends.",
+        "partition_catch_all_rows": "Events in the catch-all, by estimate.",
+    },
+)
+def partitions(examination: Examination) -> Iterator[Outcome]:
+    """Look at the last partition's end, and into the catch-all."""
+    layout = examination.connection.partitioning().layout()
+    if not layout.partitions:
+        return
+    yield Measure("partitions", len(layout.partitions))
+    maintain = "umami-ops partition maintain"
+    if layout.unfinished:
+        yield Finding(
+            Severity.WARNING,
+            f"A partition {layout.unfinished} didn't come to its end.",
+            f"umami-ops partition {layout.unfinished} brings it there, umami-ops partition disable undoes it",
+            "website_event",
+            {"unfinished": layout.unfinished},
+        )
+    if layout.catch_all is not None:
+        rows = layout.catch_all.rows_estimate
+        yield Measure("partition_catch_all_rows", rows)
+        if rows > 0:
+            yield Finding(
+                Severity.WARNING,
+                f"About {rows:,} events lie in {layout.catch_all.name}, which is for what no partition "
+                f"takes.",
+                maintain,
+                layout.catch_all.name,
+                {"rows": rows},
+            )
+    if layout.end is not None:
+        yield Measure("partition_end_timestamp_seconds", layout.end.timestamp())
+        left = (layout.end - examination.now).total_seconds() / 86_400
+        if left < examination.limits.partition_days:
+            ended = left < 0
+            verb = "ended" if ended else "ends"
+            yield Finding(
+                Severity.CRITICAL if ended else Severity.WARNING,
+                f"The last partition of website_event {verb} on {layout.end:%Y-%m-%d}.",
+                maintain,
+                "website_event",
+                {"end": layout.end, "days_left": round(left, 1)},
+            )
