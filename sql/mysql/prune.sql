@@ -82,6 +82,11 @@ AND NOT EXISTS (
 -- Nothing needs setting: InnoDB's optimizer takes the indexes by itself.
 SELECT 1 AS nothing_to_set;
 
+-- name: index_settings
+-- Gives MySQL room to sort the keys of an index: by default it merges runs of 1 MB. MariaDB has no such variable for a
+-- session and doesn't read the comment.
+SET @@SESSION.lock_wait_timeout = @@SESSION.lock_wait_timeout /*!80027 , @@SESSION.innodb_ddl_buffer_size = 67108864 */;
+
 -- name: websites_of_replays
 -- The website ids in session_replay, one index look-up each.
 WITH RECURSIVE w AS (

@@ -74,6 +74,10 @@ SELECT
   set_config('work_mem', '16MB', false),
   set_config('max_parallel_workers_per_gather', '0', false);
 
+-- name: index_settings
+-- Nothing needs setting: no index is built anew here.
+SELECT 1 AS nothing_to_set;
+
 -- name: websites_of_replays
 -- The website ids in session_replay, one index look-up each.
 WITH RECURSIVE w AS (

@@ -81,6 +81,7 @@ class Rebuilder:
     def _index(self, part: TableRebuild) -> None:
         """Build a table's indexes in a session of its own, which a reason to stop cancels."""
         with self._patience.connect() as connection, self._patience.cancelling(connection):
+            connection.run(connection.dialect.queries["prune.index_settings"])
             self._run_all(connection, part.index)
 
     def _compare(self, connection: Connection) -> dict[str, int]:
