@@ -90,7 +90,7 @@ def _server_name(item: pytest.Item) -> str | None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect what was not asked for."""
+    """Deselect what was not asked for, and keep the tests of one server together, in one process."""
     chosen = _chosen(config)
     everything = config.getoption("--all") or os.environ.get("UMAMI_OPS_ALL_TESTS") == "1"
 
@@ -103,19 +103,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if deselected:
         config.hook.pytest_deselected(items=deselected)
         items[:] = [item for item in items if wanted(item)]
+    for item in items:
+        if name := _server_name(item):
+            item.add_marker(pytest.mark.xdist_group(name))
 
 
-def pytest_report_collectionfinish(items: list[pytest.Item]) -> list[str]:
-    """Name each server that the chosen tests will use, with its version and where it comes from."""
-    used = {_server_name(item) for item in items}
-    return [_describe(name) for name in servers.NAMES if name in used]
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Name each server with its version and where it comes from."""
+    return [_describe(name) for name in servers.NAMES if name in _chosen(config)]
 
 
 def _describe(name: str) -> str:
     try:
         return f"server {servers.find(name)}"
     except ServerError as error:
-        return f"server {name}: MISSING, its tests will fail. {error}"
+        return f"server {name}: MISSING, tests that need it will fail. {error}"
 
 
 @pytest.fixture(scope="session")

@@ -65,13 +65,16 @@ class Rebuilder:
             self._run_all(connection, part.create)
         for part in parts.values():
             self._run_all(connection, part.follow)
-        for table in parts:
-            self.observer(StepBegan(f"copying {table}"))
-            self._crew(self.step.copying(table)).work(jobs)
-            self._patience.check()
-        self.observer(StepBegan("building indexes"))
+        # The biggest comes first: its indexes are built while the others are copied.
         with ThreadPoolExecutor(max_workers=jobs) as pool:
-            for done in [pool.submit(self._index, part) for part in parts.values()]:
+            indexing = []
+            for table, part in parts.items():
+                self.observer(StepBegan(f"copying {table}"))
+                self._crew(self.step.copying(table)).work(jobs)
+                self._patience.check()
+                indexing.append(pool.submit(self._index, part))
+            self.observer(StepBegan("building indexes"))
+            for done in indexing:
                 done.result()
 
     def _crew(self, copying: Batches) -> Crew:
