@@ -10,45 +10,15 @@ from types import ModuleType
 from testbed.bulk import Batch, Loader, cell, connect
 from umami_ops.databases.mysql import ddl as mysql_ddl
 from umami_ops.databases.postgresql import ddl as postgresql_ddl
+from umami_ops.umami import prisma
 from umami_ops.umami.migrations import migrations
-from umami_ops.umami.schema import Column, PrimaryKey, Schema, Table, schema_at
+from umami_ops.umami.schema import Schema, schema_at
 
 ADMIN_ID = "41e2b680-648e-4b09-bcd7-3e2b10c06264"
 _DDL: dict[str, ModuleType] = {"postgresql": postgresql_ddl, "mysql": mysql_ddl}
 
 # bcrypt of "umami": what Umami's first migration inserts, and its documentation tells to change.
 _ADMIN_PASSWORD = "$2b$10$BUli0c.muyCW1ErNJc3jL.vFRFtFJWrT8/GcR4A.sUdCznaXiqFXa"
-
-_PRISMA_MIGRATIONS = {
-    "postgresql": Table(
-        "_prisma_migrations",
-        (
-            Column("id", "character varying(36)"),
-            Column("checksum", "character varying(64)"),
-            Column("finished_at", "timestamp with time zone", nullable=True),
-            Column("migration_name", "character varying(255)"),
-            Column("logs", "text", nullable=True),
-            Column("rolled_back_at", "timestamp with time zone", nullable=True),
-            Column("started_at", "timestamp with time zone", default="now()"),
-            Column("applied_steps_count", "integer", default="0"),
-        ),
-        PrimaryKey("_prisma_migrations_pkey", ("id",)),
-    ),
-    "mysql": Table(
-        "_prisma_migrations",
-        (
-            Column("id", "varchar(36)"),
-            Column("checksum", "varchar(64)"),
-            Column("finished_at", "datetime(3)", nullable=True),
-            Column("migration_name", "varchar(255)"),
-            Column("logs", "text", nullable=True),
-            Column("rolled_back_at", "datetime(3)", nullable=True),
-            Column("started_at", "datetime(3)", default="CURRENT_TIMESTAMP(3)"),
-            Column("applied_steps_count", "int unsigned", default="0"),
-        ),
-        PrimaryKey("PRIMARY", ("id",)),
-    ),
-}
 
 
 def create_umami(url: str, level: int, *, indexes: bool = True) -> None:
@@ -63,7 +33,7 @@ def create_umami(url: str, level: int, *, indexes: bool = True) -> None:
         bare = not indexes and loader.dialect == "postgresql"
         for table in schema.tables:
             loader.execute(writer.table_statement(replace(table, primary_key=None) if bare else table))
-        loader.execute(writer.table_statement(_PRISMA_MIGRATIONS[loader.dialect]))
+        loader.execute(writer.table_statement(prisma.TABLES[loader.dialect]))
         loader.load(_applied_migrations(schema))
         loader.load(_admin())
         if indexes:
@@ -112,7 +82,7 @@ def _applied_migrations(schema: Schema) -> Batch:
             at = f"2024-01-01 00:00:{migration.level:02}"
             values = (row_id, checksum, f"{at}.500", migration.name, None, None, at, 1)
             lines.append(",".join(cell(value) for value in values))
-    return Batch("_prisma_migrations", _PRISMA_MIGRATIONS[schema.dialect].column_names, lines)
+    return Batch("_prisma_migrations", prisma.TABLES[schema.dialect].column_names, lines)
 
 
 def _admin() -> Batch:

@@ -10,7 +10,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from testbed.bulk import cell
+from testbed.bulk import Batch, cell
 from umami_ops.databases.base import Connection
 from umami_ops.databases.registry import open_database
 from umami_ops.databases.transit import Field, Kind, Rows
@@ -127,3 +127,12 @@ def awkward_event(number: int, text: str) -> dict[str, Any]:
         "url_path": text, "url_query": text, "page_title": None if number % 3 else text,
         "event_type": 1 + number % 2, "event_name": text[:50], "tag": None,
     }  # fmt: skip
+
+
+def batch(table: str, row: dict[str, Any]) -> Batch:
+    """Return one row as the testbed loads it."""
+    values = (
+        value.strftime("%Y-%m-%d %H:%M:%S") if isinstance(value, datetime) else value
+        for value in row.values()
+    )
+    return Batch(table, tuple(row), [",".join(cell(value) for value in values)])

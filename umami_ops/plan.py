@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from umami_ops.rows import KeyRange, Pair
 from umami_ops.sql import Query
 
 #: Table → rows.
@@ -156,7 +157,67 @@ class Change:
     remains: tuple[Query, ...] = ()
 
 
-Step = Batches | Statements | Rebuild | Maintenance | Change
+@dataclass(frozen=True)
+class TableMove:
+    """One table of a move: how its rows travel, how many there are about, and what makes it on the target.
+
+    `create` is empty where the target has the table already. Each of `index` may run beside the others, under
+    the name that it makes; `finish` is quick and comes last.
+    """
+
+    pair: Pair
+    rows: int
+    create: tuple[Query, ...]
+    index: tuple[tuple[str, Query], ...]
+    finish: tuple[Query, ...]
+
+
+@dataclass(frozen=True)
+class Move:
+    """A step that fills a database's tables from another's, proves it, and only then makes it usable.
+
+    `source` names the other database without a password: whoever resumes must name the same one. `clear`
+    empties the target first; `empty` are tables of Umami's that the source lacks. `conclude` runs when both
+    sides were proven equal: Prisma's records come last. With `catch_up` the target has been filled before,
+    and only what differs is copied; `delete_extra` lets it delete rows that the source doesn't have.
+    """
+
+    title: str
+    source: str
+    level: int
+    tables: tuple[TableMove, ...]
+    empty: tuple[tuple[str, tuple[Query, ...]], ...] = ()
+    clear: tuple[Query, ...] = ()
+    conclude: tuple[Query, ...] = ()
+    catch_up: bool = False
+    delete_extra: bool = False
+
+
+@dataclass(frozen=True)
+class TableVerdict:
+    """Whether both sides hold the same rows of a table. Checksums are each server's own, over every column.
+
+    `differing` names the first ranges of keys in which they differ, `missing`, `extra` and `changed` the
+    first rows, by key.
+    """
+
+    table: str
+    source_rows: int
+    target_rows: int
+    source_checksum: int
+    target_checksum: int
+    differing: tuple[KeyRange, ...] = ()
+    missing: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether nothing differs."""
+        return (self.source_rows, self.source_checksum) == (self.target_rows, self.target_checksum)
+
+
+Step = Batches | Statements | Rebuild | Maintenance | Change | Move
 
 
 @dataclass(frozen=True)
@@ -247,6 +308,10 @@ class Report:
     notes: list[Note] = field(default_factory=list)
     maintained: list[Maintained] = field(default_factory=list)
     changed: list[Changed] = field(default_factory=list)
+    moved: dict[str, int] = field(default_factory=dict)
+    verdicts: list[TableVerdict] = field(default_factory=list)
+    sums_differ: list[str] = field(default_factory=list)
+    phases: dict[str, float] = field(default_factory=dict)
 
     def percentile(self, share: float) -> float:
         """Return the given percentile (0 to 1) of the transactions' durations, in seconds."""

@@ -39,7 +39,7 @@ from umami_ops.operations.thresholds import Thresholds
 
 DEFAULT_FILE = Path("umami-ops.toml")
 _DOTENV = ".env"
-_URLS = ("database_url", "direct_database_url")
+_URLS = ("database_url", "direct_database_url", "target_database_url")
 #: A byte order mark, which some editors put in front, belongs to no name and no URL.
 _ENCODING = "utf-8-sig"
 #: No URL is longer; what is, /dev/zero say, is no secret.
@@ -76,6 +76,8 @@ class Settings(BaseSettings):
     direct_database_url: Address | None = None
     direct_database_url_file: Path | None = None
     umami_ops_store: str | None = None
+    target_database_url: Address | None = None
+    target_database_url_file: Path | None = None
     health: Thresholds = Thresholds()
 
     def database(self, *, needs_session: bool = False) -> DatabaseUrl:
@@ -92,6 +94,19 @@ class Settings(BaseSettings):
                 "DATABASE_URL_FILE at a file that holds it.",
             )
         return address.parsed()
+
+    def target(self) -> DatabaseUrl:
+        """Return the URL of the other database, which migrate fills and verify compares.
+
+        Raises UsageFault when none is set or it is malformed.
+        """
+        if self.target_database_url is None:
+            raise UsageFault(
+                "No target is named.",
+                hint="Set TARGET_DATABASE_URL in the environment or in .env here, or point "
+                "TARGET_DATABASE_URL_FILE at a file that holds it.",
+            )
+        return self.target_database_url.parsed()
 
     @classmethod
     def settings_customise_sources(
@@ -119,7 +134,11 @@ class Settings(BaseSettings):
 
 
 def load(
-    *, url: str | None = None, config: Path | None = None, tables: Mapping[str, Collection[str]] | None = None
+    *,
+    url: str | None = None,
+    target: str | None = None,
+    config: Path | None = None,
+    tables: Mapping[str, Collection[str]] | None = None,
 ) -> Settings:
     """Gather the settings of this run.
 
@@ -129,6 +148,8 @@ def load(
     flags: dict[str, Any] = {"config": config, "tables": tables or {}}
     if url is not None:
         flags["database_url"] = Address.found(url, "--url")
+    if target is not None:
+        flags["target_database_url"] = Address.found(target, "--target-url")
     try:
         _check_dotenv(Path(_DOTENV))
         return Settings(**flags)

@@ -80,3 +80,33 @@ ORDER BY 1, 2;
 -- name: bulk_allowed
 -- Whether the server lets clients send it files (LOAD DATA LOCAL).
 SELECT @@global.local_infile AS allowed;
+
+-- name: build_settings
+-- What a session wants that builds indexes: nothing that a plain user may set helps.
+SET SESSION foreign_key_checks = 0;
+
+-- name: missing_rights
+-- What a user who is to fill this database must be allowed and isn't; roles can't be seen, so with one nothing is missing.
+SELECT CONCAT(w.word, ' on the database') AS missing
+FROM (SELECT 'CREATE' AS word UNION ALL SELECT 'ALTER' UNION ALL SELECT 'INDEX' UNION ALL SELECT 'INSERT'
+      UNION ALL SELECT 'SELECT' UNION ALL SELECT 'DELETE' UNION ALL SELECT 'DROP') AS w
+WHERE COALESCE(CURRENT_ROLE(), 'NONE') IN ('NONE', '')
+  AND NOT EXISTS (SELECT 1 FROM information_schema.user_privileges AS p WHERE p.privilege_type = w.word)
+  AND NOT EXISTS (SELECT 1 FROM information_schema.schema_privileges AS p
+                  WHERE p.privilege_type = w.word AND DATABASE() LIKE p.table_schema);
+
+-- name: share_of_website
+-- The link under which a website is shared.
+(SELECT NULL);
+
+-- name: further_shares
+-- How many shares have no place in website.share_id: none, since it is here that they stand.
+SELECT 0 AS row_count;
+
+-- name: fresh_users
+-- The names of up to two users: Umami itself makes one.
+SELECT u.username FROM `user` AS u ORDER BY u.username LIMIT 2;
+
+-- name: reports_of_v3
+-- Reports that v2 doesn't read as v3 does: none, since v3 doesn't run here.
+SELECT r.report_id, r.name, r.type FROM report AS r WHERE 1 = 0;

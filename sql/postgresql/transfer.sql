@@ -97,3 +97,37 @@ ORDER BY 1, 2;
 -- name: bulk_allowed
 -- Whether rows can be loaded in bulk from a client: COPY always can.
 SELECT true AS allowed;
+
+-- name: build_settings
+-- What a session wants that builds indexes: memory to sort in, helpers, and no limit on waiting for a table.
+SET maintenance_work_mem = '256MB';
+SET max_parallel_maintenance_workers = 1;
+
+-- name: missing_rights
+-- What a user who is to fill this schema must be allowed and isn't.
+SELECT w.word AS missing
+FROM (VALUES ('CREATE on the schema', has_schema_privilege(current_schema(), 'CREATE')),
+             ('CREATE on the database', has_database_privilege(current_database(), 'CREATE'))) AS w(word, allowed)
+WHERE NOT w.allowed;
+
+-- name: share_of_website
+-- The link under which a website was shared first, for a website's row.
+(SELECT h.slug FROM share AS h WHERE h.entity_id = website.website_id ORDER BY h.created_at, h.share_id LIMIT 1);
+
+-- name: further_shares
+-- How many shares have no place in website.share_id: a second one of a website, or one of anything else.
+SELECT (SELECT COUNT(*) FROM share) - (SELECT COUNT(*) FROM website AS w
+                                       WHERE EXISTS (SELECT 1 FROM share AS h WHERE h.entity_id = w.website_id))
+       AS row_count;
+
+-- name: fresh_users
+-- The names of up to two users: Umami itself makes one.
+SELECT u.username FROM "user" AS u ORDER BY u.username LIMIT 2;
+
+-- name: reports_of_v3
+-- Reports that v2 doesn't read as v3 does: v3's first migration rewrote funnels and split goals.
+SELECT CAST(r.report_id AS text) AS report_id, r.name, r.type
+FROM report AS r
+WHERE r.type NOT IN ('goals', 'insights', 'retention', 'utm', 'journey', 'revenue', 'attribution')
+ORDER BY r.name
+LIMIT 50;

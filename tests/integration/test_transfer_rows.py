@@ -14,12 +14,12 @@ from tests.plugins.directions import Direction
 from umami_ops.databases.base import Connection, Database
 from umami_ops.databases.lines import lines
 from umami_ops.databases.registry import open_database
-from umami_ops.databases.transit import EVERYTHING, KeyRange, Rows
+from umami_ops.databases.transit import EVERYTHING, KeyRange, Pair, Rows
 from umami_ops.databases.url import DatabaseUrl
 from umami_ops.errors import ConnectionLost, DatabaseFault
 from umami_ops.sql import Query
 from umami_ops.transfer import proof, ranges
-from umami_ops.transfer.schema import Pair, pair
+from umami_ops.transfer.schema import pair
 from umami_ops.transfer.snapshot import Snapshot
 from umami_ops.umami.schema import schema_at
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
 
 # Click shares `meta` between the group and its commands, so an option may stand before or behind the command.
-_URL, _CONFIG = "umami_ops.url", "umami_ops.config"
+_URL, _CONFIG, _TARGET = "umami_ops.url", "umami_ops.config", "umami_ops.target_url"
 
 
 def _remember(key: str) -> Any:
@@ -34,6 +34,15 @@ url = click.option(
     callback=_remember(_URL),
     help="The database, instead of DATABASE_URL. Other users of this machine can see it in the list of "
     "processes, password included: prefer the variable, or DATABASE_URL_FILE.",
+)
+
+target_url = click.option(
+    "--target-url",
+    metavar="URL",
+    expose_value=False,
+    callback=_remember(_TARGET),
+    help="The other database, instead of TARGET_DATABASE_URL. As visible to others as --url: prefer the "
+    "variable, or TARGET_DATABASE_URL_FILE.",
 )
 
 config = click.option(
@@ -105,12 +114,13 @@ class Flags(NamedTuple):
 
     url: str | None
     config: Path | None
+    target: str | None = None
 
 
 def flags() -> Flags:
-    """Return --url and --config, wherever they stand."""
+    """Return --url, --config and --target-url, wherever they stand."""
     meta = click.get_current_context().meta
-    return Flags(meta.get(_URL), meta.get(_CONFIG))
+    return Flags(meta.get(_URL), meta.get(_CONFIG), meta.get(_TARGET))
 
 
 def settings_from_options() -> Settings:
@@ -122,7 +132,7 @@ def settings_from_options() -> Settings:
     from umami_ops.settings import load
 
     given = flags()
-    return load(url=given.url, config=given.config, tables=variables.tables())
+    return load(url=given.url, target=given.target, config=given.config, tables=variables.tables())
 
 
 def places_from_options() -> Places:
@@ -185,3 +195,10 @@ def open_store_from_options(place: str | None) -> Store:
     from umami_ops.archive.store import open_store
 
     return open_store(place or settings_from_options().umami_ops_store or "backups")
+
+
+def open_target_from_options() -> Database:
+    """Return the other database, which migrate fills and verify compares; connects to nothing yet."""
+    from umami_ops.databases.registry import open_database
+
+    return open_database(settings_from_options().target())

@@ -17,82 +17,16 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
 
+from umami_ops.rows import Field, KeyRange, Kind, Pair, Rows
 from umami_ops.umami.schema import Table
+
+__all__ = [
+    "EVERYTHING", "NOTHING", "NULL", "Description", "Field", "KeyRange", "Kind", "Loading", "Moment",
+    "Offence", "Pair", "Proof", "Reading", "Rows", "Thing", "Transit",
+]  # fmt: skip
 
 #: The word for NULL; it stands without quotes.
 NULL = b"NULL"
-
-
-class Kind(Enum):
-    """What a column holds, whatever a dialect calls its type; decides how a value is written as text."""
-
-    ID = "id"  # a UUID, in small letters with hyphens
-    TEXT = "text"
-    INTEGER = "integer"
-    DECIMAL = "decimal"  # with all digits of its scale
-    BOOLEAN = "boolean"  # 1 or 0
-    TIME = "time"  # YYYY-MM-DD HH:MM:SS[.ffffff], UTC
-    JSON = "json"
-    BYTES = "bytes"  # \x and hexadecimal digits, as PostgreSQL writes them
-    OTHER = "other"  # what the server itself writes: dates, floats, arrays, enums
-
-    @property
-    def is_bare(self) -> bool:
-        """Whether values stand without quotes."""
-        return self in (Kind.INTEGER, Kind.DECIMAL, Kind.BOOLEAN)
-
-
-@dataclass(frozen=True)
-class Field:
-    """A column on the move. `digits` of a time's fraction are kept, the rest is cut off; None keeps all.
-
-    `is_alike` says that both sides are the same kind of server, so that even JSON is written alike.
-    """
-
-    name: str
-    kind: Kind
-    nullable: bool = True
-    digits: int | None = None
-    is_alike: bool = False
-
-    @property
-    def has_one_text(self) -> bool:
-        """Whether both sides write the same value as the same text, so that checksums can be compared."""
-        return self.is_alike or self.kind not in (Kind.JSON, Kind.OTHER)
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Rows of a table: which columns, in which order. `key` is the primary key's first column.
-
-    `key` is None where there is no such key, or none whose order both dialects agree on (text): then all rows
-    are one range.
-    """
-
-    table: str
-    fields: tuple[Field, ...]
-    key: str | None = None
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The columns' names."""
-        return tuple(item.name for item in self.fields)
-
-    @property
-    def without_one_text(self) -> Rows | None:
-        """The same rows with the key and those columns alone that checksums leave out; None without any."""
-        left_out = {item.name for item in self.fields if not item.has_one_text}
-        kept = tuple(item for item in self.fields if item.name in left_out or item.name == self.key)
-        return Rows(self.table, kept, self.key) if left_out else None
-
-
-@dataclass(frozen=True)
-class KeyRange:
-    """Half open: since <= key < until, both as the key's canonical text; None is open at that end."""
-
-    since: str | None = None
-    until: str | None = None
-
 
 #: All rows of a table.
 EVERYTHING = KeyRange()
@@ -163,6 +97,20 @@ class Moment:
     token: str | None = None
 
 
+class Offence(Enum):
+    """What can be wrong with a value that is to cross."""
+
+    NUL = "nul"  # a NUL character, or \\u0000 in JSON
+    ZERO_DATE = "zero-date"
+    NOT_AN_ID = "not-a-uuid"
+    OUTSIDE_TIMESTAMP = "outside-1970-2038"
+    TOO_LARGE = "above-2147483647"
+    NEGATIVE = "negative"
+    TOO_LONG = "too-long"
+    BLANK_END = "blank-at-the-end"
+    NOT_BOOLEAN = "neither-0-nor-1"
+
+
 @dataclass(frozen=True)
 class Loading:
     """How rows enter a server: in bulk (COPY, LOAD DATA LOCAL), or by INSERTs where that is switched off."""
@@ -194,6 +142,10 @@ class Transit(ABC):
 
         Each statement may run in a session of its own, beside the others.
         """
+
+    @abstractmethod
+    def finish_statements(self, table: Table) -> list[str]:
+        """Return what is quick once the indexes stand: the primary key on its index, foreign keys."""
 
     @abstractmethod
     def analyze_statement(self, tables: Sequence[str]) -> str:
@@ -255,6 +207,10 @@ class Transit(ABC):
 
         Columns whose text differs between dialects (`Field.has_one_text`) are left out; see `transfer.proof`.
         """
+
+    @abstractmethod
+    def offences(self, rows: Rows, asked: Sequence[tuple[Field, Offence]]) -> list[tuple[int, list[str]]]:
+        """Return for each question how many values offend, and the keys of three of them; one scan in all."""
 
     @abstractmethod
     def fingerprints(self, rows: Rows, keys: KeyRange = EVERYTHING) -> dict[str, int]:

@@ -111,3 +111,11 @@ def _time_type(listed: str, source: str, target: str) -> str:
         return f"timestamp({listed or 0}) with time zone"
     # DATETIME holds all years, where TIMESTAMP ends in 2038.
     return f"datetime({listed or 6})" if source == "postgresql" else f"datetime({listed or 0})"
+
+
+def text_length(type_: str, dialect: str) -> int | None:
+    """Return how many characters a text column holds; None where there is no such limit."""
+    parsed = _parsed(type_, dialect)
+    if kind_of(type_, dialect) is not Kind.TEXT or not parsed.expressions:
+        return None
+    return int(parsed.expressions[0].this.this)

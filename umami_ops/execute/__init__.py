@@ -13,16 +13,26 @@ from umami_ops.databases.base import Database
 from umami_ops.errors import Interrupted, OpsError
 from umami_ops.execute.batches import Crew
 from umami_ops.execute.change import Changer
-from umami_ops.execute.events import Advanced, BatchDone, Event, Observer, StepBegan, StepDone, Trouble
+from umami_ops.execute.events import (
+    Advanced,
+    BatchDone,
+    Event,
+    Observer,
+    RowsMoved,
+    StepBegan,
+    StepDone,
+    Trouble,
+)
 from umami_ops.execute.lock import RunLock
 from umami_ops.execute.maintenance import Maintainer
+from umami_ops.execute.move import Mover
 from umami_ops.execute.rebuild import Rebuilder
 from umami_ops.execute.stop import StopSignal
-from umami_ops.plan import Batches, Change, Maintenance, Plan, Rebuild, Report, Statements
+from umami_ops.plan import Batches, Change, Maintenance, Move, Plan, Rebuild, Report, Statements
 
 __all__ = [
-    "Advanced", "BatchDone", "Event", "Observer", "RunLock", "StepBegan", "StepDone", "StopSignal", "Trouble",
-    "execute",
+    "Advanced", "BatchDone", "Event", "Observer", "RowsMoved", "RunLock", "StepBegan", "StepDone",
+    "StopSignal", "Trouble", "execute",
 ]  # fmt: skip
 
 
@@ -33,15 +43,16 @@ def execute(
     lock: RunLock,
     stop: StopSignal | None = None,
     observer: Observer = lambda _event: None,
+    source: Database | None = None,
     jobs: int = 2,
     batch_rows: int | None = None,
     pause_seconds: float = 0.0,
 ) -> Report:
     """Carry a plan out and report what was done.
 
-    `batch_rows` caps the keys of one transaction, which otherwise adapts to about 250 ms; `jobs` is the
-    number of sessions that work on disjoint slices. Ends early, with `Report.stopped` set, when `stop`
-    asks for it. An error carries in `done` what had been committed by then.
+    `source` is the other database of a Move. `batch_rows` caps the keys of one transaction, which otherwise
+    adapts to about 250 ms; `jobs` is the number of sessions that work on disjoint slices. Ends early, with
+    `Report.stopped` set, when `stop` asks for it. An error carries in `done` what had been committed by then.
 
     Locks taken: row locks of one batch at a time; on PostgreSQL also Prisma's advisory lock, shared, for
     the length of a transaction, so that a migration waits for the batch and the run then ends. A Maintenance
@@ -66,6 +77,9 @@ def execute(
                     Maintainer(step, database, lock, stop, observer, report).run()
                 case Change():
                     Changer(step, database, lock, stop, observer, report).run()
+                case Move():
+                    assert source is not None, "a move comes from somewhere"
+                    Mover(step, source, database, lock, stop, observer, report, jobs).run()
                 case Statements():
                     _run_statements(step, database, lock)
     except OpsError as fault:
@@ -91,6 +105,8 @@ def _so_far(report: Report) -> str:
         return f"Done before that: {', '.join(done.title for done in report.maintained)}."
     if report.changed:
         return f"Done before that: {', '.join(done.title for done in report.changed)}. Run it again to go on."
+    if report.moved:
+        return f"Arrived before that: {sum(report.moved.values()):,} rows. Running it again continues."
     if not report.transactions:
         return "Nothing was changed."
     rows = ", ".join(f"{count:,} of {table}" for table, count in report.deleted.items() if count)

@@ -24,6 +24,14 @@ class BatchDone:
 
 
 @dataclass(frozen=True)
+class RowsMoved:
+    """Rows of a table have arrived at the target and were committed there, or were found there already."""
+
+    table: str
+    rows: int
+
+
+@dataclass(frozen=True)
 class Advanced:
     """A long statement goes on: its phase in the server's words, and its share done if that is to be had."""
 
@@ -46,5 +54,5 @@ class Trouble:
     text: str
 
 
-Event = StepBegan | BatchDone | Advanced | StepDone | Trouble
+Event = StepBegan | BatchDone | RowsMoved | Advanced | StepDone | Trouble
 Observer = Callable[[Event], None]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from umami_ops.databases.transit import EVERYTHING, KeyRange, Rows, Transit
 
@@ -48,3 +49,34 @@ def gaps(done: Iterable[KeyRange], key: Callable[[str], object] = str) -> list[K
         if since is None:
             return left
     return [*left, KeyRange(since, None)]
+
+
+class Tiles:
+    """The ranges of several tables, handed out to workers one by one; each asks with a session of its own.
+
+    `work` names, for each table, the ranges within which to cut.
+    """
+
+    def __init__(self, work: Sequence[tuple[Rows, Sequence[KeyRange]]], range_rows: int) -> None:
+        self._left = [(place, rows, keys) for place, (rows, within) in enumerate(work) for keys in within]
+        self._left.reverse()
+        self._range_rows = range_rows
+        self._mutex = threading.Lock()
+
+    def next(self, transit: Transit) -> tuple[int, KeyRange] | None:
+        """Return the next range and its table's place in `work`; None when there are no more."""
+        with self._mutex:
+            if not self._left:
+                return None
+            place, rows, keys = self._left.pop()
+            if rows.key is None:
+                return place, keys
+            until = transit.key_after(rows, keys, self._range_rows)
+            if until is not None:
+                self._left.append((place, rows, KeyRange(until, keys.until)))
+            return place, KeyRange(keys.since, until if until is not None else keys.until)
+
+    def put_back(self, place: int, rows: Rows, keys: KeyRange) -> None:
+        """Take a range back that wasn't finished."""
+        with self._mutex:
+            self._left.append((place, rows, keys))

@@ -15,7 +15,8 @@ import sqlglot
 from sqlglot import exp
 
 from umami_ops.databases import types
-from umami_ops.databases.transit import Description, Field, Kind, Rows
+from umami_ops.databases.transit import Description
+from umami_ops.rows import Field, Kind, Pair, Rows
 from umami_ops.umami.schema import Column, Index, Schema, Table, latest_level, schema_at
 
 PRISMA_TABLE = "_prisma_migrations"
@@ -42,14 +43,6 @@ class Translation:
     def table(self, name: str) -> Table:
         """Return the table of that name."""
         return next(table for table in self.tables if table.name == name)
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One table's rows as each side calls them; the fields stand in the same order on both."""
-
-    source: Rows
-    target: Rows
 
 
 def is_ours_or_prismas(table: str) -> bool:

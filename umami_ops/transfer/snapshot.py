@@ -46,6 +46,11 @@ class Snapshot:
         """Whether more sessions than one can see this moment."""
         return self._moment is not None
 
+    @property
+    def has_name(self) -> bool:
+        """Whether a session that is lost can be replaced by one that sees the same moment."""
+        return self._moment is not None and self._moment.token is not None
+
     def renew(self, lost: Connection) -> Connection:
         """Replace a session that broke: at the same moment where that has a name, else at this one."""
         lost.close()

@@ -136,6 +136,7 @@ class MysqlConnection(Connection):
         """Return what MySQL and MariaDB can do for their tables."""
         return MysqlUpkeep(self)
 
+    @functools.lru_cache  # noqa: B019 -- one small object a connection
     def transit(self) -> MysqlTransit:
         """Return what MySQL and MariaDB can do for rows on the move."""
         return MysqlTransit(self)

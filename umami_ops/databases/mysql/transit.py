@@ -23,12 +23,14 @@ from umami_ops.databases.transit import (
     Kind,
     Loading,
     Moment,
+    Offence,
     Proof,
     Reading,
     Rows,
     Transit,
 )
 from umami_ops.errors import DatabaseFault, PermissionFault, TransientFault
+from umami_ops.rows import Repair
 from umami_ops.sql import Query
 from umami_ops.umami.schema import Table
 
@@ -43,14 +45,15 @@ _INSERT_BYTES = 1_000_000
 _WIDTH = re.compile(r"\b((?:tiny|small|medium|big)?int)\((\d+)\)")
 
 # What a session needs once before rows move. Strict, so that a value that doesn't fit is an error, not a
-# shorter value; no escapes, so that a backslash is one; MariaDB cuts fractions off by itself, MySQL if told.
+# shorter value; MariaDB cuts fractions of seconds off by itself, MySQL if told.
+_MODE = "STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION"
 _SETTINGS = (
     "SET SESSION group_concat_max_len = 1073741824, net_read_timeout = 3600, net_write_timeout = 3600,"
-    " foreign_key_checks = 0, sql_notes = 0,"
-    " sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,NO_BACKSLASH_ESCAPES'"
-    " /*!80000 , sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,NO_BACKSLASH_ESCAPES,"
-    "TIME_TRUNCATE_FRACTIONAL' */"
+    f" foreign_key_checks = 0, sql_notes = 0, sql_mode = '{_MODE}'"
+    f" /*!80000 , sql_mode = '{_MODE},TIME_TRUNCATE_FRACTIONAL' */"
 )
+# While bytes stand in a statement as they are, a backslash is a character like any other.
+_PLAIN = "SET SESSION sql_mode = CONCAT(@@sql_mode, ',NO_BACKSLASH_ESCAPES')"
 
 
 class MysqlTransit(Transit):
@@ -75,6 +78,10 @@ class MysqlTransit(Transit):
     def index_statements(self, table: Table) -> list[str]:
         """Return one ALTER TABLE: all indexes are built in one pass over the rows."""
         return ddl.index_statements(table)
+
+    def finish_statements(self, table: Table) -> list[str]:
+        """Return the foreign keys."""
+        return ddl.foreign_key_statements(table)
 
     def analyze_statement(self, tables: Sequence[str]) -> str:
         """Return ANALYZE TABLE."""
@@ -178,11 +185,13 @@ class MysqlTransit(Transit):
                 hint="Switch it on at the target: SET GLOBAL local_infile = 1.",
             )
         taken = 0
+        self._connection.run(_query(_PLAIN))
         columns = ", ".join(self._quote(name) for name in rows.names)
         head = f"INSERT INTO {self._quote(rows.table)} ({columns}) VALUES (".encode()  # noqa: S608
         for batch in _in_batches(lines(pieces)):
             statement = head + b"),(".join(batch) + b")"
             taken += self._connection.insert(_query("", f"write_{rows.table}"), statement)
+        self._connection.run(_query(_SETTINGS))
         return taken
 
     def loading(self) -> Loading:
@@ -219,6 +228,24 @@ class MysqlTransit(Transit):
         )
         row = self._connection.row(_query(statement, f"prove_{rows.table}"))
         return Proof(int(row["row_count"]), int(row["checksum"]))
+
+    def offences(self, rows: Rows, asked: Sequence[tuple[Field, Offence]]) -> list[tuple[int, list[str]]]:
+        """Return counts by one scan, and examples by another where there are any."""
+        conditions = [_offends(item, offence, self._quote(item.name)) for item, offence in asked]
+        counted = ", ".join(f"SUM({part}) AS c{place}" for place, part in enumerate(conditions))
+        table = self._quote(rows.table)
+        row = self._connection.row(_query(f"SELECT {counted} FROM {table}", f"check_{rows.table}"))  # noqa: S608
+        found = []
+        for place, condition in enumerate(conditions):
+            count = int(row[f"c{place}"] or 0)
+            examples: list[str] = []
+            if count and rows.key:
+                statement = (
+                    f"SELECT CAST({self._key(rows)} AS CHAR) AS k FROM {table} WHERE {condition} LIMIT 3"  # noqa: S608
+                )
+                examples = [str(hit["k"]) for hit in self._connection.rows(_query(statement))]
+            found.append((count, examples))
+        return found
 
     def fingerprints(self, rows: Rows, keys: KeyRange = EVERYTHING) -> dict[str, int]:
         """Return key → hash for a range."""
@@ -322,10 +349,55 @@ class MysqlTransit(Transit):
 
 
 _EMPTY = "''"
+#: An escaped NUL in JSON: with one more backslash before it, it would be none. In hexadecimal, since what a
+#: backslash means in a literal depends on the session.
+_NUL_PATTERN = rb"(^|[^\\])(\\\\)*\\u0000".hex()
+_ESCAPED_NUL = f"CONVERT(0x{_NUL_PATTERN} USING utf8mb4)"
+
+
+def _offends(item: Field, offence: Offence, column: str) -> str:
+    """Return the condition under which a value offends: 1, 0, or NULL."""
+    match offence:
+        case Offence.NUL if item.kind is Kind.JSON:
+            return f"CAST({column} AS CHAR) REGEXP {_ESCAPED_NUL}"
+        case Offence.NUL:
+            return f"LOCATE(0x00, CAST({column} AS BINARY)) > 0"
+        case Offence.ZERO_DATE:
+            return f"CAST({column} AS CHAR) LIKE '%0000-00-00%' OR CAST({column} AS CHAR) LIKE '%-00%'"
+        case Offence.NOT_AN_ID:
+            digits = f"REPLACE({column}, '-', '')"
+            is_id = f"LENGTH({column}) = 36 AND COALESCE(LENGTH(UNHEX({digits})), 0) = 16"
+            return f"({column} IS NOT NULL AND NOT ({is_id}))"
+        case Offence.TOO_LARGE:
+            return f"{column} > 2147483647"
+        case Offence.TOO_LONG:
+            return f"CHAR_LENGTH({column}) > {item.length}"
+        case Offence.OUTSIDE_TIMESTAMP:
+            return f"({column} < '1970-01-01 00:00:01' OR {column} >= '2038-01-19 03:14:08')"
+        case Offence.NEGATIVE:
+            return f"{column} < 0"
+        case Offence.BLANK_END:
+            return f"{column} LIKE '% '"
+        case Offence.NOT_BOOLEAN:
+            return f"{column} NOT IN (0, 1)"
 
 
 def _text(item: Field, column: str) -> str:
     """Return the expression of a column's canonical text."""
+    column = item.expression or column
+    if item.length is not None:
+        column = f"LEFT({column}, {item.length})"
+    match item.repair:
+        case Repair.REMOVE_NUL if item.kind is Kind.JSON:
+            column = f"REPLACE(CAST({column} AS CHAR), _utf8mb4 0x5C7530303030, '')"
+        case Repair.REMOVE_NUL:
+            column = f"CONVERT(REPLACE(CAST({column} AS BINARY), 0x00, '') USING utf8mb4)"
+        case Repair.NO_ZERO_DATE:
+            column = f"CASE WHEN CAST({column} AS CHAR) NOT LIKE '%-00%' THEN {column} END"
+        case Repair.NULL_OUTSIDE_TIMESTAMP:
+            column = f"CASE WHEN NOT {_offends(item, Offence.OUTSIDE_TIMESTAMP, column)} THEN {column} END"
+        case Repair.CLAMP_TO_TIMESTAMP:
+            column = f"GREATEST('1970-01-01 00:00:01', LEAST({column}, '2038-01-19 03:14:07'))"
     match item.kind:
         case Kind.TIME if item.digits is not None:
             return f"LEFT({column}, {20 + item.digits if item.digits else 19})"

@@ -141,6 +141,7 @@ class PostgresqlConnection(Connection):
         """Return what PostgreSQL can do for its tables."""
         return PostgresqlUpkeep(self)
 
+    @functools.lru_cache  # noqa: B019 -- one small object a connection
     def transit(self) -> PostgresqlTransit:
         """Return what PostgreSQL can do for rows on the move."""
         return PostgresqlTransit(self)

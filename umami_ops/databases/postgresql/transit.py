@@ -21,18 +21,22 @@ from umami_ops.databases.transit import (
     Kind,
     Loading,
     Moment,
+    Offence,
     Proof,
     Reading,
     Rows,
     Transit,
 )
+from umami_ops.rows import Repair
 from umami_ops.sql import Query
-from umami_ops.umami.schema import Table
+from umami_ops.umami.schema import Index, Table
 
 if TYPE_CHECKING:
     from umami_ops.databases.postgresql.connection import PostgresqlConnection
 
 _PIECE_BYTES = 262_144
+#: What MySQL's TIMESTAMP holds: from here on, and before there.
+_FIRST, _END = "1970-01-01 00:00:01+00", "2038-01-19 03:14:08+00"
 
 
 class PostgresqlTransit(Transit):
@@ -53,8 +57,24 @@ class PostgresqlTransit(Transit):
         return [ddl.table_statement(replace(table, primary_key=None))]
 
     def index_statements(self, table: Table) -> list[str]:
-        """Return a statement for the primary key and for each index."""
-        return [*ddl.primary_key_statements(table), *ddl.index_statements(table)]
+        """Return a statement for each index; the primary key's is one among them, and may be built beside."""
+        key = table.primary_key
+        unique = [Index(key.name, key.columns, unique=True)] if key else []
+        return ddl.index_statements(replace(table, indexes=(*unique, *table.indexes)))
+
+    def finish_statements(self, table: Table) -> list[str]:
+        """Return what makes the index the primary key, which reads no row again, and foreign keys."""
+        key = table.primary_key
+        quote = self._quote
+        attach = (
+            [
+                f"ALTER TABLE {quote(table.name)} ADD CONSTRAINT {quote(key.name)}"
+                f" PRIMARY KEY USING INDEX {quote(key.name)}"
+            ]
+            if key
+            else []
+        )
+        return [*attach, *ddl.foreign_key_statements(table)]
 
     def analyze_statement(self, tables: Sequence[str]) -> str:
         """Return ANALYZE."""
@@ -139,6 +159,18 @@ class PostgresqlTransit(Transit):
         row = self._connection.row(_query(statement, f"prove_{rows.table}"))
         return Proof(int(row["row_count"]), int(row["checksum"]))
 
+    def offences(self, rows: Rows, asked: Sequence[tuple[Field, Offence]]) -> list[tuple[int, list[str]]]:
+        """Return counts and examples by one scan, which sorts nothing."""
+        key = f"CAST({self._quote(rows.key)} AS text)" if rows.key else "''"
+        parts = []
+        for place, (item, offence) in enumerate(asked):
+            condition = _offends(item, offence, self._quote(item.name))
+            parts.append(f"COUNT(*) FILTER (WHERE {condition}) AS c{place}")
+            parts.append(f"(array_agg({key}) FILTER (WHERE {condition}))[1:3] AS e{place}")
+        statement = f"SELECT {', '.join(parts)} FROM {self._quote(rows.table)}"  # noqa: S608
+        row = self._connection.row(_query(statement, f"check_{rows.table}"))
+        return [(int(row[f"c{place}"]), list(row[f"e{place}"] or ())) for place in range(len(asked))]
+
     def fingerprints(self, rows: Rows, keys: KeyRange = EVERYTHING) -> dict[str, int]:
         """Return key → hash for a range."""
         key = self._key(rows)
@@ -212,8 +244,32 @@ class PostgresqlTransit(Transit):
         return f"('x' || substr(CAST(sha256(convert_to({text}, 'UTF8')) AS text), 3, 15))::bit(60)::bigint"
 
 
+def _offends(item: Field, offence: Offence, column: str) -> str:
+    """Return the condition under which a value offends; what PostgreSQL can't hold never does."""
+    match offence:
+        case Offence.OUTSIDE_TIMESTAMP:
+            return f"({column} < '{_FIRST}' OR {column} >= '{_END}')"
+        case Offence.NEGATIVE:
+            return f"{column} < 0"
+        case Offence.TOO_LONG:
+            return f"char_length({column}) > {item.length}"
+        case Offence.BLANK_END:
+            return f"{column} LIKE '% '"
+    return "false"
+
+
 def _text(item: Field, column: str) -> str:
     """Return the expression of a column's canonical text; COPY and a cast to text write it alike."""
+    column = item.expression or column
+    if item.length is not None:
+        column = f"left({column}, {item.length})"
+    match item.repair:
+        case Repair.NULL_OUTSIDE_TIMESTAMP:
+            column = f"CASE WHEN {column} >= '{_FIRST}' AND {column} < '{_END}' THEN {column} END"
+        case Repair.CLAMP_TO_TIMESTAMP:
+            last = f"timestamptz '{_END}' - interval '1 second'"
+            clamped = f"GREATEST(timestamptz '{_FIRST}', LEAST({column}, {last}))"
+            column = f"CASE WHEN {column} IS NOT NULL THEN {clamped} END"
     match item.kind:
         case Kind.TIME if item.digits is None:
             return f"CAST({column} AS timestamp)"

@@ -1,0 +1,196 @@
+"""`umami-ops migrate` and `verify`, from each server to each other: the same rows, schema and records."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from testbed.bulk import connect
+from testbed.traffic import Traffic, populate
+from testbed.umami import create_umami
+from tests import command, moving
+from tests.plugins.directions import Direction
+from umami_ops.operations.inspect import inspect
+from umami_ops.transfer.schema import Side, translate
+from umami_ops.umami.migrations import migrations
+from umami_ops.umami.schema import Table, schema_at
+
+START, END = datetime(2025, 1, 1, tzinfo=UTC), datetime(2025, 3, 1, tzinfo=UTC)
+
+
+def fill(url: str, level: int = 13) -> None:
+    """Put made-up traffic into a database, and awkward events beside it."""
+    populate(url, Traffic(START, END, seed=7, events=2_000), level)
+    with connect(url) as loader:
+        for number, text in enumerate(moving.AWKWARD):
+            event = moving.awkward_event(number, text)
+            loader.load(moving.batch("website_event", event))
+
+
+def migrate(source: str, target: str, *arguments: str) -> command.Outcome:
+    return command.run("migrate", "--yes", *arguments, url=source, env={"TARGET_DATABASE_URL": target})
+
+
+def verify(source: str, target: str) -> Any:
+    return command.run("verify", "--json", url=source, env={"TARGET_DATABASE_URL": target})
+
+
+def tables_in(url: str) -> tuple[Table, ...]:
+    with moving.connect(url) as connection:
+        return connection.transit().describe().tables
+
+
+def execute(url: str, statement: str) -> list[tuple[Any, ...]]:
+    with connect(url) as loader:
+        return loader.execute(statement)
+
+
+def quoted(url: str, name: str) -> str:
+    return f'"{name}"' if url.startswith("postgresql") else f"`{name}`"
+
+
+@pytest.mark.parametrize("level", [13])
+def test_everything_arrives(
+    direction: Direction, source_at: Callable[[int], str], target_url: str, level: int
+) -> None:
+    source = source_at(level)
+    fill(source)
+    before = tables_in(source)
+    outcome = migrate(source, target_url, "--json")
+    assert outcome.code == 0, outcome.said
+    document = outcome.document
+    assert all(table["equal"] for table in document["proof"])
+    assert sum(document["moved_rows"].values()) > 3_000
+    dialect = direction.target.dialect
+    found = tables_in(target_url)
+    expected = {table.name: table for table in schema_at(dialect, level).tables}
+    assert {table.name for table in found} == {*expected, "_prisma_migrations"}
+    for table in found:
+        if table.name in expected:
+            assert sets(table) == sets(expected[table.name]), table.name
+    columns = "migration_name, checksum, applied_steps_count, logs, rolled_back_at, finished_at IS NOT NULL"
+    records = execute(target_url, f"SELECT {columns} FROM _prisma_migrations ORDER BY 1")
+    wanted = [(m.name, m.checksum, 1, None, None, True) for m in migrations(dialect) if m.level <= level]
+    assert [tuple(row) for row in records] == wanted
+    with moving.connect(target_url) as connection:
+        installation = inspect(connection)
+        assert (installation.level, [problem.code for problem in installation.problems]) == (level, [])
+    answer = verify(source, target_url)
+    assert (answer.code, answer.document["equal"]) == (0, True)
+    assert tables_in(source) == before
+
+
+def sets(table: Table) -> tuple[Any, ...]:
+    return set(table.columns), table.primary_key, set(table.indexes), set(table.foreign_keys)
+
+
+def test_verify_names_what_differs(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    source = source_at(13)
+    fill(source)
+    assert migrate(source, target_url).code == 0
+    ids = [
+        row[0] for row in execute(target_url, "SELECT event_id FROM website_event ORDER BY event_id LIMIT 3")
+    ]
+    execute(target_url, f"DELETE FROM website_event WHERE event_id = '{ids[0]}'")
+    execute(target_url, f"UPDATE website_event SET url_path = 'elsewhere' WHERE event_id = '{ids[1]}'")
+    execute(source, f"DELETE FROM website_event WHERE event_id = '{ids[2]}'")
+    answer = verify(source, target_url)
+    assert answer.code == 1
+    (wrong,) = [table for table in answer.document["tables"] if not table["equal"]]
+    assert wrong["table"] == "website_event"
+    assert (wrong["missing"], wrong["extra"], wrong["changed"]) == tuple(
+        [str(key)] for key in (ids[0], ids[2], ids[1])
+    )
+    assert len(wrong["differing_ranges"]) == 1
+
+
+def test_catch_up_brings_over_what_has_come(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    source = source_at(13)
+    fill(source)
+    assert migrate(source, target_url).code == 0
+    with connect(source) as loader:
+        for number in range(100, 120):
+            loader.load(moving.batch("website_event", moving.awkward_event(number, "new")))
+        loader.execute(f"UPDATE {quoted(source, 'user')} SET display_name = 'Changed'")
+    outcome = migrate(source, target_url, "--catch-up", "--json")
+    assert outcome.code == 0, outcome.said
+    assert outcome.document["moved_rows"]["website_event"] == 20
+    assert verify(source, target_url).code == 0
+    gone = execute(source, "SELECT MIN(CAST(event_id AS CHAR(36))) FROM website_event")[0][0]
+    execute(source, f"DELETE FROM website_event WHERE event_id = '{gone}'")
+    refused = migrate(source, target_url, "--catch-up")
+    assert refused.code == 5
+    assert gone in refused.err
+    assert migrate(source, target_url, "--catch-up", "--delete-extra").code == 0
+    assert verify(source, target_url).code == 0
+
+
+def test_a_target_that_umami_has_set_up_is_filled(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    source = source_at(13)
+    fill(source)
+    create_umami(target_url, 13)
+    execute(source, f"UPDATE {quoted(source, 'user')} SET display_name = 'Mine'")
+    outcome = migrate(source, target_url)
+    assert outcome.code == 0, outcome.said
+    assert verify(source, target_url).code == 0
+    assert execute(target_url, "SELECT COUNT(*) FROM _prisma_migrations") == [(13,)]
+
+
+def test_a_target_that_holds_something_is_refused_unless_replaced(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    source = source_at(13)
+    fill(source)
+    create_umami(target_url, 13)
+    with connect(target_url) as loader:
+        loader.load(moving.batch("website_event", moving.awkward_event(1, "theirs")))
+    outcome = migrate(source, target_url)
+    assert outcome.code == 5
+    assert "--replace" in outcome.err
+    assert execute(target_url, "SELECT COUNT(*) FROM website_event") == [(1,)]
+    replaced = migrate(source, target_url, "--replace")
+    assert replaced.code == 0, replaced.said
+    assert "DROP TABLE" in replaced.out
+    assert verify(source, target_url).code == 0
+
+
+def test_a_dry_run_changes_nothing_and_shows_the_statements(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    source = source_at(13)
+    outcome = command.run("migrate", "--dry-run", url=source, env={"TARGET_DATABASE_URL": target_url})
+    assert outcome.code == 0, outcome.said
+    assert "CREATE TABLE" in outcome.out
+    assert re.search(r"(CREATE INDEX|ADD INDEX|ADD KEY|INDEX).*website_event_created_at_idx", outcome.out)
+    assert tables_in(target_url) == ()
+
+
+def test_without_a_terminal_it_asks_for_yes(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    outcome = command.run("migrate", url=source_at(13), env={"TARGET_DATABASE_URL": target_url})
+    assert outcome.code == 5
+    assert tables_in(target_url) == ()
+
+
+def test_translation_equals_what_the_servers_show(
+    direction: Direction, source_at: Callable[[int], str]
+) -> None:
+    """At an early and a middle level, too: what the catalogue shows becomes what Umami makes there."""
+    for level in (1, 5, 9):
+        with moving.connect(source_at(level)) as connection:
+            source = connection.transit().describe()
+            target = Side(direction.target.dialect, direction.target.flavour)
+            found = translate(source, moving.side_of(connection), target, level)
+        expected = schema_at(direction.target.dialect, level).tables
+        assert [sets(table) for table in found.tables] == [sets(table) for table in expected]

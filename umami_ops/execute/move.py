@@ -1,0 +1,394 @@
+"""A move: ranges of rows from one database to another, then indexes, proof, and last what makes it usable.
+
+A range is one transaction on the target, with its entry in the ledger; so a kill at any moment loses the
+ranges in flight and nothing else, and a rerun continues. The source is looked at through read-only sessions
+that share one moment (`transfer/snapshot.py`).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from umami_ops.databases.base import Connection, Database
+from umami_ops.errors import ConnectionFault, ConnectionLost, DatabaseFault, OpsError, Refused, TransientFault
+from umami_ops.execute.events import Observer, RowsMoved, StepBegan, Trouble
+from umami_ops.execute.lock import RunLock
+from umami_ops.execute.patience import Ended, Patience
+from umami_ops.execute.stop import StopSignal
+from umami_ops.plan import Move, Report, TableMove
+from umami_ops.rows import KeyRange, Pair, Rows
+from umami_ops.sql import Query
+from umami_ops.transfer import ledger, ranges
+from umami_ops.transfer.comparison import Comparison, Found, sums_that_differ
+from umami_ops.transfer.proof import Differences
+from umami_ops.transfer.snapshot import Snapshot
+
+_TRIES = 5
+_RECONNECT_SECONDS = 60.0
+#: Keys that one statement names.
+_KEYS = 500
+
+
+@dataclass
+class Mover:
+    """Carries one Move out."""
+
+    step: Move
+    source: Database
+    target: Database
+    lock: RunLock
+    stop: StopSignal
+    observer: Observer
+    report: Report
+    jobs: int
+    _mutex: threading.Lock = field(default_factory=threading.Lock)
+    _fault: BaseException | None = None
+    _moments: int = 1
+
+    def run(self) -> None:
+        """Copy, build, prove, conclude; or end in between, leaving what a rerun continues from.
+
+        Raises DatabaseFault when the two sides turn out to differ.
+        """
+        self._patience = Patience(self.target, self.lock, self.stop, self.observer, "migrate")
+        try:
+            with self._phase("preparing"):
+                done = self._prepare()
+            names = [move.pair.source.table for move in self.step.tables]
+            with Snapshot(self.source, names, self.jobs, "migrate") as snapshot:
+                if not snapshot.is_shared and self.jobs > 1:
+                    self.observer(Trouble("The source can't be held still for a moment: one session copies"))
+                if not self.step.catch_up:
+                    with self._phase("copying"):
+                        self._copy(snapshot, done)
+                    with self._phase("indexing"):
+                        self._index()
+                with self._phase("proving"):
+                    self._prove(snapshot, mends=self.step.catch_up or bool(done.done) or self._moments > 1)
+            with self._phase("concluding"):
+                self._conclude()
+        except Ended:
+            return
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        began = time.monotonic()
+        self.observer(StepBegan(name))
+        try:
+            yield
+        finally:
+            self.report.phases[name] = time.monotonic() - began
+
+    # --- before ---------------------------------------------------------------------------------------
+
+    def _prepare(self) -> ledger.Begun:
+        """Clear and create what the plan says, and open the ledger; return what has arrived before."""
+        with self._patience.connect() as connection:
+            if self.step.catch_up:
+                return ledger.Begun(self.step.source, self.step.level)
+            found = ledger.begun(connection)
+            if found is None or self.step.clear:
+                for statement in self.step.clear:
+                    self._patience.run(connection, statement)
+                ledger.begin(connection, self.step.source, self.step.level)
+                found = ledger.Begun(self.step.source, self.step.level)
+            here = {table.name for table in connection.transit().describe().tables}
+            wanted = [*self.step.empty, *((move.pair.target.table, move.create) for move in self.step.tables)]
+            for statement in (query for name, queries in wanted if name not in here for query in queries):
+                self._patience.run(connection, statement)
+            return self._settled(connection, found)
+
+    def _settled(self, connection: Connection, found: ledger.Begun) -> ledger.Begun:
+        """Make sure that the target's rows are those of the ledger; else the table begins anew."""
+        done = dict(found.done)
+        for move in self.step.tables:
+            rows = move.pair.target
+            if connection.transit().prove(Rows(rows.table, (), None)).rows == found.rows(rows.table):
+                continue
+            self.observer(Trouble(f"{rows.table} holds rows that the ledger doesn't know; it is copied anew"))
+            with connection.transaction():
+                connection.transit().delete(rows, KeyRange())
+                ledger.forget(connection, rows.table)
+            done.pop(rows.table, None)
+        return ledger.Begun(found.source, found.level, done)
+
+    # --- rows -----------------------------------------------------------------------------------------
+
+    def _copy(self, snapshot: Snapshot, done: ledger.Begun) -> None:
+        """Copy all ranges that have not arrived, the largest table first."""
+        moves = sorted(self.step.tables, key=lambda move: move.rows, reverse=True)
+        work = []
+        for move in moves:
+            arrived = done.done.get(move.pair.target.table, [])
+            if arrived:
+                self._note_rows(move.pair.target.table, sum(rows for _, rows in arrived))
+            is_number = any(
+                item.name == move.pair.target.key and item.kind.is_bare for item in move.pair.target.fields
+            )
+            left = ranges.gaps([keys for keys, _ in arrived], int if is_number else str)
+            work.append((move.pair.source, left))
+        tiles = ranges.Tiles(work, ranges.RANGE_ROWS)
+        pairs = [move.pair for move in moves]
+        threads = [
+            threading.Thread(target=self._run_worker, args=(snapshot, source, tiles, pairs))
+            for source in snapshot.connections[1:]
+        ]
+        for thread in threads:
+            thread.start()
+        self._run_worker(snapshot, snapshot.connections[0], tiles, pairs)
+        for thread in threads:
+            thread.join()
+        if self._fault is not None:
+            raise self._fault
+        self._patience.check()
+
+    def _run_worker(
+        self, snapshot: Snapshot, source: Connection, tiles: ranges.Tiles, pairs: Sequence[Pair]
+    ) -> None:
+        try:
+            _Worker(self, snapshot, source, tiles, pairs).run()
+        except BaseException as fault:  # noqa: BLE001 -- handed to the thread that called _copy()
+            with self._mutex:
+                self._fault = self._fault or fault
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether there is a reason to stop before the end."""
+        return self.stop.reason is not None or self._fault is not None
+
+    def carry(self, source: Connection, target: Connection, pair: Pair, keys: KeyRange) -> None:
+        """Bring one range over in one transaction."""
+        began = time.monotonic()
+        with target.transaction():
+            self.lock.check(target)
+            reading = source.transit().read(pair.source, keys, ordered=True)
+            taken = target.transit().write(pair.target, reading)
+            if taken != reading.rows:
+                raise DatabaseFault(
+                    f"{pair.target.table}: {reading.rows:,} rows were sent and {taken:,} were taken.",
+                    hint="Does the target have triggers, or a key that the source hasn't?",
+                )
+            ledger.note(target, pair.target.table, keys, taken)
+        with self._mutex:
+            self.report.transactions += 1
+            self.report.transaction_seconds.append(time.monotonic() - began)
+        self._note_rows(pair.target.table, taken)
+
+    def _note_rows(self, table: str, rows: int) -> None:
+        with self._mutex:
+            self.report.moved[table] = self.report.moved.get(table, 0) + rows
+        self.observer(RowsMoved(table, rows))
+
+    def renewed(self, snapshot: Snapshot, source: Connection) -> Connection:
+        """Replace a session of the source's; on MySQL it sees a later moment, which the proof then mends."""
+        if not snapshot.has_name:
+            self._moments += 1
+        return snapshot.renew(source)
+
+    # --- indexes --------------------------------------------------------------------------------------
+
+    def _index(self) -> None:
+        """Build what isn't there, side by side; then keys and foreign keys; then fresh statistics."""
+        with self.target.connect("umami-ops migrate") as connection:
+            here = {
+                index.name: table.name
+                for table in connection.transit().describe().tables
+                for index in (*table.indexes, *([table.primary_key] if table.primary_key else ()))
+            }
+        moves = sorted(self.step.tables, key=lambda move: move.rows, reverse=True)
+        statements = [query for move in moves for name, query in move.index if name not in here]
+        with ThreadPoolExecutor(max_workers=self.jobs) as pool:
+            for done in [pool.submit(self._build, statement) for statement in statements]:
+                done.result()
+        self._patience.check()
+        with self._patience.connect(wait_seconds=60) as connection:
+            for move in moves:
+                self._finish(connection, move)
+            for move in moves:
+                analyze = connection.transit().analyze_statement([move.pair.target.table])
+                connection.maintain(Query("migrate.analyze", "", analyze))
+
+    def _build(self, statement: Query) -> None:
+        """Build one index, or several at once, in a session of its own that a reason to stop cancels."""
+        self._patience.check()
+        with self._patience.connect(wait_seconds=600) as connection:
+            for setting in connection.dialect.queries["transfer.build_settings"].statements:
+                connection.run(setting)
+            with self._patience.cancelling(connection):
+                self._patience.run(connection, statement)
+
+    def _finish(self, connection: Connection, move: TableMove) -> None:
+        """Run what is quick, unless an earlier run has done so."""
+        table = connection.transit().describe().table(move.pair.target.table)
+        assert table is not None
+        has_key = table.primary_key is not None
+        names = {key.name for key in table.foreign_keys}
+        for statement in move.finish:
+            is_key = "PRIMARY KEY" in statement.text
+            if not (has_key if is_key else any(f"{name}" in statement.text for name in names)):
+                self._patience.run(connection, statement)
+
+    # --- proof ----------------------------------------------------------------------------------------
+
+    def _prove(self, snapshot: Snapshot, *, mends: bool) -> None:
+        """Compare both sides; with `mends`, copy what differs first. Raises DatabaseFault if they differ."""
+        with self._sessions(snapshot) as sessions:
+            comparison = Comparison(sessions, ended=lambda: self.is_ending)
+            pairs = [move.pair for move in self.step.tables]
+            found = comparison.compare(pairs)
+            self._patience.check()
+            if mends and any(item.differing for item in found):
+                self.observer(StepBegan("catching up"))
+                changed = [item for item in found if item.differing]
+                for item in changed:
+                    self._mend(comparison, sessions[0], item)
+                again = {item.pair.source.table: item for item in comparison.compare(i.pair for i in changed)}
+                found = [again.get(item.pair.source.table, item) for item in found]
+                self._patience.check()
+            self.report.verdicts = [comparison.verdict(item) for item in found]
+            if all(verdict.is_equal for verdict in self.report.verdicts):
+                self.report.sums_differ = sums_that_differ(*sessions[0], pairs)
+        wrong = [verdict.table for verdict in self.report.verdicts if not verdict.is_equal]
+        if wrong or self.report.sums_differ:
+            raise DatabaseFault(
+                f"The two sides differ: {', '.join(wrong) or self.report.sums_differ[0]}.",
+                hint="Was something else writing to the target? `umami-ops verify` says which rows differ.",
+                done="The rows were copied, but the target was not made usable.",
+            )
+
+    @contextmanager
+    def _sessions(self, snapshot: Snapshot) -> Iterator[list[tuple[Connection, Connection]]]:
+        """Open a session of the target's beside each of the source's, which must still be there."""
+        sessions: list[tuple[Connection, Connection]] = []
+        try:
+            for source in list(snapshot.connections):
+                target = self.target.connect("umami-ops migrate")
+                sessions.append((self._alive(snapshot, source), target))
+            yield sessions
+        finally:
+            for _, target in sessions:
+                target.close()
+
+    def _alive(self, snapshot: Snapshot, source: Connection) -> Connection:
+        try:
+            source.value(source.dialect.queries["lock.session"])
+        except ConnectionLost:
+            return self.renewed(snapshot, source)
+        return source
+
+    def _mend(self, comparison: Comparison, session: tuple[Connection, Connection], item: Found) -> None:
+        """Copy the rows that differ, range by range, each in one transaction."""
+        if item.pair.source.key is None:
+            self._copy_whole(*session, item.pair)
+            return
+        for _, found in comparison.narrowed(item):
+            if found.extra and self.step.catch_up and not self.step.delete_extra:
+                raise Refused(
+                    f"{item.pair.target.table} has rows that the source doesn't have, {found.extra[0]} among "
+                    "them: has Umami used the target already?",
+                    hint="If they were deleted at the source, add --delete-extra.",
+                )
+            self._apply(*session, item.pair, found)
+
+    def _apply(self, source: Connection, target: Connection, pair: Pair, found: Differences) -> None:
+        doomed = [*found.extra, *found.changed]
+        wanted = [*found.missing, *found.changed]
+        with target.transaction():
+            for start in range(0, len(doomed), _KEYS):
+                target.transit().delete_keys(pair.target, doomed[start : start + _KEYS])
+            for start in range(0, len(wanted), _KEYS):
+                reading = source.transit().read_keys(pair.source, wanted[start : start + _KEYS])
+                target.transit().write(pair.target, reading)
+        self._note_rows(pair.target.table, len(wanted))
+
+    def _copy_whole(self, source: Connection, target: Connection, pair: Pair) -> None:
+        with target.transaction():
+            target.transit().delete(pair.target, KeyRange())
+            taken = target.transit().write(pair.target, source.transit().read(pair.source))
+        self._note_rows(pair.target.table, taken)
+
+    def _conclude(self) -> None:
+        """Write Prisma's records, which open the door to Umami, and take the ledger away."""
+        # One transaction where DDL allows that; else the ledger goes last, so that a rerun concludes.
+        with self._patience.connect() as connection, connection.transaction():
+            for statement in self.step.conclude:
+                connection.run(statement)
+            if not self.step.catch_up:
+                ledger.end(connection)
+
+
+class _Worker:
+    """A pair of sessions that carries range after range; retries, and connects again when one is lost."""
+
+    def __init__(
+        self,
+        mover: Mover,
+        snapshot: Snapshot,
+        source: Connection,
+        tiles: ranges.Tiles,
+        pairs: Sequence[Pair],
+    ) -> None:
+        self._mover = mover
+        self._snapshot = snapshot
+        self._source = source
+        self._tiles = tiles
+        self._pairs = pairs
+
+    def run(self) -> None:
+        """Carry ranges until there are none left, or there is a reason to stop."""
+        self._target = self._mover.target.connect("umami-ops migrate")
+        try:
+            while not self._mover.is_ending and (work := self._next()) is not None:
+                self._carry(self._pairs[work[0]], work[1])
+        finally:
+            self._target.close()
+
+    def _next(self) -> tuple[int, KeyRange] | None:
+        try:
+            return self._tiles.next(self._source.transit())
+        except ConnectionLost as fault:
+            self._reconnect(fault)
+            return self._tiles.next(self._source.transit())
+
+    def _carry(self, pair: Pair, keys: KeyRange) -> None:
+        for attempt in range(1, _TRIES + 1):
+            try:
+                self._mover.carry(self._source, self._target, pair, keys)
+                return
+            except TransientFault as fault:
+                if attempt == _TRIES:
+                    raise
+                self._mover.observer(Trouble(f"{fault.message}; trying that range again"))
+                self._mover.stop.wait(0.1 * 2**attempt)
+            except ConnectionLost as fault:
+                if attempt == _TRIES:
+                    raise
+                self._reconnect(fault)
+                # A commit whose answer was lost may have happened all the same.
+                if ledger.has(self._target, pair.target.table, keys):
+                    return
+
+    def _reconnect(self, fault: ConnectionLost) -> None:
+        """Open both sessions anew, waiting for a server that restarts."""
+        self._mover.observer(Trouble(f"{fault.message}; connecting again"))
+        deadline = time.monotonic() + _RECONNECT_SECONDS
+        while True:
+            try:
+                self._target.close()
+                self._target = self._mover.target.connect("umami-ops migrate")
+                self._source = self._mover.renewed(self._snapshot, self._source)
+                return
+            except (ConnectionFault, ConnectionLost):
+                if time.monotonic() >= deadline or self._mover.stop.reason:
+                    fault.hint = "Check both servers, then run the same command again; it continues."
+                    raise fault from None
+                self._mover.stop.wait(0.5)
+            except OpsError:
+                # The moment had a name and is gone with the session that kept it: only a rerun has a new one.
+                fault.hint = "Run the same command again; it continues."
+                raise fault from None

@@ -1,0 +1,450 @@
+"""Plans a move of the whole database to another server, of the same dialect or the other.
+
+Everything that could forbid it is asked first, of both sides, and nothing is written. What is done stands in
+`execute/move.py`; the text of the schema and of rows in `transfer/` and `databases/*/transit.py`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from umami_ops.databases.base import Connection, Introspector
+from umami_ops.errors import Refused
+from umami_ops.operations.crossing import Finding, Policies, collisions, cross
+from umami_ops.operations.inspect import Installation, inspect, require_session
+from umami_ops.plan import Move, Note, Plan, TableMove
+from umami_ops.rows import Field, Kind, Pair
+from umami_ops.sql import Query
+from umami_ops.transfer import ledger
+from umami_ops.transfer.schema import Side, Translation, is_ours_or_prismas, pair, translate
+from umami_ops.umami import prisma
+from umami_ops.umami.migrations import level_of, likely_release, migrations
+from umami_ops.umami.schema import Table, latest_level
+
+#: What Umami's first migration inserts.
+_DEFAULT_USER = "admin"
+#: Rows a second, copied, indexed and proven; half of what two cores did.
+_ROWS_A_SECOND = 25_000
+#: States of a target whose tables are there already; one that was begun may lack some, though.
+_FILLED = ("fresh", "filled")
+_BLOCKED_NEVER = ("no_delete", "read_only", "pooled")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a person asked for: the target's dialect, policies, and what is allowed to happen there."""
+
+    to: str | None = None
+    policies: Policies = field(default_factory=Policies)
+    replace: bool = False
+    catch_up: bool = False
+    delete_extra: bool = False
+    downgrade: bool = False
+
+
+def plan_migrate(source: Connection, target: Connection, wish: Wish) -> Plan:
+    """Plan the move; reads both sides in read-only transactions and writes nothing.
+
+    Raises Refused where it must not happen; values that can't cross are in the plan's facts, and
+    `require_possible` raises for them, so that a dry run can show them all.
+    """
+    for connection in (source, target):
+        require_session(connection.server())
+    _require_two(source, target, wish)
+    installation = inspect(source)
+    installation.require_safe(despite=_BLOCKED_NEVER)
+    with source.transaction(read_only=True):
+        return _Planner(source, target, installation, wish).plan()
+
+
+def require_possible(plan: Plan) -> None:
+    """Raise Refused when values were found that can't cross and have no policy."""
+    blocking = [item for item in plan.facts["findings"] if item["becomes"] is None]
+    if blocking:
+        options = sorted({item["option"] for item in blocking if item["option"]})
+        cure = (
+            f"Choose by {', '.join(options)} what becomes of them" if options else "Mend them at the source"
+        )
+        raise Refused(
+            f"Values of {len(blocking)} columns can't cross; the list above names them.",
+            hint=f"{cure}, then run this again (docs/migrate.md).",
+            done="Nothing was changed.",
+        )
+
+
+def side_of(connection: Connection) -> Side:
+    """Return what one end of a move is."""
+    return Side(connection.dialect.name, connection.server().flavour)
+
+
+def pairs_of(source: Connection, target: Connection) -> tuple[list[Pair], list[str]]:
+    """Return how the tables that both databases have correspond, and the source's that the target lacks."""
+    sides = (side_of(source), side_of(target))
+    there = target.transit().describe()
+    pairs, lacking = [], []
+    for table in source.transit().describe().tables:
+        if is_ours_or_prismas(table.name):
+            continue
+        other = there.table(table.name)
+        if other is None:
+            lacking.append(table.name)
+        else:
+            pairs.append(pair(table, sides[0], other, sides[1]))
+    return pairs, lacking
+
+
+class _Planner:
+    """Turns a wish into a Move for two databases, inside the caller's snapshot of the source."""
+
+    def __init__(self, source: Connection, target: Connection, here: Installation, wish: Wish) -> None:
+        self._source = source
+        self._target = target
+        self._here = here
+        self._wish = wish
+        self._sides = (side_of(source), side_of(target))
+        self._source_schema = source.transit().describe()
+        self._target_schema = target.transit().describe()
+        assert here.level is not None, "a database without a level is refused before"
+        self._source_level = here.level
+        self._level = self._agreed_level(here.level)
+        self._notes: list[Note] = []
+
+    def plan(self) -> Plan:
+        """Return the plan."""
+        state = self._state()
+        translation = translate(
+            self._source_schema, *self._sides, self._level, source_level=self._source_level
+        )
+        findings: list[Finding] = []
+        moves: list[TableMove] = []
+        empty: list[tuple[str, tuple[Query, ...]]] = []
+        for table in translation.tables:
+            source_table = self._source_schema.table(table.name)
+            if source_table is None:
+                empty.append((table.name, self._statements(table)))
+            else:
+                moves.append(self._move(source_table, table, findings, is_there=state in _FILLED))
+        self._add_notes(translation, state)
+        rows = {move.pair.target.table: move.rows for move in moves}
+        step = Move(
+            title="catch up" if state == "filled" else "move",
+            source=str(self._source.url),
+            level=self._level,
+            tables=tuple(moves),
+            empty=tuple(empty),
+            clear=tuple(self._clear(state, translation)),
+            conclude=() if state == "filled" else tuple(self._conclude()),
+            catch_up=state == "filled",
+            delete_extra=self._wish.delete_extra,
+        )
+        facts = self._facts(step, findings, state)
+        return Plan("migrate", facts, (step,), rows, sum(rows.values()), tuple(self._notes))
+
+    # --- levels ---------------------------------------------------------------------------------------
+
+    def _agreed_level(self, level: int) -> int:
+        """Return the level that the target will have."""
+        most = latest_level(self._sides[1].dialect)
+        if self._sides[0].dialect == self._sides[1].dialect or level <= most:
+            return min(level, most)
+        if not self._wish.downgrade:
+            raise Refused(
+                f"Umami v3 (level {level}) doesn't run on {self._target.dialect.title}: v2 at level {most} "
+                "was the last that did.",
+                hint="With --downgrade it goes down to that level; --dry-run lists what has no home there.",
+                done="Nothing was changed.",
+            )
+        return most
+
+    # --- the target -----------------------------------------------------------------------------------
+
+    def _state(self) -> str:
+        """Say what the target is: empty, fresh, begun, filled or replaced. Raises Refused otherwise."""
+        self._require_rights()
+        names = [table.name for table in self._target_schema.tables]
+        if self._wish.catch_up:
+            return self._filled()
+        begun = self._begun()
+        if begun is not None:
+            return "begun"
+        theirs = [name for name in names if not name.startswith("_umami_ops_")]
+        if not theirs:
+            return "empty"
+        if self._is_fresh():
+            return "fresh"
+        if not self._wish.replace:
+            raise Refused(
+                f"The target isn't empty: it holds {_some(theirs)}.",
+                hint="Name an empty database, or add --replace, which drops what would be in the way. If a "
+                "move ended here before, --catch-up brings over what has come since.",
+                done="Nothing was changed.",
+            )
+        return "replaced"
+
+    def _begun(self) -> ledger.Begun | None:
+        try:
+            begun = ledger.begun(self._target)
+        except Refused:
+            if self._wish.replace:
+                return None
+            raise
+        if begun is None or (begun.source, begun.level) == (str(self._source.url), self._level):
+            return begun
+        if self._wish.replace:
+            return None
+        raise Refused(
+            f"Another move has begun here: from {begun.source} at level {begun.level}.",
+            hint="Name that source again to go on with it, or start over with --replace.",
+            done="Nothing was changed.",
+        )
+
+    def _filled(self) -> str:
+        there = inspect(self._target)
+        there.require_safe(despite=("no_delete", "pooled"))
+        if there.level != self._level:
+            raise Refused(
+                f"The target is at level {there.level} and the source at level {self._source_level}.",
+                hint="Upgrade both to the same release of Umami first.",
+                done="Nothing was changed.",
+            )
+        return "filled"
+
+    def _is_fresh(self) -> bool:
+        """Whether Umami itself has set the target up, at the same level, and nobody has used it."""
+        there = inspect(self._target)
+        if there.blocking or there.level != self._level:
+            return False
+        rows = [self._target.dialect.queries["transfer.fresh_users"]]
+        users = [row["username"] for row in self._target.rows(rows[0])]
+        if users != [_DEFAULT_USER]:
+            return False
+        for table in self._target_schema.tables:
+            if table.name in ("user", prisma.NAME):
+                continue
+            any_row = f"SELECT 1 AS found FROM {self._target.dialect.quote(table.name)} LIMIT 1"  # noqa: S608
+            if self._target.rows(Query("migrate.any_row", "", any_row)):
+                return False
+        return True
+
+    def _require_rights(self) -> None:
+        server = self._target.server()
+        if server.read_only:
+            raise Refused("The target is read only.", done="Nothing was changed.")
+        missing = self._target.rows(self._target.dialect.queries["transfer.missing_rights"])
+        if missing:
+            raise Refused(
+                f"User {server.user} lacks {', '.join(row['missing'] for row in missing)} at the target.",
+                hint="Grant it, or connect as the database's owner.",
+                done="Nothing was changed.",
+            )
+
+    def _clear(self, state: str, translation: Translation) -> Iterator[Query]:
+        """Return what empties the target: the default user, or what is in the way."""
+        quote = self._target.dialect.quote
+        here = {table.name for table in self._target_schema.tables}
+        if state == "fresh":
+            yield _query("clear", f"DELETE FROM {quote('user')}")  # noqa: S608
+            yield _query("clear", f"DROP TABLE {quote(prisma.NAME)}")
+        if state == "replaced":
+            for name in sorted({*(table.name for table in translation.tables), prisma.NAME} & here):
+                yield _query("clear", f"DROP TABLE {quote(name)}")
+
+    # --- tables ---------------------------------------------------------------------------------------
+
+    def _statements(self, table: Table) -> tuple[Query, ...]:
+        """Return all that makes a table which stays empty."""
+        transit = self._target.transit()
+        texts = [*transit.create_statements(table), *transit.index_statements(table)]
+        texts += transit.finish_statements(table)
+        return tuple(_query("create", text) for text in texts)
+
+    def _move(self, source: Table, table: Table, findings: list[Finding], *, is_there: bool) -> TableMove:
+        transit = self._target.transit()
+        both = self._with_shares(pair(source, self._sides[0], table, self._sides[1]))
+        crossed, found = cross(self._source, both, (source, table), self._sides, self._wish.policies)
+        findings += found
+        if self._sides[0].dialect != self._sides[1].dialect:
+            findings += collisions(self._source, crossed.source, table, self._sides[1])
+        relation = self._here.relations.get(table.name)
+        return TableMove(
+            pair=crossed,
+            rows=relation.rows_estimate if relation else 0,
+            create=()
+            if is_there
+            else tuple(_query("create", text) for text in transit.create_statements(table)),
+            index=tuple(self._indexes(table)),
+            finish=tuple(_query("finish", text) for text in transit.finish_statements(table)),
+        )
+
+    def _indexes(self, table: Table) -> Iterator[tuple[str, Query]]:
+        """Return what builds indexes, each with the name of one that it makes."""
+        names = [index.name for index in table.indexes]
+        for text in self._target.transit().index_statements(table):
+            name = next((name for name in names if self._target.dialect.quote(name) in text), None)
+            key = table.primary_key.name if table.primary_key else ""
+            yield name or key, _query("index", text)
+
+    def _with_shares(self, both: Pair) -> Pair:
+        """Going down to v2, put a website's first share back into its row."""
+        if both.source.table != "website" or self._source_level == self._level or not self._here.has("share"):
+            return both
+        expression = self._source.dialect.queries["transfer.share_of_website"].text
+        own = Field("share_id", Kind.TEXT, expression=expression, length=50)
+        other = Field("share_id", Kind.TEXT)
+        return Pair(
+            replace(both.source, fields=(*both.source.fields, own)),
+            replace(both.target, fields=(*both.target.fields, other)),
+        )
+
+    # --- Prisma ---------------------------------------------------------------------------------------
+
+    def _conclude(self) -> Iterator[Query]:
+        """Return what makes Prisma's table with its records, under another name at first."""
+        dialect = self._target.dialect
+        working = f"_umami_ops{prisma.NAME}"
+        table = prisma.TABLES[dialect.name]
+        transit = self._target.transit()
+        quoted = dialect.quote(working)
+        yield _query("prisma", f"DROP TABLE IF EXISTS {quoted}")
+        for text in transit.create_statements(replace(table, name=working)):
+            yield _query("prisma", text)
+        for record in self._records():
+            names = ", ".join(dialect.quote(name) for name in record)
+            values = ", ".join(self._target.literal(value) for value in record.values())
+            yield _query("prisma", f"INSERT INTO {quoted} ({names}) VALUES ({values})")  # noqa: S608
+        yield _query("prisma", f"DROP TABLE IF EXISTS {dialect.quote(prisma.NAME)}")
+        yield _query("prisma", f"ALTER TABLE {quoted} RENAME TO {dialect.quote(prisma.NAME)}")
+        for text in (*transit.index_statements(table), *transit.finish_statements(table)):
+            yield _query("prisma", text)
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        """Return Prisma's rows: the source's where the dialect is the same, else those of the same level."""
+        applied = {
+            row.name: row
+            for row in Introspector(self._source).prisma_migrations()
+            if row.finished_at and not row.rolled_back_at
+        }
+        same = self._sides[0].dialect == self._sides[1].dialect
+        known = {migration.name: migration for migration in migrations(self._sides[1].dialect)}
+        now = datetime.now(UTC).replace(microsecond=0)
+        for name in sorted(applied if same else known):
+            level = level_of(name)
+            if not same and (level is None or level > self._level):
+                continue
+            row = applied.get(name)
+            checksum = row.checksum if row and same else known[name].checksum
+            yield {
+                "id": str(uuid.uuid4()),
+                "checksum": checksum or "",
+                "finished_at": row.finished_at if row else now,
+                "migration_name": name,
+                "started_at": (row.started_at if row else None) or now,
+                "applied_steps_count": 1,
+            }
+
+    # --- words ----------------------------------------------------------------------------------------
+
+    def _add_notes(self, translation: Translation, state: str) -> None:
+        for remark in translation.remarks:
+            self._notes.append(Note(f"Not translated: {remark}."))
+        if [side.dialect for side in self._sides] == ["postgresql", "mysql"]:
+            self._notes.append(Note("Fractions of seconds are cut off, not rounded: MySQL keeps none."))
+        loading = self._target.transit().loading()
+        if not loading.in_bulk:
+            self._notes.append(Note(loading.remark))
+        if self._level < self._source_level:
+            self._notes += [Note(text) for text in self._homeless()]
+        if state == "begun":
+            self._notes.append(Note("A move from this source has begun here and goes on where it stopped."))
+
+    def _homeless(self) -> Iterator[str]:
+        """Say what v2 has no home for, with numbers of rows."""
+        quote = self._source.dialect.quote
+        target = {table.name for table in self._translated_tables()}
+        for table in self._source_schema.tables:
+            if is_ours_or_prismas(table.name) or table.name in target:
+                continue
+            query = _query("count", f"SELECT COUNT(*) AS found FROM {quote(table.name)}")  # noqa: S608
+            yield f"No home in v2: table {table.name}, {int(self._source.value(query)):,} rows."
+        for table in self._translated_tables():
+            source = self._source_schema.table(table.name)
+            for column in source.columns if source else ():
+                if column.name in table.column_names:
+                    continue
+                name = quote(column.name)
+                text = f"SELECT COUNT({name}) AS found FROM {quote(table.name)}"  # noqa: S608
+                count = int(self._source.value(_query("count", text)))
+                if count:
+                    yield f"No home in v2: {table.name}.{column.name}, {count:,} values."
+        if self._here.has("share"):
+            further = int(self._source.value(self._source.dialect.queries["transfer.further_shares"]))
+            yield f"A website's first share returns to website.share_id; {further:,} others have no home."
+        reports = self._source.rows(self._source.dialect.queries["transfer.reports_of_v3"])
+        for row in reports:
+            yield f"Report {row['name']} ({row['type']}) was rewritten by v3: v2 may not show it."
+
+    def _translated_tables(self) -> Sequence[Table]:
+        found = translate(self._source_schema, *self._sides, self._level, source_level=self._source_level)
+        return found.tables
+
+    def _facts(self, step: Move, findings: Iterable[Finding], state: str) -> dict[str, Any]:
+        source, target = self._source.server(), self._target.server()
+        sizes = {name: relation.table_bytes for name, relation in self._here.relations.items()}
+        total = sum(move.rows for move in step.tables)
+        size_bytes = sum(sizes.get(move.pair.source.table, 0) for move in step.tables)
+        return {
+            "source": {"server": source.title, "database": source.database, "url": str(self._source.url)},
+            "target": {"server": target.title, "database": target.database, "url": str(self._target.url)},
+            "target_state": state,
+            "level": self._level,
+            "source_level": self._source_level,
+            "release": likely_release(self._sides[1].dialect, self._level),
+            "rows_estimate": total,
+            "size_bytes": size_bytes,
+            "target_free_bytes": self._target.free_bytes(),
+            "seconds_estimate": round(total / _ROWS_A_SECOND),
+            "findings": [finding.to_dict() for finding in findings],
+            "dropped": [query.text for query in step.clear],
+            "ddl": [
+                query.text
+                for move in step.tables
+                for query in (*move.create, *(index for _, index in move.index), *move.finish)
+            ]
+            + [query.text for _, queries in step.empty for query in queries],
+            "tables": [
+                {
+                    "table": move.pair.target.table,
+                    "rows_estimate": move.rows,
+                    "size_bytes": sizes.get(move.pair.source.table, 0),
+                }
+                for move in step.tables
+            ],
+        }
+
+
+def _require_two(source: Connection, target: Connection, wish: Wish) -> None:
+    if wish.to and target.dialect.name != wish.to:
+        raise Refused(
+            f"--to {wish.to} contradicts the target, which is {target.server().title}.",
+            hint="Correct --to or --target-url.",
+            done="Nothing was changed.",
+        )
+    places = {
+        (item.url.dialect, item.url.where, item.server().database, item.server().schema)
+        for item in (source, target)
+    }
+    if len(places) == 1:
+        raise Refused("Source and target are the same database.", done="Nothing was changed.")
+
+
+def _some(names: Sequence[str], limit: int = 5) -> str:
+    shown = ", ".join(names[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
+
+
+def _query(name: str, text: str) -> Query:
+    return Query(f"migrate.{name}", "", text)

@@ -1,0 +1,103 @@
+"""Compares two databases: every row's checksum by both servers, and the sums that dashboards are made of."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from umami_ops.databases.base import Connection, Database
+from umami_ops.errors import Refused
+from umami_ops.operations.inspect import inspect, require_session
+from umami_ops.operations.migrate import pairs_of
+from umami_ops.plan import TableVerdict
+from umami_ops.transfer.comparison import Comparison, sums_that_differ
+from umami_ops.transfer.snapshot import Snapshot
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What both servers said. `lacking` are the source's tables that the target doesn't have."""
+
+    source: str
+    target: str
+    verdicts: tuple[TableVerdict, ...]
+    lacking: tuple[str, ...]
+    sums_differ: tuple[str, ...]
+    seconds: float
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether the target holds just what the source holds."""
+        return not self.lacking and not self.sums_differ and all(item.is_equal for item in self.verdicts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it for `--json`."""
+        return {
+            "operation": "verify",
+            "source": self.source,
+            "target": self.target,
+            "equal": self.is_equal,
+            "seconds": round(self.seconds, 3),
+            "tables": [verdict_to_dict(item) for item in self.verdicts],
+            "lacking_tables": list(self.lacking),
+            "sums_differ": list(self.sums_differ),
+        }
+
+
+def verdict_to_dict(item: TableVerdict) -> dict[str, Any]:
+    """Return a verdict for `--json`; checksums as text, since they pass what JSON's numbers hold."""
+    return {
+        "table": item.table,
+        "equal": item.is_equal,
+        "source_rows": item.source_rows,
+        "target_rows": item.target_rows,
+        "source_checksum": f"{item.source_checksum:x}",
+        "target_checksum": f"{item.target_checksum:x}",
+        "differing_ranges": [[keys.since, keys.until] for keys in item.differing],
+        "missing": list(item.missing),
+        "extra": list(item.extra),
+        "changed": list(item.changed),
+    }
+
+
+def verify(
+    source: Database,
+    target: Database,
+    *,
+    jobs: int = 2,
+    ended: Callable[[], bool] = lambda: False,
+    noted: Callable[[str, int], None] = lambda _table, _rows: None,
+) -> Verification:
+    """Compare two databases as they are now, each in one consistent snapshot; neither is written to.
+
+    `noted` hears of each range that was compared. Raises Refused when either isn't Umami's.
+    """
+    began = time.monotonic()
+    with source.connect("umami-ops verify") as here, target.connect("umami-ops verify") as there:
+        for connection in (here, there):
+            require_session(connection.server())
+            _require_umami(connection)
+        pairs, lacking = pairs_of(here, there)
+        titles = [connection.server().title for connection in (here, there)]
+    with (
+        Snapshot(source, [pair.source.table for pair in pairs], jobs, "verify") as own,
+        Snapshot(target, [pair.target.table for pair in pairs], jobs, "verify") as other,
+    ):
+        sessions = list(zip(own.connections, other.connections, strict=False))
+        comparison = Comparison(sessions, ended=ended, noted=noted)
+        found = comparison.compare(pairs)
+        verdicts = tuple(comparison.verdict(item) for item in found)
+        sums = sums_that_differ(*sessions[0], pairs) if all(item.is_equal for item in verdicts) else []
+    return Verification(titles[0], titles[1], verdicts, tuple(lacking), tuple(sums), time.monotonic() - began)
+
+
+def _require_umami(connection: Connection) -> None:
+    installation = inspect(connection)
+    if not installation.is_umami:
+        raise Refused(
+            "\n       ".join(problem.sentence for problem in installation.blocking)
+            or "This is no database of Umami's.",
+            hint="Check DATABASE_URL and --target-url.",
+        )

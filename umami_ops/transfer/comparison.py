@@ -1,0 +1,145 @@
+"""Two databases compared, table by table: checksums of ranges side by side, then the rows that differ."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from umami_ops.databases.base import Connection
+from umami_ops.databases.transit import EVERYTHING, NOTHING, Proof
+from umami_ops.plan import TableVerdict
+from umami_ops.rows import KeyRange, Pair
+from umami_ops.transfer import proof, ranges
+
+#: Rows whose checksum is one statement; and so many that their keys and hashes are held in memory.
+PROVEN_ROWS, NARROW_ROWS = 250_000, 5_000
+#: How many ranges and rows are named.
+_NAMED_RANGES, _NAMED_ROWS = 3, 5
+
+
+@dataclass
+class Found:
+    """What a comparison of one table found."""
+
+    pair: Pair
+    source: Proof = NOTHING
+    target: Proof = NOTHING
+    differing: list[KeyRange] = field(default_factory=list)
+
+
+class Comparison:
+    """Compares tables on pairs of sessions, one thread a pair; the sessions see what the caller wants."""
+
+    def __init__(
+        self,
+        sessions: Sequence[tuple[Connection, Connection]],
+        *,
+        ended: Callable[[], bool] = lambda: False,
+        noted: Callable[[str, int], None] = lambda _table, _rows: None,
+    ) -> None:
+        self._sessions = sessions
+        self._ended = ended
+        self._noted = noted
+        self._mutex = threading.Lock()
+
+    def compare(self, pairs: Iterable[Pair]) -> list[Found]:
+        """Return for each table what both sides say, and the ranges in which they differ."""
+        found = [Found(pair) for pair in pairs]
+        tiles = ranges.Tiles([(item.pair.source, [EVERYTHING]) for item in found], PROVEN_ROWS)
+
+        def run(source: Connection, target: Connection) -> None:
+            with ThreadPoolExecutor(max_workers=1) as beside:
+                while not self._ended():
+                    work = tiles.next(source.transit())
+                    if work is None:
+                        return
+                    item, keys = found[work[0]], work[1]
+                    other = beside.submit(proof.prove, source.transit(), item.pair.source, keys)
+                    own = proof.prove(target.transit(), item.pair.target, keys)
+                    self._note(item, keys, other.result(), own)
+
+        with ThreadPoolExecutor(max_workers=len(self._sessions)) as pool:
+            for done in [pool.submit(run, *both) for both in self._sessions]:
+                done.result()
+        return found
+
+    def _note(self, item: Found, keys: KeyRange, source: Proof, target: Proof) -> None:
+        with self._mutex:
+            item.source += source
+            item.target += target
+            if source != target:
+                item.differing.append(keys)
+        self._noted(item.pair.source.table, source.rows)
+
+    def narrowed(self, item: Found) -> Iterator[tuple[KeyRange, proof.Differences]]:
+        """Yield, for each small range in which a table differs, the rows by which it does."""
+        source, target = (session.transit() for session in self._sessions[0])
+        for wide in item.differing:
+            for keys in ranges.tile(source, item.pair.source, within=wide, range_rows=NARROW_ROWS):
+                if self._ended():
+                    return
+                own = proof.prove(target, item.pair.target, keys)
+                if item.pair.source.key is None:
+                    yield keys, proof.Differences((), (), ())
+                elif proof.prove(source, item.pair.source, keys) != own:
+                    yield keys, self._differences(item.pair, keys)
+
+    def _differences(self, pair: Pair, keys: KeyRange) -> proof.Differences:
+        source, target = (session.transit() for session in self._sessions[0])
+        return proof.differences(
+            proof.fingerprints(source, pair.source, keys), proof.fingerprints(target, pair.target, keys)
+        )
+
+    def verdict(self, item: Found) -> TableVerdict:
+        """Return what to say of a table; where it differs, the first ranges and rows are looked for."""
+        named: list[KeyRange] = []
+        lists: dict[str, list[str]] = {"missing": [], "extra": [], "changed": []}
+        for keys, found in self.narrowed(item):
+            named.append(keys)
+            for name, keep in lists.items():
+                keep += getattr(found, name)
+            if len(named) == _NAMED_RANGES:
+                break
+        rows = {name: tuple(keys[:_NAMED_ROWS]) for name, keys in lists.items()}
+        return TableVerdict(
+            item.pair.source.table, item.source.rows, item.target.rows, item.source.checksum,
+            item.target.checksum, tuple(named), rows["missing"], rows["extra"], rows["changed"],
+        )  # fmt: skip
+
+
+#: Query of sql/*/verify.sql → its table, and the columns that it may do without.
+_SUMS = {
+    "events": ("website_event", "visit_id"),
+    "event_data": ("event_data", "number_value"),
+    "revenue": ("revenue", ""),
+}
+
+
+def sums_that_differ(source: Connection, target: Connection, tables: Iterable[Pair]) -> list[str]:
+    """Compare the sums by website and day of both sides; returns a sentence for each difference."""
+    here = {pair.source.table: pair.source.names for pair in tables}
+    sentences = []
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        for name, (table, optional) in _SUMS.items():
+            if table not in here:
+                continue
+            words = {f"has_{optional}"} if optional in here[table] else set()
+            other = beside.submit(_sums, source, name, words)
+            own = _sums(target, name, words)
+            theirs = other.result()
+            for place in sorted(own.keys() | theirs.keys()):
+                if own.get(place) != theirs.get(place):
+                    sides = f"source {theirs.get(place, 'nothing')}, target {own.get(place, 'nothing')}"
+                    sentences.append(f"{table} of website {place[0]} on {place[1]}: {sides}")
+    return sentences
+
+
+def _sums(connection: Connection, name: str, words: set[str]) -> dict[tuple[str, str], dict[str, str]]:
+    query = connection.dialect.queries[f"verify.{name}"].when(words)
+    found = {}
+    for row in connection.rows(query):
+        place = (str(row.pop("website")), str(row.pop("day")))
+        found[place] = {key: str(value) for key, value in row.items()}
+    return found
