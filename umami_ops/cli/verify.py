@@ -28,7 +28,7 @@ _FAILED, _STOPPED = 1, 3
 )
 @options.json_output
 def verify(jobs: int, as_json: bool) -> None:
-    """Compare two databases row by row, by checksums that both servers compute.
+    """Compare two databases row by row, by checksums of both servers.
 
     Every column of every table counts, at the precision of the coarser side; then views, visits, visitors,
     event data and revenue by website and day. Where they differ, the first rows are named, and the exit code
