@@ -5,7 +5,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop test test-all lint format bench-prune bench-upkeep clean
+.PHONY: help demo demo-stop test test-all lint format bench-prune bench-upkeep bench-partition clean
 
 ARGS ?=
 INSTALL := .venv/bin/python -m pip --disable-pip-version-check --quiet install --editable
@@ -40,6 +40,9 @@ bench-prune: .venv/for-tests ## Measure prune beside what else there is
 
 bench-upkeep: .venv/for-tests ## Measure health, upgrade prepare and vacuum --reindex
 	.venv/bin/python -m benchmarks.upkeep $(ARGS)
+
+bench-partition: .venv/for-tests ## Measure partitions beside the plain table
+	.venv/bin/python -m benchmarks.partition $(ARGS)
 
 clean: ## Remove .venv and what tools have left; stops the demo first
 	@if [ -e .venv/for-demo ]; then .venv/bin/python -m testbed.demo --stop; fi

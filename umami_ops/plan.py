@@ -330,6 +330,14 @@ class Report:
             "p99_transaction_seconds": round(self.percentile(0.99), 3),
             "retries": self.retries,
             "reconnects": self.reconnects,
+            "changed": [
+                {
+                    "title": done.title,
+                    "seconds": round(done.seconds, 4),
+                    "locked_seconds": round(done.held_seconds, 4),
+                }
+                for done in self.changed
+            ],
             "stopped": self.stopped,
             "notes": [{"text": note.text, "cure": note.cure} for note in self.notes],
         }

@@ -440,19 +440,7 @@ def _document(plan: Plan, report: Report | None = None) -> dict[str, Any]:
     document["partitions"] = [_as_document(part) for part in plan.facts["partitions"]]
     if report is None:
         return document
-    return document | {
-        "started_at": report.started_at,
-        "seconds": round(report.seconds, 3),
-        "done": [
-            {
-                "title": done.title,
-                "seconds": round(done.seconds, 3),
-                "locked_seconds": round(done.held_seconds, 4),
-            }
-            for done in report.changed
-        ],
-        "stopped": report.stopped,
-    }
+    return document | report.to_dict()
 
 
 def _as_document(part: Any) -> dict[str, Any]:
