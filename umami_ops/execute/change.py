@@ -6,6 +6,7 @@ cancels what runs, and a transaction that didn't commit has changed nothing.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -42,13 +43,7 @@ class Changer:
         began = time.monotonic()
         with self._patience.connect(wait_seconds=self.step.wait_seconds) as connection:
             try:
-                with self._patience.cancelling(connection):
-                    self._patience.run(
-                        connection,
-                        self.step.statements[0],
-                        tries=self.step.tries,
-                        how=lambda _statement: self._attempt(connection),
-                    )
+                self._try(connection)
             except Ended:
                 self._clear_away()
                 return
@@ -57,6 +52,17 @@ class Changer:
                 raise
         self.report.changed.append(Changed(self.step.title, time.monotonic() - began, self._held_seconds))
         self.observer(StepDone(self.step.title))
+
+    def _try(self, connection: Connection) -> None:
+        # What lasts is cancelled by a reason to stop; a short transaction comes to its end.
+        watched = contextlib.nullcontext() if self.step.together else self._patience.cancelling(connection)
+        with watched:
+            self._patience.run(
+                connection,
+                self.step.statements[0],
+                tries=self.step.tries,
+                how=lambda _statement: self._attempt(connection),
+            )
 
     def _attempt(self, connection: Connection) -> None:
         if self.step.before is not None:

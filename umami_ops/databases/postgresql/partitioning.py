@@ -132,7 +132,8 @@ class PostgresqlPartitioning(Partitioning):
             self._exchange(boundary, at),
             _unparking(),
             _change("clearing the parking place", _NOBODY, *_no_parking()),
-            _analyze(TABLE),
+            # What is known of the rows stays with their partition; new is what is said of all together.
+            _analyze(f"ONLY {_q(TABLE)}" if self._major >= 18 else _q(TABLE)),
         ]
         return steps
 
@@ -146,7 +147,6 @@ class PostgresqlPartitioning(Partitioning):
         return _change(
             "bounding the table",
             f"{_INSTANT}; events from the boundary on are parked just before it",
-            f"LOCK TABLE {_q(TABLE)} IN ACCESS EXCLUSIVE MODE",
             f"CREATE TABLE {parked} (event_id uuid PRIMARY KEY, created_at timestamptz NOT NULL)",
             *self._owned(_PARKED),
             f"""CREATE FUNCTION {parked}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
@@ -158,6 +158,7 @@ BEGIN
   RETURN NEW;
 END
 $park$""",
+            f"LOCK TABLE {_q(TABLE)} IN ACCESS EXCLUSIVE MODE",
             f"CREATE TRIGGER {parked} BEFORE INSERT OR UPDATE ON {_q(TABLE)}"
             f" FOR EACH ROW WHEN (NEW.created_at >= {at}) EXECUTE FUNCTION {parked}()",
             f"UPDATE {_q(TABLE)} SET created_at = created_at WHERE created_at >= {at}",
@@ -191,7 +192,7 @@ $park$""",
 
     def _named_not_null(self) -> tuple[str, ...]:
         """Return what takes the working name out of the key's NOT NULL: since version 18 that has a name."""
-        if int(self._connection.server().version.partition(".")[0]) < 18:
+        if self._major < 18:
             return ()
         mark = "created_at_not_null"
         return (
@@ -236,8 +237,8 @@ $park$""",
         if crowd > MOST_ROWS_AT_ONCE:
             catch_all = self.layout().catch_all
             assert catch_all is not None
-            return Resettling(self._connection, self._catalogue).steps(catch_all, slots)
-        return [*(self._add(slot) for slot in slots), *([_analyze(_DEFAULT)] if crowd else [])]
+            return self.split(catch_all, slots)
+        return [*(self._add(slot) for slot in slots), *([_analyze(_q(_DEFAULT))] if crowd else [])]
 
     def _add(self, slot: Slot) -> Change:
         name, columns = partition_name(slot.label), self._catalogue.column_list(TABLE)
@@ -257,7 +258,8 @@ $park$""",
 
     def split(self, source: Partition, slots: Sequence[Slot]) -> list[Step]:
         """Return the steps that put partitions in the place of one."""
-        return Resettling(self._connection, self._catalogue).steps(source, slots)
+        steps = Resettling(self._connection, self._catalogue).steps(source, slots)
+        return [*steps, _analyze(_q(TABLE))]
 
     def drop(self, partition: Partition) -> list[Step]:
         """Return the steps that drop a partition, and what hangs on its events before it.
@@ -364,7 +366,7 @@ $park$""",
             steps.append(_unique_index(_PLAIN_KEY_INDEX, keeper, "event_id"))
         steps.append(self._dissolve(keeper, others))
         rest = [f"{_REST}{number}" for number in range(len(others))]
-        return [*steps, *self._move_rest(rest), _analyze(TABLE)]
+        return [*steps, *self._move_rest(rest), _analyze(_q(TABLE))]
 
     def _dissolve(self, keeper: str, others: Sequence[str]) -> Change:
         key = self._catalogue.primary_key(TABLE)
@@ -411,6 +413,11 @@ $park$""",
         return steps
 
     # --- words ----------------------------------------------------------------------------------------
+
+    @property
+    def _major(self) -> int:
+        """The server's version: ANALYZE ONLY and names for NOT NULL came with 18."""
+        return int(self._connection.server().version.partition(".")[0])
 
     @property
     def _schema(self) -> str:
@@ -558,8 +565,8 @@ def _unique_index(name: str, table: str, columns: str) -> Change:
     )
 
 
-def _analyze(table: str) -> Change:
-    return _alone("refreshing the statistics", _WRITERS_GO_ON, f"ANALYZE {_q(table)}")
+def _analyze(what: str) -> Change:
+    return _alone("refreshing the statistics", _WRITERS_GO_ON, f"ANALYZE {what}")
 
 
 def _drop_table(name: str) -> str:
