@@ -11,9 +11,16 @@ import time
 
 import pytest
 
+from testbed.bulk import connect
 from testbed.servers import Server
 from tests import command
-from tests.integration.test_partition import VERBS, assert_nothing_is_left_behind, partition, partitions
+from tests.integration.test_partition import (
+    VERBS,
+    WORKING,
+    assert_nothing_is_left_behind,
+    partition,
+    partitions,
+)
 from tests.visitors import assert_as_told, fill, visiting
 
 _KILLS = 20
@@ -59,6 +66,29 @@ def test_each_verb_killed_once(server: Server, umami_database: str) -> None:
     # How long visitors wait is measured where nobody is killed.
     assert_as_told(url, told, still, was_reset=False, most_seconds=10.0)
     assert partitions(url) == []
+
+
+@pytest.mark.parametrize("verb", ["enable", "split"])
+def test_disable_undoes_what_was_killed(server: Server, umami_database: str, verb: str) -> None:
+    url = umami_database
+    still = fill(url, 11)
+    if verb == "split":
+        partition(url, *VERBS["enable"])
+    with visiting(url) as told:
+        process = _start(url, verb)
+        while not _is_in_the_middle(url) and process.poll() is None:
+            pass
+        process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=120)
+        _again(url, "disable")
+    assert_as_told(url, told, still, was_reset=False, most_seconds=10.0)
+    assert_nothing_is_left_behind(url)
+    assert partitions(url) == []
+
+
+def _is_in_the_middle(url: str) -> bool:
+    with connect(url) as loader:
+        return bool(loader.execute(WORKING[loader.dialect]))
 
 
 @pytest.mark.fault

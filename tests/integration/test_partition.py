@@ -18,7 +18,7 @@ from umami_ops.operations.prune import Retention
 from umami_ops.umami.migrations import latest_released_level
 from umami_ops.umami.schema import Schema
 
-_WORKING = {
+WORKING = {
     "postgresql": "SELECT relname FROM pg_class WHERE relname LIKE '\\_umami\\_ops\\_%' UNION ALL "
     "SELECT tgname FROM pg_trigger WHERE tgname LIKE '\\_umami\\_ops\\_%' UNION ALL "
     "SELECT proname FROM pg_proc WHERE proname LIKE '\\_umami\\_ops\\_%' UNION ALL "
@@ -44,7 +44,7 @@ def partitions(url: str) -> list[dict[str, object]]:
 
 def assert_nothing_is_left_behind(url: str) -> None:
     with connect(url) as loader:
-        assert loader.execute(_WORKING[loader.dialect]) == []
+        assert loader.execute(WORKING[loader.dialect]) == []
 
 
 VERBS = {

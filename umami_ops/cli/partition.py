@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Planner = Callable[[Connection, Installation], Plan]
 
-_STOPPED = 3
+_USAGE, _STOPPED = 2, 3
 _PERIODS = click.Choice(["week", "month", "quarter", "year"])
 
 _dry_run = click.option(
@@ -38,19 +38,23 @@ _ahead = click.option(
 )
 
 
-@click.group()
-def partition() -> None:
+@click.group(invoke_without_command=True)
+@click.pass_context
+def partition(context: click.Context) -> None:
     """Put website_event into partitions by time, online; maintain and split them; and go back.
 
     Umami doesn't notice, and its later migrations apply. Retention is then the drop of a partition.
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+        context.exit(_USAGE)
 
 
 @partition.command()
 @options.url
 @options.json_output
 def status(as_json: bool) -> None:
-    """Show the partitions, what they hold, and what to do about them."""
+    """Show the partitions and what they hold."""
     from umami_ops.cli import render
     from umami_ops.operations.inspect import inspect
     from umami_ops.operations.partition import layout_of, notes_on
@@ -114,9 +118,10 @@ def enable(
     max_duration: float | None,
     as_json: bool,
 ) -> None:
-    """Make the table one partition of all history, with empty ones ahead; Umami goes on meanwhile.
+    """Make one partition of all history, and some ahead.
 
-    PostgreSQL copies nothing. MySQL and MariaDB copy the table, with triggers that follow its writers.
+    Umami goes on meanwhile. PostgreSQL copies nothing. MySQL and MariaDB copy the table, with triggers that
+    follow its writers.
     """
     from umami_ops.operations.partition import Enabling, check_table, plan_enable
 
@@ -147,9 +152,10 @@ def maintain(
     max_duration: float | None,
     as_json: bool,
 ) -> None:
-    """Make the coming partitions and empty the catch-all into them; drop or detach old ones.
+    """Make the coming partitions; drop old ones.
 
-    Safe to run at any time, and to miss for months: a scheduler's job.
+    Empties the catch-all into partitions that were missing. Safe to run at any time, and to miss for months:
+    a scheduler's job.
     """
     from umami_ops.operations.horizon import before_age
     from umami_ops.operations.partition import Upkeep, plan_maintain
@@ -173,9 +179,10 @@ def maintain(
 @options.url
 @options.json_output
 def split(period: str, dry_run: bool, yes: bool, max_duration: float | None, as_json: bool) -> None:
-    """Copy history out of the big partition into smaller ones, in the background, and exchange them.
+    """Copy history into smaller partitions.
 
-    Takes the space of a copy until it is done. The more partitions, the slower are reports on event data.
+    That happens in the background; then they are exchanged. Takes the space of a copy until it is done. The
+    more partitions, the slower are reports on event data.
     """
     from umami_ops.operations.partition import plan_split
 
@@ -194,7 +201,10 @@ def split(period: str, dry_run: bool, yes: bool, max_duration: float | None, as_
 @options.url
 @options.json_output
 def disable(offline: bool, dry_run: bool, yes: bool, max_duration: float | None, as_json: bool) -> None:
-    """Go back to the plain table, as Umami's migrations make it; also undoes an interrupted enable."""
+    """Go back to the plain table.
+
+    It is then as Umami's migrations make it. Also undoes an interrupted enable or split.
+    """
     from umami_ops.operations.partition import plan_disable
 
     _carry_out(

@@ -180,8 +180,10 @@ def about_tables(catalogue: Catalogue) -> Iterator[Problem]:
     if any(name.startswith(WORKING_PREFIX) for name in catalogue.relations):
         yield _note(
             "rebuild",
-            "A prune --rebuild is at work, or was interrupted: its copies and triggers are here.",
-            "If none is at work, any `umami-ops prune` clears them away; don't drop them by hand.",
+            "A prune --rebuild or a partition run is at work, or was interrupted: its copies and triggers are"
+            " here.",
+            "If none is at work: the same command, or any `umami-ops prune` for a rebuild, clears them away;"
+            " don't drop them by hand.",
         )
     strangers = strangers_among(catalogue.relations)
     if strangers:

@@ -66,8 +66,8 @@ class Resettling:
         parts: list[Step] = []
         is_going_on = self._is_going_on(source, stages)
         if not is_going_on:
-            if self._connection.rows(_FOLLOWED):
-                parts += self.clear([_STAGE])
+            left = self._connection.rows(self._queries["partition.leftovers"])
+            parts += self.clear([row["name"] for row in left])
             parts.append(self._begin(source, stages))
         for stage in stages:
             parts += self._fill(source, stage, is_new=not is_going_on)
