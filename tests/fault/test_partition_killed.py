@@ -86,6 +86,24 @@ def test_disable_undoes_what_was_killed(server: Server, umami_database: str, ver
     assert partitions(url) == []
 
 
+def test_a_killed_copy_is_gone_on_with(mysql_server: Server, umami_database: str) -> None:
+    url = umami_database
+    fill(url, 11)
+    process = _start(url, "enable")
+    with connect(url) as loader:
+        rows = "SELECT COUNT(*) FROM information_schema.triggers WHERE trigger_schema = DATABASE()"
+        while loader.execute(rows) != [(3,)] and process.poll() is None:
+            loader.commit()
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=120)
+    steps = partition(url, "enable", "--dry-run", "--json").document["steps"]
+    texts = [text for step in steps for text in step["statements"]]
+    assert not [text for text in texts if text.startswith(("CREATE TABLE", "CREATE TRIGGER", "DROP TRIGGER"))]
+    _again(url, "enable")
+    assert_nothing_is_left_behind(url)
+    assert partitions(url)
+
+
 def _is_in_the_middle(url: str) -> bool:
     with connect(url) as loader:
         return bool(loader.execute(WORKING[loader.dialect]))

@@ -76,7 +76,7 @@ def plan_enable(connection: Connection, installation: Installation, wish: Enabli
     partitioning = connection.partitioning()
     layout = _ours(partitioning.layout())
     if layout.is_partitioned:
-        steps = partitioning.clear("enable") if layout.unfinished == "enable" else []
+        steps = partitioning.clear("enable") if layout.unfinished in (None, "enable") else []
         notes = () if steps else (Note(f"{TABLE} is partitioned already.", "umami-ops partition status"),)
         return _plan(connection, "enable", steps, layout, notes=notes)
     _refuse_obstacles(partitioning.obstacles())

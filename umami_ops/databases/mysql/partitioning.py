@@ -72,8 +72,13 @@ class MysqlPartitioning(Partitioning):
         """Return what stands on the table and would be lost or broken."""
         return [row["what"] for row in self._connection.rows(self._queries["partition.obstacles"])]
 
-    def clear(self, verb: str) -> list[Step]:  # noqa: ARG002 -- a copy is begun anew, whatever it was for
-        """Return the step that takes away what an interrupted run left; the table itself is whole."""
+    def clear(self, verb: str) -> list[Step]:
+        """Return the step that takes away what an interrupted run left, unless this verb goes on with it."""
+        if self.layout().unfinished == verb:
+            return []
+        return self._clearing()
+
+    def _clearing(self) -> list[Step]:
         left = rebuild.leftovers(self._connection)
         return [Statements("clearing away what an interrupted run left", left)] if left else []
 
@@ -86,7 +91,7 @@ class MysqlPartitioning(Partitioning):
             f"MODIFY created_at {self._type()} NOT NULL{self._default()},"
             f" DROP PRIMARY KEY, ADD PRIMARY KEY (event_id, created_at) {_partitions(bounds)}"
         )
-        return self._remake("partitioning website_event", [change], online=online)
+        return self._remake("partitioning website_event", [change], bounds, online=online)
 
     def disable(self, *, online: bool) -> list[Step]:
         """Return the step back to the plain table."""
@@ -94,7 +99,7 @@ class MysqlPartitioning(Partitioning):
             f"MODIFY created_at {self._type()} NULL{self._default()},"
             " DROP PRIMARY KEY, ADD PRIMARY KEY (event_id)"
         )
-        return self._remake("making website_event plain", ["REMOVE PARTITIONING", key], online=online)
+        return self._remake("making website_event plain", ["REMOVE PARTITIONING", key], [], online=online)
 
     def split(self, source: Partition, slots: Sequence[Slot]) -> list[Step]:
         """Return the step that puts partitions in the place of one."""
@@ -107,17 +112,33 @@ class MysqlPartitioning(Partitioning):
             if source.since is None:
                 bounds.append((before(slots[0].since), slots[0].since))
             bounds += [(_name(slot), slot.until) for slot in slots]
-        return self._remake(f"splitting {source.name}", [_partitions(bounds)], online=True)
+        return self._remake(f"splitting {source.name}", [_partitions(bounds)], bounds, online=True)
 
-    def _remake(self, title: str, changes: Sequence[str], *, online: bool) -> list[Step]:
+    def _remake(
+        self, title: str, changes: Sequence[str], bounds: Sequence[tuple[str, datetime]], *, online: bool
+    ) -> list[Step]:
+        """Return the steps to a table with these changes; a copy with just these bounds is gone on with."""
+        if online and self._is_begun(bounds):
+            return [rebuild.relay_on(self._connection, TABLE, title)]
         if online:
-            return [rebuild.relay(self._connection, TABLE, title, changes)]
-        return [
+            return [*self._clearing(), rebuild.relay(self._connection, TABLE, title, changes)]
+        return self._clearing() + [
             _change(
                 title, "the whole table: nobody can write until it is done", f"ALTER TABLE {_q(TABLE)} {text}"
             )
             for text in changes
         ]
+
+    def _is_begun(self, bounds: Sequence[tuple[str, datetime]]) -> bool:
+        """Say whether an interrupted run left a copy with these bounds that is still kept up to date."""
+        found = [
+            (row["name"], int(row["bounds"]))
+            for row in self._connection.rows(_COPY_BOUNDS)
+            if str(row["bounds"]).isdecimal()
+        ]
+        return found == [(name, int(until.timestamp())) for name, until in bounds] and rebuild.is_followed(
+            self._connection, TABLE
+        )
 
     # --- more partitions, and fewer -------------------------------------------------------------------
 
@@ -127,7 +148,7 @@ class MysqlPartitioning(Partitioning):
         bounds = [(part.name, part.until) for part in layout.dated if part.until]
         bounds += [(_name(slot), slot.until) for slot in slots]
         if crowd > _MOST_ROWS_AT_ONCE:
-            return self._remake("emptying the catch-all", [_partitions(bounds)], online=True)
+            return self._remake("emptying the catch-all", [_partitions(bounds)], bounds, online=True)
         new = ", ".join(_definitions(bounds[len(layout.dated) :]))
         return [
             _change(
@@ -237,6 +258,14 @@ def _q(identifier: str) -> str:
     return MYSQL.quote(identifier)
 
 
+_COPY_BOUNDS = Query(
+    "partition.copy_bounds",
+    "The partitions of the copy that a run makes, or left.",
+    "SELECT p.partition_name AS name, p.partition_description AS bounds"
+    " FROM information_schema.partitions AS p WHERE p.table_schema = DATABASE()"
+    " AND p.table_name = '_umami_ops_new_website_event'"
+    " AND p.partition_name IS NOT NULL ORDER BY p.partition_ordinal_position",
+)
 _IS_TABLE = Query(
     "partition.is_table",
     "A table of that name, if there is one.",

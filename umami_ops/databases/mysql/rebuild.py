@@ -11,6 +11,7 @@ user surely may create tables and RENAME keeps the triggers; Prisma minds none b
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from umami_ops.databases.base import WORKING_PREFIX, Connection
@@ -64,6 +65,25 @@ def relay(connection: Connection, table: str, title: str, layout: Sequence[str])
     `rebuild` does, but for partitions.
     """
     return _rebuild(title, {table: _table_sql(connection, table, "TRUE", layout)}, {})
+
+
+def relay_on(connection: Connection, table: str, title: str) -> Rebuild:
+    """Return the step that goes on with the copy which an interrupted run left, in its layout.
+
+    Its triggers have kept it up to date, so that rows which are there already are merely passed over.
+    """
+    part = _table_sql(connection, table, "TRUE", ())
+    there = _indexes(connection, f"{_NEW}{table}").keys() - {"PRIMARY"}
+    part = replace(part, create=(), follow=(), index=() if there else part.index)
+    return _rebuild(title, {table: part}, {})
+
+
+def is_followed(connection: Connection, table: str) -> bool:
+    """Say whether a copy of the table is there, has its columns, and all of its triggers."""
+    triggers = {row["name"] for row in connection.rows(_LEFT_TRIGGERS)}
+    return {f"{WORKING_PREFIX}{kind}_{table}" for kind in _TRIGGERS} <= triggers and connection.rows(
+        _COLUMNS, table=f"{_NEW}{table}"
+    ) == connection.rows(_COLUMNS, table=table)
 
 
 def _rebuild(title: str, parts: Mapping[str, TableRebuild], values: Mapping[str, Any]) -> Rebuild:
@@ -164,9 +184,9 @@ def _trigger(table: str, kind: str, key: str, columns: Sequence[str]) -> Query:
     new = _q(_NEW + table)
     names = ", ".join(map(_q, columns))
     values = ", ".join(f"NEW.{_q(column)}" for column in columns)
-    replace = f"REPLACE INTO {new} ({names}) VALUES ({values})"
+    write = f"REPLACE INTO {new} ({names}) VALUES ({values})"
     delete = f"DELETE FROM {new} WHERE {_q(key)} = OLD.{_q(key)}"
-    body = {"insert": replace, "update": f"BEGIN {delete}; {replace}; END", "delete": delete}[kind]
+    body = {"insert": write, "update": f"BEGIN {delete}; {write}; END", "delete": delete}[kind]
     return _statement(
         "follow",
         "Carries writes over to the copy.",
