@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-_ON_ONE_POSTGRESQL = ("test_vacuum.py", "test_health.py", "test_partition.py", "test_partition_migrations.py")
+_ON_ONE_POSTGRESQL = (
+    "test_vacuum.py",
+    "test_health.py",
+    "test_partition.py",
+    "test_partition_dashboards.py",
+    "test_partition_migrations.py",
+)
 
 
 @pytest.hookimpl(tryfirst=True)
