@@ -62,7 +62,9 @@ def test_there_and_back_beside_visitors(server: Server, umami_database: str) -> 
         for verb in VERBS.values():
             partition(url, *verb)
             assert_nothing_is_left_behind(url)
-    assert_as_told(url, told, still, was_reset=False)
+    # MySQL and MariaDB know no shorter wait for a lock of a table than a second, so theirs may add up to more.
+    most_seconds = 1.0 if server.dialect == "postgresql" else 2.5
+    assert_as_told(url, told, still, was_reset=False, most_seconds=most_seconds)
     assert partitions(url) == []
 
 
