@@ -62,7 +62,7 @@ def test_there_and_back_beside_visitors(server: Server, umami_database: str) -> 
         for verb in VERBS.values():
             partition(url, *verb)
             assert_nothing_is_left_behind(url)
-    # MySQL and MariaDB know no shorter wait for a lock of a table than a second, so theirs may add up to more.
+    # MySQL and MariaDB know no shorter wait for a lock of a table than a second: with its turn it is more.
     most_seconds = 1.0 if server.dialect == "postgresql" else 2.5
     assert_as_told(url, told, still, was_reset=False, most_seconds=most_seconds)
     assert partitions(url) == []
