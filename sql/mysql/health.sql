@@ -75,6 +75,10 @@ WHERE m.name = 'trx_rseg_history_len';
 -- PostgreSQL's matter alone.
 SELECT '' AS name, '' AS root FROM DUAL WHERE FALSE;
 
+-- name: autovacuum_pace
+-- PostgreSQL's matter alone.
+SELECT 0 AS live, 0 AS waits_for FROM DUAL WHERE FALSE;
+
 -- name: vacuum
 -- PostgreSQL's matter alone.
 SELECT '' AS name, '' AS root, 0 AS live, 0 AS dead, 0 AS changed, NULL AS vacuumed_at, NULL AS analyzed_at

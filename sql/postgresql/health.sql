@@ -104,6 +104,18 @@ WHERE c.relnamespace = (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = cu
   AND ARRAY_TO_STRING(c.reloptions, ',') ~ 'autovacuum_enabled=(off|false|no|0)'
 ORDER BY 1;
 
+-- name: autovacuum_pace
+-- For how many inserts autovacuum waits at website_event, unless that is partitioned.
+SELECT s.n_live_tup AS live,
+       COALESCE(CAST(SUBSTRING(ARRAY_TO_STRING(c.reloptions, ',') FROM 'vacuum_insert_threshold=([0-9]+)') AS float8),
+                CAST(current_setting('autovacuum_vacuum_insert_threshold') AS float8))
+       + COALESCE(CAST(SUBSTRING(ARRAY_TO_STRING(c.reloptions, ',') FROM 'vacuum_insert_scale_factor=([0-9.]+)') AS float8),
+                  CAST(current_setting('autovacuum_vacuum_insert_scale_factor') AS float8)) * GREATEST(c.reltuples, 0)
+         AS waits_for
+FROM pg_stat_user_tables AS s
+JOIN pg_class AS c ON c.oid = s.relid AND c.relkind = 'r'
+WHERE s.schemaname = current_schema() AND s.relname = 'website_event';
+
 -- name: vacuum
 -- Live and dead rows of the schema's tables and partitions, rows changed since ANALYZE, and when either last ran.
 SELECT s.relname AS name,

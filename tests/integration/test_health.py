@@ -1107,3 +1107,18 @@ def test_backups(server: Server, umami_database: str, tmp_path: Path) -> None:
     assert ["The newest backup is" in f["sentence"] for f in found()] == [True]
     (next((tmp_path / "store").rglob("manifest.json"))).write_text("{}")
     assert any("can't be read" in f["sentence"] for f in found())
+
+
+def test_autovacuum_that_comes_too_seldom(postgresql_server: Server, healthy: str, admin: str) -> None:
+    _execute(admin, "ANALYZE website_event")
+    assert _found(healthy, "autovacuum_pace") == []
+    _until(lambda: bool(_found(healthy, "autovacuum_pace", paced_rows=10, vacuum_days=1)))
+    finding = _one(healthy, "autovacuum_pace", paced_rows=10, vacuum_days=1)
+    assert finding.severity is Severity.INFO
+    assert finding.evidence["waits_for_rows"] > 900
+    eager = "autovacuum_vacuum_insert_threshold = 1, autovacuum_vacuum_insert_scale_factor = 0.01"
+    names = eager.replace(" = 1", "").replace(" = 0.01", "")
+    with _undone(
+        healthy, f"ALTER TABLE website_event SET ({eager})", f"ALTER TABLE website_event RESET ({names})"
+    ):
+        assert _found(healthy, "autovacuum_pace", paced_rows=10, vacuum_days=1) == []

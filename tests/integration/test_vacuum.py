@@ -22,6 +22,8 @@ from testbed.bulk import Loader, connect
 from testbed.servers import Server
 from tests import command, pruning
 from umami_ops.databases.registry import open_database
+from umami_ops.databases.upkeep import IndexState
+from umami_ops.errors import Refused
 from umami_ops.execute import Advanced, Event, Observer, RunLock, StopSignal, Trouble, execute
 from umami_ops.operations import vacuum
 from umami_ops.operations.inspect import inspect
@@ -507,3 +509,18 @@ def test_pg_repack_where_it_is_installed(postgresql_server: Server, few_events: 
     _fake_repack(tmp_path, "sleep 30")
     stopped = command.run(*arguments, "--max-duration", "1s", url=few_events, env=env)
     assert stopped.code == 3, stopped.said
+
+
+def test_an_index_of_innodb_goes_but_isn_t_rebuilt(mysql_server: Server, few_events: str) -> None:
+    database = open_database(pruning.url_of(few_events))
+    with database.connect() as connection:
+        upkeep = connection.upkeep()
+        place = next(table.place for table in upkeep.tables() if table.root == "website_event")
+        index = IndexState("website_event_visit_id_idx", place, 0, True, False, None, True)
+        with pytest.raises(Refused, match="isn't rebuilt without its table"):
+            upkeep.rebuild(index)
+        plan = Plan("vacuum", {}, (upkeep.drop(index),))
+        with RunLock(database, "vacuum") as lock:
+            execute(plan, database, lock=lock)
+        found = connection.rows(Query("test", "", "SHOW INDEX FROM website_event"))
+        assert index.name not in {row["Key_name"] for row in found}

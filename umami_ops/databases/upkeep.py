@@ -78,7 +78,10 @@ class Upkeep(ABC):
 
     @abstractmethod
     def rebuild(self, index: IndexState) -> Maintenance:
-        """Return what builds an index anew beside the old one; writers go on."""
+        """Return what builds an index anew beside the old one, while writers go on.
+
+        Raises Refused where no index can be built anew without its table.
+        """
 
     @abstractmethod
     def drop(self, index: IndexState) -> Maintenance:

@@ -45,6 +45,8 @@ class Thresholds:
     backup_days: float = _limit(8, "the newest backup is this old")
     backup_verified_days: float = _limit(35, "no backup was proven to restore for so long")
     unused_percent_of_sessions: float = _limit(20, "so much of a sample of sessions was never used")
+    paced_rows: int = _limit(1_000_000, "a smaller table is vacuumed often enough")
+    vacuum_days: float = _limit(30, "autovacuum comes to the table of events less often than this")
     dead_rows: int = _limit(50_000, "fewer dead rows than this never matter")
     dead_percent: float = _limit(20, "so much of a table's rows is dead")
     changed_rows: int = _limit(50_000, "fewer changed rows than this never matter")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from umami_ops.databases.base import Connection, Introspector, Row
 from umami_ops.databases.mysql.dialect import MYSQL
 from umami_ops.databases.upkeep import IndexState, TableState, Upkeep
+from umami_ops.errors import Refused
 from umami_ops.plan import Maintenance, Size, TableName
 from umami_ops.sql import Query
 
@@ -61,12 +62,22 @@ class MysqlUpkeep(Upkeep):
         return optimize, self.refresh(table)
 
     def rebuild(self, index: IndexState) -> Maintenance:
-        """Never asked for: `indexes` returns none."""
-        raise NotImplementedError(index.name)
+        """Raise Refused: an index of InnoDB's lies in one file with its table, and is rebuilt with it."""
+        raise Refused(
+            f"On {MYSQL.title} index {index.name} isn't rebuilt without its table: both are one file.",
+            hint=f"umami-ops vacuum --full --table {index.table.name} rebuilds both, while Umami goes on.",
+            done="Nothing was changed.",
+        )
 
     def drop(self, index: IndexState) -> Maintenance:
-        """Never asked for: `indexes` returns none."""
-        raise NotImplementedError(index.name)
+        """Return DROP INDEX."""
+        text = f"ALTER TABLE {_q(index.table)} DROP INDEX {MYSQL.quote(index.name)}, LOCK=NONE"
+        return Maintenance(
+            title=f"DROP {index.name}",
+            table=index.table,
+            statement=Query("upkeep.drop", "", text),
+            lock=_ONLINE,
+        )
 
 
 def _table(row: Row, *, may_maintain: bool) -> TableState:

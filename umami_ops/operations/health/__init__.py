@@ -84,6 +84,7 @@ CHECKS: tuple[Check, ...] = (
     schema.character_sets,
     storage.sizes,
     storage.autovacuum,
+    storage.autovacuum_pace,
     storage.dead_rows,
     storage.statistics,
     storage.unused_space,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from umami_ops.operations.health.check import (
     Examination,
@@ -31,6 +31,17 @@ class _Rhythm:
     last_event: datetime
     longest_pause_seconds: float
     events: int
+
+
+def events_per_day(examination: Examination) -> float | None:
+    """Return about how many events a day there were of late, by the planner; None where there are none."""
+    oldest = (examination.row("oldest_event") or {}).get("oldest")
+    if oldest is None or not examination.limits.growth_days:
+        return None
+    days = min(examination.limits.growth_days, max((examination.now - oldest).total_seconds() / 86_400, 1))
+    query = examination.connection.dialect.queries["health.recent_events"]
+    recent = examination.connection.estimate(query, since=examination.now - timedelta(days=days))
+    return float(recent / days)
 
 
 @check(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 
 from umami_ops.operations.health.check import (
     Examination,
@@ -18,6 +18,7 @@ from umami_ops.operations.health.check import (
     graded,
     span,
 )
+from umami_ops.operations.health.ingest import events_per_day
 from umami_ops.operations.health.support import support_ends
 
 _ROUND_TRIPS = 3
@@ -237,13 +238,10 @@ def growth(examination: Examination) -> Iterator[Outcome]:
         installation.relations[facts.name] for facts in installation.tables() if facts.role.is_visitor_data
     ]
     total = sum(relation.table_bytes + relation.index_bytes for relation in sizes)
-    oldest = (examination.row("oldest_event") or {}).get("oldest")
-    if not events or oldest is None or not limits.growth_days:
+    a_day = events_per_day(examination)
+    if not events or a_day is None:
         return
-    days = min(limits.growth_days, max((examination.now - oldest).total_seconds() / 86_400, 1))
-    query = examination.connection.dialect.queries["health.recent_events"]
-    recent = examination.connection.estimate(query, since=examination.now - timedelta(days=days))
-    per_day = recent / days * (total / events)
+    per_day = a_day * (total / events)
     yield Measure("growth_bytes_per_day", round(per_day))
     free = examination.connection.free_bytes()
     if free is None:

@@ -16,7 +16,9 @@ from umami_ops.operations.health.check import (
     check,
     graded,
     some,
+    span,
 )
+from umami_ops.operations.health.ingest import events_per_day
 from umami_ops.umami.tables import facts_of
 
 
@@ -60,6 +62,39 @@ def autovacuum(examination: Examination) -> Iterator[Outcome]:
         else:
             continue
         yield Finding(Severity.WARNING, sentence, cure, table or "", {"table": table})
+
+
+@check(
+    title="Pace of autovacuum",
+    why="By default autovacuum waits until a fifth of a table is new: with years of events that is months, "
+    "in which charts of the last days read the table besides its index.",
+    rule="info when website_event has `paced_rows` rows and autovacuum comes less often than every "
+    "`vacuum_days` at the inserts of the last `growth_days`; PostgreSQL only, an estimate",
+    cure="ALTER TABLE website_event SET (autovacuum_vacuum_insert_scale_factor = 0.01, "
+    "autovacuum_analyze_scale_factor = 0.01), or a nightly umami-ops vacuum --if-needed.",
+    thresholds=("paced_rows", "vacuum_days", "growth_days"),
+    measures={
+        "autovacuum_interval_seconds": "How often autovacuum comes to the table of events, by estimate."
+    },
+)
+def autovacuum_pace(examination: Examination) -> Iterator[Outcome]:
+    """Compare the inserts for which autovacuum waits with those of a day."""
+    limits = examination.limits
+    row, per_day = examination.row("autovacuum_pace"), events_per_day(examination)
+    if row is None or not per_day:
+        return
+    rows, waits_for = int(row["live"]), float(row["waits_for"])
+    days = waits_for / per_day
+    yield Measure("autovacuum_interval_seconds", round(days * 86_400))
+    if rows >= limits.paced_rows and days > limits.vacuum_days:
+        yield Finding(
+            Severity.INFO,
+            f"At its present inserts autovacuum comes to website_event every {span(days * 86_400)}.",
+            "ALTER TABLE website_event SET (autovacuum_vacuum_insert_scale_factor = 0.01, "
+            "autovacuum_analyze_scale_factor = 0.01);",
+            "website_event",
+            {"rows": rows, "waits_for_rows": round(waits_for), "days": round(days, 1)},
+        )
 
 
 @check(
