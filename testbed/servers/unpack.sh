@@ -2,7 +2,7 @@
 # Unpacks a database server and its clients without installing anything and without root rights, and
 # prints the `usr` folder that holds them (usr/sbin/mysqld, usr/bin/mysqldump, ...).
 #
-#   usr=$(testbed/servers/unpack.sh mysql | mariadb | pt-archiver)
+#   usr=$(testbed/servers/unpack.sh mysql | mariadb | pt-archiver | chromium)
 #
 # The packages are the distribution's own, fetched by apt with every library they need, laid out
 # below one folder and run through that folder's own dynamic loader: so the packages may come from a
@@ -21,7 +21,8 @@ case $what in
   mariadb) candidates=("mariadb-server-core mariadb-client-core mariadb-client")
          proof=usr/sbin/mariadbd ;;
   pt-archiver) candidates=("percona-toolkit libdbd-mysql-perl") proof=usr/bin/pt-archiver ;;
-  *) fail "usage: unpack.sh mysql|mariadb|pt-archiver" ;;
+  chromium) candidates=("chromium-headless-shell fonts-dejavu-core") proof=usr/bin/chromium-headless-shell ;;
+  *) fail "usage: unpack.sh mysql|mariadb|pt-archiver|chromium" ;;
 esac
 
 home=${HOME:-$(getent passwd "$(id -u)" | cut -d: -f6)}
@@ -69,7 +70,11 @@ for packages in "${candidates[@]}"; do
   fi
 done
 [[ -n $fetched ]] || { tail -20 "$work/log" >&2; fail "apt-get could not fetch $what"; }
-for package in "$work"/cache/archives/*.deb; do dpkg-deb -x "$package" "$work/root"; done
+for package in "$work"/cache/archives/*.deb; do
+  # Chromium starts copies of itself, which the unpacked loader can't do for it: it gets the machine's libc.
+  [[ $what == chromium && ${package##*/} == libc6_* ]] && continue
+  dpkg-deb -x "$package" "$work/root"
+done
 
 # Every program is replaced by a script that runs it through the unpacked loader. The scripts find
 # their root from their own place, because the folder is moved once it is complete. They read no
@@ -79,7 +84,7 @@ mkdir -p programs
 shopt -s nullglob
 loaders=({usr/,}lib*/{*-linux-gnu*/,}ld-linux*.so.*)
 loader=${loaders[0]:-}
-[[ -n $loader ]] || fail "the unpacked packages hold no dynamic loader"
+[[ -n $loader || $what == chromium ]] || fail "the unpacked packages hold no dynamic loader"
 folders=({usr/,}lib/*-linux-gnu*{,/mysql/private}/ {usr/,}lib/mysql/private/)
 libraries=$(printf ':$root/%s' "${folders[@]%/}")
 
@@ -116,10 +121,22 @@ case $what in
     mv usr/bin/pt-archiver programs/pt-archiver.pl
     mv usr/bin/perl usr/bin/pt-archiver
     wrap usr/bin/pt-archiver "export PERL5LIB=\"${modules#:}\"; set -- \"\$root/programs/pt-archiver.pl\" \"\$@\"" ;;
+  chromium)
+    cat >etc/fonts/here.conf <<CONFIG
+<?xml version="1.0"?><fontconfig><dir prefix="relative">../../usr/share/fonts</dir></fontconfig>
+CONFIG
+    rm -f usr/bin/chromium-headless-shell
+    cat >usr/bin/chromium-headless-shell <<SCRIPT
+#!/bin/sh
+root=\$(cd "\$(dirname "\$(readlink -f "\$0")")/../.." && pwd)
+export LD_LIBRARY_PATH="${libraries#:}" FONTCONFIG_FILE="\$root/etc/fonts/here.conf"
+exec "\$root/usr/lib/chromium/chromium-headless-shell" "\$@"
+SCRIPT
+    chmod +x usr/bin/chromium-headless-shell ;;
 esac
 cd "$cache"
 case $what in
-  pt-archiver) "$work/root/$proof" --version >&2 ;;
+  pt-archiver | chromium) "$work/root/$proof" --version >&2 ;;
   *) "$work/root/$proof" --no-defaults --version >&2 ;;
 esac
 rm -rf "$root"

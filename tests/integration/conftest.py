@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 _ON_ONE_POSTGRESQL = (
+    "test_daemon.py",
     "test_vacuum.py",
     "test_health.py",
     "test_partition.py",

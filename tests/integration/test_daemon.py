@@ -1,0 +1,371 @@
+"""The daemon on real servers: jobs every second, two of them on one database, signals, notifiers, pages."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from testbed.bulk import connect
+from testbed.servers import Server
+from testbed.servers.server import database_name
+from tests.command import run
+from tests.sidecar import Sidecar, bare_environment
+from umami_ops.daemon.history import Cause, Result
+
+_EVERY_SECOND = '[jobs.look]\nschedule = "@every 1s"\nsteps = ["health --only connection"]\n'
+_BY_HAND = '[jobs.look]\nsteps = ["info"]\n'
+
+
+def _sessions(server: Server, url: str) -> int:
+    name = database_name(url)
+    asked = (
+        f"SELECT COUNT(*) FROM pg_stat_activity WHERE datname = '{name}' AND pid <> pg_backend_pid()"
+        if server.dialect == "postgresql"
+        else "SELECT COUNT(*) FROM information_schema.processlist "
+        f"WHERE db = '{name}' AND id <> CONNECTION_ID()"
+    )
+    with connect(server.as_admin(url)) as loader:
+        ((number,),) = loader.execute(asked)
+    return int(number)
+
+
+def test_jobs_run_and_it_ends_in_time_and_leaves_nothing(
+    server: Server, umami_database: str, tmp_path: Path
+) -> None:
+    with Sidecar(tmp_path / "a", umami_database, _EVERY_SECOND) as sidecar:
+        sidecar.wait_for("run_ended", lambda event: event["result"] == "success", count=3)
+        assert sidecar.stop() < 10
+    runs = sidecar.runs()
+    assert all(done.seconds is not None for done in runs)
+    slots = [done.slot for done in runs]
+    assert len(slots) == len(set(slots))
+    assert {event["event"] for event in sidecar.events} >= {
+        "started",
+        "leader",
+        "run_began",
+        "step_ended",
+        "stopped",
+    }
+    password = urlsplit(umami_database).password
+    assert password
+    assert password not in sidecar.said
+    assert password.encode() not in b"".join(file.read_bytes() for file in sidecar.state.iterdir())
+    assert _sessions(server, umami_database) == 0
+
+
+def test_two_on_one_database_run_each_job_once_and_one_takes_over(
+    server: Server, umami_database: str, tmp_path: Path
+) -> None:
+    with Sidecar(tmp_path / "a", umami_database, _EVERY_SECOND) as first:
+        first.wait_for("leader")
+        with Sidecar(tmp_path / "b", umami_database, _EVERY_SECOND) as second:
+            second.wait_for("standby")
+            first.wait_for("run_ended", count=3)
+            assert not second.runs()
+            first.kill()
+            second.wait_for("leader", seconds=20)
+            second.wait_for("run_ended", lambda event: event["result"] == "success", count=2)
+            assert second.stop() < 10
+    ran = Counter(
+        run.slot for sidecar in (first, second) for run in sidecar.runs() if run.result is Result.SUCCESS
+    )
+    assert ran
+    assert max(ran.values()) == 1
+
+
+def test_killed_in_a_step_it_runs_the_job_once_more(
+    postgresql_server: Server, umami_database: str, tmp_path: Path
+) -> None:
+    """The step ends with it; the run is repeated after the start, and if that is killed, too, no more."""
+    with connect(umami_database) as loader:
+        loader.execute("LOCK TABLE website IN ACCESS EXCLUSIVE MODE")  # `info` waits for it
+        settings = '[jobs.look]\nschedule = "@every 5s"\nsteps = ["info"]\n'
+        with Sidecar(tmp_path / "a", umami_database, settings) as sidecar:
+            for _ in range(2):
+                sidecar.wait_for("run_began")
+                (step,) = _eventually(lambda: _steps_of(sidecar))
+                sidecar.kill()
+                _eventually(partial(_is_zombie, step))
+                sidecar.forget()
+                sidecar.start()
+            sidecar.wait_for("given_up")
+            loader.commit()
+            done = sidecar.wait_for("run_ended", lambda event: event["result"] == "success", seconds=60)
+            assert done
+            sidecar.stop()
+        causes = [(run.result, run.cause) for run in reversed(sidecar.runs())]
+        assert causes[:2] == [(Result.INTERRUPTED, Cause.SCHEDULE), (Result.INTERRUPTED, Cause.CATCH_UP)]
+
+
+def _steps_of(sidecar: Sidecar) -> list[int]:
+    return [child for child in sidecar.children if not _is_zombie(child)]
+
+
+def _is_zombie(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def _eventually(found: object, seconds: float = 20) -> list[int]:
+    """Ask again and again until the answer is yes."""
+    assert callable(found)
+    ends = time.monotonic() + seconds
+    while not (answer := found()):
+        assert time.monotonic() < ends
+        time.sleep(0.02)
+    return answer if isinstance(answer, list) else []
+
+
+def test_hanging_up_reloads_and_a_wrong_file_changes_nothing(
+    postgresql_server: Server, umami_database: str, tmp_path: Path
+) -> None:
+    with Sidecar(tmp_path / "a", umami_database, _EVERY_SECOND) as sidecar:
+        sidecar.wait_for("run_ended")
+        sidecar.settings.write_text(
+            _EVERY_SECOND.replace("connection", "konnection").replace("--only", "--onely")
+        )
+        sidecar.send(signal.SIGHUP)
+        refused = sidecar.wait_for("not_reloaded")
+        assert "umami-ops.toml line 3: jobs.look.steps" in refused["message"]
+        sidecar.forget()
+        # Steps keep to the file that was accepted, though the one on the disk is wrong.
+        sidecar.wait_for("run_ended", lambda event: event["result"] == "success", count=2)
+        sidecar.settings.write_text(_EVERY_SECOND.replace("look", "other"))
+        sidecar.send(signal.SIGHUP)
+        sidecar.wait_for("reloaded")
+        sidecar.forget()
+        sidecar.wait_for("run_ended", lambda event: event["job"] == "other")
+        sidecar.stop()
+
+
+def test_a_run_by_hand_keeps_the_daemon_waiting_and_the_other_way_round(
+    postgresql_server: Server, umami_database: str, tmp_path: Path
+) -> None:
+    with connect(umami_database) as loader, Sidecar(tmp_path / "a", umami_database, _BY_HAND) as sidecar:
+        loader.execute("LOCK TABLE website IN ACCESS EXCLUSIVE MODE")
+        variables = {"UMAMI_OPS_STATE_DIR": str(sidecar.state)}
+        answers = []
+
+        def by_hand() -> None:
+            answers.append(_in_a_process(sidecar.folder, umami_database, variables))
+
+        first = threading.Thread(target=by_hand)
+        first.start()
+        _eventually(lambda: [1 for run in sidecar.runs() if run.result is Result.RUNNING])
+        code, _, err = _in_a_process(sidecar.folder, umami_database, variables)
+        assert code == 4, err
+        assert "A job of umami-ops runs on this database" in err
+        loader.commit()
+        first.join()
+        assert answers[0][0] == 0, answers[0]
+        assert [run.cause for run in sidecar.runs()] == [Cause.HAND]
+        sidecar.stop()
+
+
+def _in_a_process(folder: Path, url: str, env: dict[str, str]) -> tuple[int, str, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "umami_ops", "run", "look"],
+        cwd=folder,
+        env={**bare_environment(), "DATABASE_URL": url, **env},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_it_reaps_what_others_leave_behind(
+    postgresql_server: Server, umami_database: str, tmp_path: Path
+) -> None:
+    """As PID 1 would it inherits a process whose parent is gone; once that ends it must not stay a zombie."""
+    script = (
+        "import ctypes, os, sys, time\n"
+        "ctypes.CDLL(None).prctl(36, 1)\n"  # PR_SET_CHILD_SUBREAPER: orphans come to this process
+        "if os.fork() == 0:\n"
+        "    if os.fork() == 0:\n"
+        "        time.sleep(1.5); os._exit(0)\n"
+        "    os._exit(0)\n"
+        "os.wait()\n"
+        "os.execv(sys.executable, [sys.executable, '-m', 'umami_ops', 'daemon'])\n"
+    )
+    with Sidecar(tmp_path / "a", umami_database, _BY_HAND, command=(sys.executable, "-c", script)) as sidecar:
+        sidecar.wait_for("leader")
+        _eventually(lambda: not sidecar.children)
+        sidecar.stop()
+
+
+class _Listener:
+    """A web server on this machine that keeps what it is sent; it can be told to hang, or to fail."""
+
+    def __init__(self) -> None:
+        self.got: list[tuple[str, str]] = []
+        self.status = 200
+        self.hangs = threading.Event()
+        listener = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:  # noqa: N802
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
+                listener.got.append((self.path, body))
+                if listener.hangs.is_set():
+                    time.sleep(60)
+                self.send_response(listener.status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.address = f"127.0.0.1:{self._server.server_address[1]}"
+
+    def paths(self) -> list[str]:
+        return [path for path, _ in self.got]
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def listener() -> Iterator[_Listener]:
+    made = _Listener()
+    yield made
+    made.close()
+
+
+def test_somebody_is_told_of_failure_and_recovery_and_of_every_run(
+    postgresql_server: Server, umami_database: str, tmp_path: Path, listener: _Listener
+) -> None:
+    settings = (
+        '[jobs.look]\nschedule = "@every 2s"\nsteps = ["info", "prune --days 365 --website nothing"]\n'
+        f'[notify]\napprise = ["json://{listener.address}/apprise"]\nping = "http://{listener.address}/ping/{{job}}"\n'
+        f'webhook = "http://{listener.address}/hook/s3cret"\n'
+    )
+    with Sidecar(tmp_path / "a", umami_database, settings) as sidecar:
+        sidecar.wait_for("run_ended", count=2)
+        _eventually(lambda: [path for path in listener.paths() if path == "/apprise"])
+        sidecar.settings.write_text(settings.replace(" --website nothing", ""))
+        sidecar.send(signal.SIGHUP)
+        sidecar.wait_for("run_ended", lambda event: event["result"] == "success")
+        _eventually(lambda: [1] if listener.paths().count("/apprise") == 2 else [])
+        sidecar.stop()
+    told = [json.loads(body) for path, body in listener.got if path == "/apprise"]
+    assert "look failed" in told[0]["title"]
+    for part in ("prune --days 365 --website nothing", "Reason:", "nothing", "umami-ops run look", "error:"):
+        assert part in told[0]["message"]
+    assert "look works again" in told[1]["title"]
+    assert len(told) == 2, "the same failure is told once"
+    pings = [path.partition("?")[0] for path in listener.paths() if path.startswith("/ping")]
+    assert {"/ping/look/start", "/ping/look/0"} < set(pings)
+    assert set(pings) - {"/ping/look/start", "/ping/look/0"}, "failures are pinged with their exit code"
+    reports = [json.loads(body) for path, body in listener.got if path == "/hook/s3cret"]
+    assert {report["result"] for report in reports} >= {"failure", "success"}
+    assert reports[0]["steps"][0]["report"]["umami"]["is_umami"] is True
+    assert "s3cret" not in sidecar.said
+
+
+def test_a_notifier_that_hangs_or_fails_is_in_nobodys_way_and_tried_again(
+    postgresql_server: Server, umami_database: str, tmp_path: Path, listener: _Listener
+) -> None:
+    settings = f'{_EVERY_SECOND}[notify]\nwebhook = "http://{listener.address}/hook"\n'
+    listener.status = 500
+    with Sidecar(tmp_path / "a", umami_database, settings) as sidecar:
+        refused = sidecar.wait_for("not_delivered")
+        assert "answered 500" in refused["message"]
+        listener.hangs.set()
+        before = len(listener.got)
+        _eventually(lambda: [1] if len(listener.got) > before else [])
+        sidecar.forget()
+        sidecar.wait_for("run_ended", lambda event: event["result"] == "success", count=3)
+        assert sidecar.stop() < 10
+        listener.hangs.clear()
+        listener.status = 200
+        sidecar.forget()
+        sidecar.start()
+        sidecar.wait_for("delivered", count=2)  # those of before the restart, too
+        sidecar.stop()
+
+
+def test_pages(postgresql_server: Server, umami_database: str, tmp_path: Path) -> None:
+    token = {"UMAMI_OPS_DAEMON_HTTP_TOKEN": "open sesame"}
+    settings = '[jobs.wrong]\nschedule = "@every 3s"\nsteps = ["prune --days 365 --website nothing"]\n'
+    allowed = {"Authorization": "Bearer open sesame"}
+    with Sidecar(tmp_path / "a", umami_database, settings, env=token, http=True) as sidecar:
+        sidecar.wait_for("run_ended")
+        assert sidecar.get("/healthz") == (503, "not ok\n")
+        assert "The last run of wrong failed" in sidecar.get("/healthz", **allowed)[1]
+        assert sidecar.get("/")[0] == sidecar.get("/metrics")[0] == sidecar.get("/status.json")[0] == 401
+        assert sidecar.get("/", Authorization="Basic " + _base64(":open sesame"))[0] == 200
+        for wrong in ("Bearer close", "Basic !", "Basic " + _base64("open sesame"), "Bearer öffne"):
+            assert sidecar.get("/", Authorization=wrong.encode().decode("latin-1"))[0] == 401
+        assert sidecar.get("/nowhere", **allowed)[0] == 404
+        status, text = sidecar.get("/metrics", **allowed)
+        values = {
+            sample.name: sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.labels.get("job", "wrong") == "wrong"
+        }
+        assert status == 200
+        assert values["umami_ops_job_last_failed"] == 1
+        assert values["umami_ops_ok"] == 0
+        assert values["umami_ops_leader"] == 1
+        assert values["umami_ops_job_runs_total"] >= 1
+        probe = {"UMAMI_OPS_DAEMON_HTTP": f"127.0.0.1:{sidecar.port}"}
+        assert run("daemon", "--probe", env=probe).code == 1
+        sidecar.settings.write_text(settings.replace(" --website nothing", ""))
+        sidecar.send(signal.SIGHUP)
+        sidecar.wait_for("run_ended", lambda event: event["result"] == "success")
+        assert run("daemon", "--probe", env=probe).code == 0
+        sidecar.stop()
+    gone = run("daemon", "--probe", env=probe)
+    assert gone.code == 1
+    assert "does not answer" in gone.err
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def test_variables_alone_make_a_job_and_the_history_tells_rows(
+    server: Server, umami_database: str, tmp_path: Path
+) -> None:
+    with connect(umami_database) as loader:
+        loader.execute(
+            "INSERT INTO website_event "
+            "(event_id, website_id, session_id, visit_id, created_at, url_path, event_type) VALUES "
+            "('00000000-0000-4000-8000-000000000001', '00000000-0000-4000-8000-000000000002', "
+            "'00000000-0000-4000-8000-000000000003', '00000000-0000-4000-8000-000000000004', "
+            "'2020-01-01 00:00:00', '/', 1)"
+        )
+        loader.commit()
+    variables = {"UMAMI_OPS_SCHEDULE_PRUNE": "@every 1s", "UMAMI_OPS_PRUNE_DAYS": "365"}
+    with Sidecar(tmp_path / "a", umami_database, "", env=variables) as sidecar:
+        sidecar.wait_for("run_ended")
+        sidecar.stop()
+    first = sidecar.runs()[-1]
+    assert (first.job, first.result, first.rows) == ("prune", Result.SUCCESS, 1)
+    shown = run("history", "--json", env={"UMAMI_OPS_STATE_DIR": str(sidecar.state)}, url=umami_database)
+    assert shown.document[-1]["steps"][0]["report"]["deleted_rows"]["website_event"] == 1
+    assert "prune" in run("history", env={"UMAMI_OPS_STATE_DIR": str(sidecar.state)}).out
+    assert os.stat(sidecar.state / "history.sqlite").st_mode & 0o077 == 0  # noqa: PTH116
