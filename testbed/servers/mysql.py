@@ -145,7 +145,7 @@ def find_pt_archiver() -> Path:
     return Path(installed) if installed else unpack("pt-archiver") / "bin" / "pt-archiver"
 
 
-def unpack(what: Literal["mysql", "mariadb", "pt-archiver"]) -> Path:
+def unpack(what: Literal["mysql", "mariadb", "pt-archiver", "chromium"]) -> Path:
     """Unpack the distribution's packages into the user's cache; returns the `usr` folder in it."""
     script = Path(__file__).with_name("unpack.sh")
     done = subprocess.run(["bash", script, what], capture_output=True, text=True, check=False)

@@ -52,8 +52,7 @@ def forecast(
         return Forecast(max(per_day, 0.0), None, None)
     level_at = oldest_event + timedelta(days=keeps_days)
     if level_at <= now:  # as much goes as comes, whatever the last weeks looked like
-        level = round(by_events * keeps_days) if by_events else newest.total_bytes
-        return Forecast(0.0, level, now)
+        return Forecast(0.0, newest.total_bytes, now)
     growth = max(per_day, 0.0)
     left_days = (level_at - now).total_seconds() / _DAY_SECONDS
     return Forecast(growth, round(newest.total_bytes + growth * left_days), level_at)

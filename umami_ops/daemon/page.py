@@ -23,7 +23,7 @@ _RESULTS = {
     "running": "running",
 }
 _SEVERITIES = {"critical": "✗", "warning": "!", "info": "i"}
-_MOST_ROWS = 12
+_MOST_ROWS, _MOST_BACKUPS = 12, 5
 
 
 def html(status: Mapping[str, Any]) -> str:
@@ -157,7 +157,8 @@ def _database(database: Mapping[str, Any] | None, now: datetime) -> str:
         (f"{database['events_per_day']:,.0f}", "events a day"),
     ]
     if to_come:
-        numbers.append((f"+{words.size(to_come['bytes_per_day'] * 30)}", "a month, expected"))
+        month = to_come["bytes_per_day"] * 30
+        numbers.append((f"+{words.size(month)}" if month else "steady", "a month, expected"))
     tiles = "".join(f"<div><b>{value}</b><span>{name}</span></div>" for value, name in numbers)
     largest = sorted(database["tables"], key=lambda table: -(table["table_bytes"] + table["index_bytes"]))[:5]
     return _section(
@@ -242,20 +243,34 @@ def _backups(backups: Sequence[Mapping[str, Any]], view: _View) -> str:
             words.size(backup["size_bytes"]) if backup["size_bytes"] else "",
             "verified" if backup["verified"] or "--verify" in backup["command"] and backup["ok"] else "",
         )
-        for backup in backups
+        for backup in backups[:_MOST_BACKUPS]
     ]
-    return _section("Backups", _table(("", "when", "", "size", ""), rows, numbers={3}))
+    return _section("Backups", _table(("", "when", "", "size", ""), rows, numbers={3}, kind="backups"))
 
 
 def _runs(runs: Sequence[Mapping[str, Any]], view: _View) -> str:
     if not runs:
         return _section("Lately", '<p class="faint">Nothing has run yet.</p>')
-    rows = [_run(run, view) for run in runs[:_MOST_ROWS]]
+    rows = [_run(run, times, view) for run, times in _folded(runs)[:_MOST_ROWS]]
     return _section("Lately", _table(("", "when", "job", "took", "rows", "space"), rows, numbers={3, 4, 5}))
 
 
-def _run(run: Mapping[str, Any], view: _View) -> tuple[str, ...]:
+def _folded(runs: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], int]]:
+    """Return runs with how often each stands for: a job that is done again and again is one line."""
+    found: list[tuple[Mapping[str, Any], int]] = []
+    for run in runs:
+        last, times = found[-1] if found else (run, 0)
+        is_same = all(run[name] == last[name] for name in ("job", "result", "cause", "rows", "size_bytes"))
+        if times and is_same and run["result"] == "success":
+            found[-1] = (last, times + 1)
+        else:
+            found.append((run, 1))
+    return found
+
+
+def _run(run: Mapping[str, Any], times: int, view: _View) -> tuple[str, ...]:
     cause = {"catch-up": "caught up", "hand": "by hand"}.get(run["cause"], "")
+    cause = f"{times} times" if times > 1 else cause
     note = f' <span class="faint">{cause}</span>' if cause else ""
     reason = f'<div class="reason">{escape(run["reason"])}</div>' if run["reason"] else ""
     return (
@@ -268,7 +283,9 @@ def _run(run: Mapping[str, Any], view: _View) -> tuple[str, ...]:
     )
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: set[int]) -> str:
+def _table(
+    head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: set[int], kind: str = "runs"
+) -> str:
     def cells(row: Sequence[str], tag: str) -> str:
         return "".join(
             f"<{tag}{' class=number' if place in numbers else ''}>{cell}</{tag}>"
@@ -277,7 +294,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: set[i
 
     body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
     top = f"<thead><tr>{cells(head, 'th')}</tr></thead>"
-    return f'<div class="card scroll"><table>{top}<tbody>{body}</tbody></table></div>'
+    return f'<div class="card scroll"><table class="{kind}">{top}<tbody>{body}</tbody></table></div>'
 
 
 def _foot(status: Mapping[str, Any], view: _View) -> str:

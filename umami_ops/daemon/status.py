@@ -20,7 +20,7 @@ from umami_ops.errors import OpsError
 
 #: Grows when a field changes its meaning or goes; new fields don't count.
 SCHEMA_VERSION = 1
-_RECENT_RUNS, _RUNS_OF_A_JOB = 25, 30
+_RECENT_RUNS, _RUNS_OF_A_JOB = 50, 30
 #: The loop looks several times a minute; without a look for so long, it hangs.
 _HANGS = timedelta(minutes=2)
 _AWAY_TOO_LONG = timedelta(minutes=5)

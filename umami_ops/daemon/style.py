@@ -1,7 +1,7 @@
 """How the page looks: quiet colours in the light and in the dark, one column on a phone."""
 
 STYLE = """
-:root{--paper:#f6f6f3;--card:#fff;--ink:#22252a;--faint:#6d727b;--line:#e6e5e0;--good:#3b8f64;--bad:#c2504a;
+:root{--paper:#f6f6f3;--card:#fff;--ink:#22252a;--faint:#646973;--line:#e6e5e0;--good:#3b8f64;--bad:#c2504a;
 --warn:#b07d22;--info:#4a7fb5;--main:#3f6fa8;--soft:#9dbbdc;--shade:rgba(63,111,168,.12)}
 @media (prefers-color-scheme:dark){:root{--paper:#15171a;--card:#1d2024;--ink:#e4e6e8;--faint:#9298a1;
 --line:#2c3036;
@@ -60,7 +60,8 @@ padding-top:.6rem}
 .past{fill:none;stroke:var(--main);stroke-width:2;stroke-linejoin:round}
 .ahead{fill:none;stroke:var(--main);stroke-width:2;stroke-dasharray:2 5;stroke-linecap:round}
 .level{stroke:var(--good);stroke-width:1.5;stroke-dasharray:7 5}
-.plot .y{position:absolute;left:0;transform:translateY(-100%);font-size:.75rem;color:var(--faint);
+.plot .y{text-shadow:0 0 3px var(--card),0 0 3px var(--card);position:absolute;left:0;
+transform:translateY(-100%);font-size:.75rem;color:var(--faint);
 padding-bottom:1px}
 .here{position:absolute;width:9px;height:9px;margin:-4.5px;border-radius:50%;background:var(--main);
 box-shadow:0 0 0 3px var(--card)}
@@ -106,6 +107,7 @@ footer{margin-top:2.75rem;color:var(--faint);font-size:.85rem}
 a{color:var(--main);text-decoration:none;margin-left:.4rem}a:hover{text-decoration:underline}
 @media (max-width:40rem){main{padding:1.5rem 1rem 2.5rem}h1{font-size:1.6rem}.card{padding:1rem}
 .card.scroll{padding:.3rem 0}.plot{height:10rem}.table{grid-template-columns:6.5rem 1fr 4rem;gap:.6rem}
-th:nth-child(n+5),td:nth-child(n+5){display:none}td:nth-child(2) .faint{display:block}
+.runs th:nth-child(n+5),.runs td:nth-child(n+5),.backups th:nth-child(3),
+.backups td:nth-child(3){display:none}td:nth-child(2) .faint{display:block}
 th,td{padding:.4rem}}
 """

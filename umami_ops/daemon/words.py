@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from umami_ops.daemon.schedule import NICKNAMES
 
+_NAMES = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _DAYS = ("Sundays", "Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Saturdays", "Sundays")
 
 
@@ -51,12 +52,14 @@ def distance(when: datetime, now: datetime) -> str:
 
 
 def clock(when: datetime, now: datetime, zone: ZoneInfo) -> str:
-    """Return `03:00` for today, `Mon 03:00` for the days around, else `2026-11-22 03:00`."""
+    """Return `03:00` for today, `Mon 03:00` for the days around, `29 Nov 03:00`, or `29 Nov 2025`."""
     local, today = when.astimezone(zone), now.astimezone(zone)
     days = abs((local.date() - today.date()).days)
     if days == 0:
         return f"{local:%H:%M}"
-    return f"{local:%a %H:%M}" if days < 7 else f"{local:%Y-%m-%d %H:%M}"
+    if days < 7:
+        return f"{local:%a %H:%M}"
+    return f"{local:%-d %b %H:%M}" if days < 300 else f"{local:%-d %b %Y}"
 
 
 def schedule(text: str) -> str:
@@ -74,6 +77,8 @@ def schedule(text: str) -> str:
     at = f"{int(hour):02}:{int(minute):02}"
     if (day, weekday) == ("*", "*"):
         return f"every day at {at}"
+    if weekday.lower() in _NAMES:
+        weekday = str(_NAMES.index(weekday.lower()))
     if day == "*" and re.fullmatch(r"[0-7]", weekday):
         return f"{_DAYS[int(weekday)]} at {at}"
     if weekday == "*" and re.fullmatch(r"\d+", day):
