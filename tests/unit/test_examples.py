@@ -83,7 +83,8 @@ def lines_in(document: Path) -> Iterator[str]:
         line = found[1].strip()
         for part in re.split(r"\s*&&\s*", line):
             if match := _SHELL.match(part.partition(" #")[0].strip()):
-                yield match["words"]
+                words = match["words"]
+                yield words.rstrip('"') if words.count('"') == 1 else words  # the end of sh -c "…"
     for found in re.finditer(r"`umami-ops ([^`\n]+)`", document.read_text()):
         yield found[1]
 
