@@ -20,3 +20,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.path.name in _ON_ONE_POSTGRESQL and "[postgresql-17" in item.name:
             item.add_marker(pytest.mark.slow)
+        # What the daemon asks of a server is a lock, the same on MySQL and MariaDB.
+        if item.path.name == "test_daemon.py" and "[mysql" in item.name:
+            item.add_marker(pytest.mark.slow)

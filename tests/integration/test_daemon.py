@@ -94,7 +94,7 @@ def test_killed_in_a_step_it_runs_the_job_once_more(
     """The step ends with it; the run is repeated after the start, and if that is killed, too, no more."""
     with connect(umami_database) as loader:
         loader.execute("LOCK TABLE website IN ACCESS EXCLUSIVE MODE")  # `info` waits for it
-        settings = '[jobs.look]\nschedule = "@every 5s"\nsteps = ["info"]\n'
+        settings = '[jobs.look]\nschedule = "@every 3s"\nsteps = ["info"]\n'
         with Sidecar(tmp_path / "a", umami_database, settings) as sidecar:
             for _ in range(2):
                 sidecar.wait_for("run_began")

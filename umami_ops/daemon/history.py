@@ -29,7 +29,7 @@ _KEPT_MESSAGES = 200
 _KEPT_UNWRITTEN = 10_000
 #: Sizes are kept hour by hour for so long, then day by day, then no longer.
 _HOURLY, _DAILY = timedelta(days=14), timedelta(days=3 * 365)
-_MEND_EVERY_SECONDS = 30.0
+_MEND_EVERY_SECONDS = 10.0
 _LONGEST_TAIL, _LONGEST_REPORT = 8_000, 100_000
 
 _SCHEMA = """
@@ -419,7 +419,7 @@ class History:
         self._tried_at = time.monotonic()
 
     def _mend(self) -> None:
-        """Write what the file lacks, if it takes it again; tried twice a minute."""
+        """Write what the file lacks, if it takes it again; tried every ten seconds."""
         if self._file is None or time.monotonic() - self._tried_at < _MEND_EVERY_SECONDS:
             return
         self._tried_at = time.monotonic()

@@ -1,0 +1,157 @@
+"""The history: bounded, readable by others, and no reason to stop when its disk is full or its file bad."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from umami_ops.daemon import history as module
+from umami_ops.daemon import outcome
+from umami_ops.daemon.agenda import Mark
+from umami_ops.daemon.history import Cause, DatabaseSize, History, Message, Result, Run, StepDone
+
+NOW = datetime(2026, 11, 22, 3, tzinfo=UTC)
+
+
+def keep(history: History, number: int, *, job: str = "nightly", result: Result = Result.SUCCESS) -> Run:
+    begun = NOW + timedelta(minutes=number)
+    run = Run(f"{job}{number}", job, Cause.SCHEDULE, begun, 0, begun)
+    history.begin(run)
+    step = StepDone("prune --days 365", 1.5, 0, 12, None, "", "", "a\nb", {"deleted_rows": {"session": 12}})
+    done = replace(run, ended_at=begun + timedelta(seconds=2), result=result, rows=12, steps=(step,))
+    history.end(done)
+    return done
+
+
+def test_what_is_kept_is_what_comes_back(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    done = keep(history, 1)
+    history.mark("nightly", Mark("@daily UTC", NOW))
+    history.keep("health", {"a": [1]}, NOW)
+    history.close()
+    again = History(tmp_path)
+    (run,) = again.runs()
+    assert replace(run, steps=again.steps(run.id)) == done
+    assert again.marks() == {"nightly": Mark("@daily UTC", NOW)}
+    assert again.kept("health") == (NOW, {"a": [1]})
+    assert (tmp_path / "history.sqlite").stat().st_mode & 0o077 == 0
+
+
+def test_it_is_bounded_and_keeps_each_jobs_last_success_and_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "KEPT_RUNS", 20)
+    history = History(tmp_path)
+    keep(history, 0, job="yearly")
+    keep(history, 1, job="yearly", result=Result.FAILURE)
+    for number in range(2, 60):
+        keep(history, number)
+    runs = history.runs()
+    assert len([run for run in runs if run.job == "nightly"]) == 20
+    assert {run.result for run in runs if run.job == "yearly"} == {Result.SUCCESS, Result.FAILURE}
+    assert {total.job: total.runs for total in history.totals() if total.result is Result.SUCCESS} == {
+        "nightly": 58,
+        "yearly": 1,
+    }
+    assert not history.steps("nightly2")
+
+
+def test_sizes_thin_out(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    for hour in range(24 * 60):
+        history.add_size(DatabaseSize(NOW + timedelta(hours=hour), hour, 0, None))
+    history.add_size(DatabaseSize(NOW + timedelta(hours=24 * 60 - 1, minutes=5), 1, 0, None))
+    taken = [size.taken_at for size in history.sizes()]
+    assert taken == sorted(taken)
+    assert 14 * 24 + 40 < len(taken) < 14 * 24 + 60
+
+
+def test_messages_are_bounded_and_claimed_once(tmp_path: Path) -> None:
+    history, other = History(tmp_path), History(tmp_path)
+    for number in range(300):
+        history.post(Message("webhook", {"n": number}, NOW + timedelta(seconds=number), next_at=NOW))
+    (*_, message) = history.messages()
+    assert len(history.messages()) == 200
+    assert history.claim(message, NOW + timedelta(minutes=1))
+    assert not other.claim(message, NOW + timedelta(minutes=1))
+
+
+def test_a_damaged_file_is_put_aside(tmp_path: Path) -> None:
+    (tmp_path / "history.sqlite").write_bytes(b"no database at all" * 500)
+    history = History(tmp_path)
+    keep(history, 1)
+    assert len(history.runs()) == 1
+    assert len(list(tmp_path.glob("history.damaged-*"))) == 1
+
+
+def test_what_was_running_when_it_was_killed_is_interrupted(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    history.begin(Run("x", "nightly", Cause.SCHEDULE, NOW, 0, NOW))
+    history.abandon(NOW + timedelta(hours=1))
+    (run,) = history.runs()
+    assert (run.result, run.seconds) == (Result.INTERRUPTED, 3_600)
+
+
+_FULL = """
+import resource, signal, sys
+from pathlib import Path
+from tests.unit.test_daemon_history import keep
+from umami_ops.daemon import history as module
+history = module.History(Path(sys.argv[1]))
+keep(history, 0)
+size = (Path(sys.argv[1]) / "history.sqlite").stat().st_size
+_, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (size + 4096, hard))
+for number in range(1, 120):
+    keep(history, number)
+assert history.fault, "the disk was not full"
+assert len(history.runs()) == 120
+resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+history._tried_at = 0.0
+keep(history, 120)
+assert not history.fault
+assert len(history.runs()) == 121
+history.close()
+"""
+
+
+def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
+    """A limit of the file's size is to SQLite what a full disk is; and it can be lifted again."""
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY
+    done = subprocess.run(
+        [sys.executable, "-c", _FULL, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(History(tmp_path).runs()) == 121
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "report", "reason"),
+    [
+        (1, "error: It broke.\nnoise\nhint: Mend it.", None, ("It broke.", "Mend it.")),
+        (-9, "", None, ("Its process was ended by SIGKILL. Was there too little memory?", "")),
+        (3, "", {"stopped": "the time limit was reached"}, ("Ended early: the time limit was reached.", "")),
+        (2, "", {"findings": [{"check": "disk", "sentence": "Full.", "severity": "critical", "cure": "rm"}]},
+         ("disk: Full.", "rm")),
+        (7, "one\ntwo\n", None, ("two", "")),
+        (7, "", None, ("It ended with exit code 7.", "")),
+    ],
+)  # fmt: skip
+def test_reasons(code: int, said: str, report: dict[str, object] | None, reason: tuple[str, str]) -> None:
+    assert outcome.reason_and_hint(code, said, report) == reason
+
+
+def test_rows_and_bytes_of_the_commands() -> None:
+    assert outcome.rows({"deleted_rows": {"session": 2, "website_event": 40}}) == 42
+    assert outcome.rows({"size_bytes": 3}) is None
+    before, after = ({"table_bytes": number, "index_bytes": 5} for number in (100, 60))
+    assert outcome.size_bytes({"before": before, "after": after}) == -40
+    assert outcome.size_bytes({"size_bytes": 7}) == 7
+    assert outcome.result_of("prune", 3) is Result.UNFINISHED
+    assert outcome.result_of("health", 3) is Result.FAILURE
