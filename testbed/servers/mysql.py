@@ -83,6 +83,8 @@ class MysqlProcess(ServerProcess):
             "pid-file": str(self.pid_file),
             "skip-name-resolve": "ON",
             "secure-file-priv": "",
+            # Not /tmp: a MariaDB that starts deletes there what another one is using.
+            "tmpdir": str(self.directory),
         }
         if self.product == "mysql":
             settings |= {"mysqlx": "OFF"}

@@ -19,6 +19,8 @@ from umami_ops.errors import Refused
 MANIFEST = "manifest.json"
 #: Grows when an older umami-ops couldn't read what a newer one writes.
 FORMAT = 1
+#: The kinds of backups: by the server's own programs, or by none, for either kind of server.
+DUMP, PORTABLE = "dump", "portable"
 _CHUNK_BYTES = 1 << 20
 
 

@@ -46,6 +46,14 @@ def backup() -> None:
 @backup.command(_CREATE)
 @options.store
 @click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["dump", "portable"]),
+    default="dump",
+    show_default=True,
+    help="By the server's own dump program; or by none, for either kind of server.",
+)
+@click.option(
     "--encrypt-to",
     "encrypt_to",
     multiple=True,
@@ -59,6 +67,7 @@ def backup() -> None:
 @options.json_output
 def create(
     place: str | None,
+    kind: str,
     encrypt_to: tuple[str, ...],
     and_verify: bool,
     scratch_url: str | None,
@@ -77,7 +86,7 @@ def create(
     keys = read_identities(identities)
     store = options.open_store_from_options(place)
     database = options.open_from_options(needs_session=True)
-    manifest, left_out = _make(database, store, encrypt_to)
+    manifest, left_out = _make(database, store, kind, encrypt_to)
     document: dict[str, Any] = manifest.to_dict() | {"store": store.title, "size_bytes": manifest.size_bytes}
     if not as_json:
         _show_manifest(manifest, store)
@@ -93,7 +102,9 @@ def create(
         render.print_json(document)
 
 
-def _make(database: Database, store: Store, encrypt_to: tuple[str, ...]) -> tuple[Manifest, tuple[str, ...]]:
+def _make(
+    database: Database, store: Store, kind: str, encrypt_to: tuple[str, ...]
+) -> tuple[Manifest, tuple[str, ...]]:
     from umami_ops.cli import render
     from umami_ops.execute import RunLock
     from umami_ops.operations.backup import make_backup, plan_backup
@@ -102,7 +113,7 @@ def _make(database: Database, store: Store, encrypt_to: tuple[str, ...]) -> tupl
     with database.connect("umami-ops backup") as connection:
         require_session(connection.server())
         installation = inspect(connection)
-        plan: BackupPlan = plan_backup(connection, installation, store, encrypt_to=encrypt_to)
+        plan: BackupPlan = plan_backup(connection, installation, store, kind=kind, encrypt_to=encrypt_to)
     with (
         RunLock(database, "backup"),
         render.Progress("backup", plan.table_bytes // 10**6, unit="MB") as progress,

@@ -17,6 +17,7 @@ from typing import Any, Self
 from umami_ops.databases.alterations import Alterations
 from umami_ops.databases.dumps import DumpPrograms
 from umami_ops.databases.partitioning import Partitioning
+from umami_ops.databases.staging import Staging
 from umami_ops.databases.transit import Transit
 from umami_ops.databases.upkeep import Upkeep
 from umami_ops.databases.url import DatabaseUrl
@@ -335,6 +336,10 @@ class Database(ABC):
 
         Raises Refused where there are none here, or only ones that are too old for it.
         """
+
+    @abstractmethod
+    def staging(self) -> Staging[Any]:
+        """Return a place for tables that are being restored, beside those there are."""
 
     def beside(self, name: str) -> Self:
         """Return another database of the same server, by its name."""

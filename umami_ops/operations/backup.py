@@ -8,26 +8,25 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from umami_ops import __version__
 from umami_ops.archive import manifest as manifests
-from umami_ops.archive.manifest import Manifest, TableFacts
+from umami_ops.archive.manifest import DUMP, FileFacts, Manifest, TableFacts
 from umami_ops.archive.rotation import Aged, Keep, sort_out
-from umami_ops.archive.store import SEAL, Store, Writer
+from umami_ops.archive.store import SEAL, Draft, Store, Writer
 from umami_ops.archive.streams import AGE, ZSTD, Compressing, Encrypting, Hashing, parse_recipients
 from umami_ops.databases.base import WORKING_PREFIX, Connection, Database
 from umami_ops.errors import OpsError, Refused
 from umami_ops.operations.inspect import Installation
-from umami_ops.transfer.contents import table_facts
+from umami_ops.transfer.contents import counting
+from umami_ops.transfer.portable import ARCHIVE, pack
 from umami_ops.umami.migrations import migrations
 
-DUMP = "dump"
 #: The note beside a backup that says that it was restored once.
 VERIFIED = "verified.json"
 # What a table's bytes become in a compressed dump, as a share: recordings are compressed already.
@@ -115,84 +114,83 @@ def make_backup(
 
     Raises what went wrong, having left nothing in the store. Locks: as `DumpPrograms.dump` says.
     """
-    began, now = time.monotonic(), datetime.now(UTC).replace(microsecond=0)
-    server = installation.server
-    programs = database.dump_programs(server)
-    with store.draft(plan.name) as draft, database.connect("umami-ops backup") as connection:
-        name = programs.file + ZSTD + (AGE if plan.encrypt_to else "")
-        stored = Hashing(name, draft.create(name))
-        writer = chain(stored, plan.encrypt_to)
-        with (
-            programs.dump(connection, plan.tables) as pieces,
-            _counting(database, connection, plan.tables) as counts,
-        ):
-            for piece in pieces:
-                writer.write(piece)
-                advanced(len(piece))
-        writer.close()
-        manifest = Manifest(
-            name=plan.name,
-            kind=plan.kind,
-            created_at=now,
-            seconds=round(time.monotonic() - began, 3),
-            umami_ops=__version__,
-            tool=programs.title,
-            dialect=database.dialect.name,
-            flavour=server.flavour,
-            version=server.version,
-            database=server.database,
-            schema=server.schema,
-            level=installation.level,
-            release=installation.release,
-            tables=tuple(counts[table] for table in plan.tables),
-            files=(stored.facts,),
-            encrypted_to=plan.encrypt_to,
-        )
+    began = time.monotonic()
+    write = _write_dump if plan.kind == DUMP else _write_portable
+    with store.draft(plan.name) as draft:
+        manifest = write(plan, database, installation, draft, advanced)
+        manifest = replace(manifest, seconds=round(time.monotonic() - began, 3))
         manifests.seal(draft, manifest)
     return Made(manifest)
 
 
-def chain(stored: Hashing, encrypt_to: Sequence[str], *, threads: int = 2) -> Writer:
-    """Return what compresses, encrypts where that is wanted, and stores."""
-    return Compressing(Encrypting(stored, encrypt_to) if encrypt_to else stored, threads)
+def _write_dump(
+    plan: BackupPlan, database: Database, installation: Installation, draft: Draft, advanced: Advanced
+) -> Manifest:
+    """Write a dump by the server's own program, counting in the same snapshot."""
+    programs = database.dump_programs(installation.server)
+    stored = _begin(draft, programs.file + ZSTD, plan)
+    writer = Compressing(_closing(stored, plan))
+    with (
+        database.connect("umami-ops backup") as connection,
+        programs.dump(connection, plan.tables) as pieces,
+        counting(database, connection, plan.tables) as facts,
+    ):
+        for piece in pieces:
+            writer.write(piece)
+            advanced(len(piece))
+    writer.close()
+    return _manifest(plan, installation, programs.title, facts, [stored.facts])
 
 
-@contextmanager
-def _counting(
-    database: Database, connection: Connection, tables: Sequence[str]
-) -> Iterator[Mapping[str, TableFacts]]:
-    """Count in the connection's open snapshot while the block goes on; the counts are there at its end."""
-    session = int(connection.value(connection.dialect.queries["lock.session"]))
-    counts: dict[str, TableFacts] = {}
-    faults: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            counts.update(table_facts(connection, tables))
-        except BaseException as fault:  # noqa: BLE001 -- raised by the thread that waits
-            faults.append(fault)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield counts
-    except BaseException:
-        if thread.is_alive():
-            _cancel(database, session)
-        thread.join()
-        raise
-    thread.join()
-    if faults:
-        raise faults[0]
+def _write_portable(
+    plan: BackupPlan, database: Database, installation: Installation, draft: Draft, advanced: Advanced
+) -> Manifest:
+    """Write an archive of CSV files; its own manifest is the backup's, but for the files."""
+    with ExitStack() as stack:
+        packed = pack(database, plan.tables, installation.level, draft.spool, stack, advanced)
+        own = [facts for facts, _ in packed.files]
+        manifest = _manifest(plan, installation, f"umami-ops {__version__}", packed.tables, own)
+        stored = _begin(draft, ARCHIVE, plan)
+        packed.assemble(manifest, _closing(stored, plan))
+    return replace(manifest, files=(stored.facts,))
 
 
-def _cancel(database: Database, session: int) -> None:
-    """End what another session of ours is doing; where no connection is to be had, it has ended already."""
-    try:
-        with database.connect("umami-ops backup (cancel)") as other:
-            other.rows(other.dialect.queries["lock.cancel"], session_id=session)
-    except OpsError:
-        return
+def _begin(draft: Draft, name: str, plan: BackupPlan) -> Hashing:
+    name += AGE if plan.encrypt_to else ""
+    return Hashing(name, draft.create(name))
+
+
+def _closing(stored: Hashing, plan: BackupPlan) -> Writer:
+    """Return what encrypts before it stores, where that is wanted."""
+    return Encrypting(stored, plan.encrypt_to) if plan.encrypt_to else stored
+
+
+def _manifest(
+    plan: BackupPlan,
+    installation: Installation,
+    tool: str,
+    facts: Mapping[str, TableFacts],
+    files: Sequence[FileFacts],
+) -> Manifest:
+    server = installation.server
+    return Manifest(
+        name=plan.name,
+        kind=plan.kind,
+        created_at=datetime.now(UTC).replace(microsecond=0),
+        seconds=0.0,
+        umami_ops=__version__,
+        tool=tool,
+        dialect="mysql" if server.flavour == "mariadb" else server.flavour,
+        flavour=server.flavour,
+        version=server.version,
+        database=server.database,
+        schema=server.schema,
+        level=installation.level,
+        release=installation.release,
+        tables=tuple(facts[table] for table in plan.tables),
+        files=tuple(files),
+        encrypted_to=plan.encrypt_to,
+    )
 
 
 def _fresh_name(database: str, store: Store) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from umami_ops.archive.manifest import Manifest
+from umami_ops.archive.manifest import DUMP, PORTABLE, Manifest
 from umami_ops.databases.base import WORKING_PREFIX, Connection, Introspector
 from umami_ops.databases.dumps import Wanted
 from umami_ops.errors import Refused, UsageFault
@@ -72,7 +72,7 @@ def plan_restore(
                 hint="Drop them first, and make them anew afterwards.",
                 done=_NOTHING,
             )
-    schema = manifest.schema if manifest and manifest.dialect == "postgresql" else ""
+    schema = manifest.schema if manifest and manifest.kind == DUMP else ""
     return RestorePlan(
         wanted=Wanted(tuple(only), tuple(giving_way), schema),
         server_title=server.title,
@@ -82,7 +82,7 @@ def plan_restore(
 
 
 def _check_kind(connection: Connection, manifest: Manifest) -> None:
-    if manifest.dialect == connection.dialect.name:
+    if manifest.dialect == connection.dialect.name or manifest.kind == PORTABLE:
         return
     raise Refused(
         f"A dump of {manifest.flavour} can't be restored into {connection.dialect.title}.",

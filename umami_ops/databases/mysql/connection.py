@@ -26,6 +26,7 @@ from umami_ops.databases.mysql.dialect import MYSQL
 from umami_ops.databases.mysql.dumps import MysqlDumpPrograms
 from umami_ops.databases.mysql.partitioning import MysqlPartitioning
 from umami_ops.databases.mysql.pipe import Pipe
+from umami_ops.databases.mysql.staging import MysqlStaging
 from umami_ops.databases.mysql.transit import MysqlTransit
 from umami_ops.databases.mysql.upkeep import MysqlUpkeep
 from umami_ops.databases.url import DatabaseUrl
@@ -73,6 +74,10 @@ class MysqlDatabase(Database):
             connection.close()
             raise self._no_tls()
         return connection
+
+    def staging(self) -> MysqlStaging:
+        """Return a place for tables that are being restored."""
+        return MysqlStaging(self)
 
     def dump_programs(self, server: Server) -> MysqlDumpPrograms:
         """Return mysqldump or mariadb-dump, with its client."""

@@ -17,12 +17,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from umami_ops.databases.base import WORKING_PREFIX
 from umami_ops.databases.dumps import Check, Child, DumpPrograms, Peeked, Wanted
 from umami_ops.databases.mysql.programs import find_dump_programs, option_file
+from umami_ops.databases.mysql.staging import MysqlStaging
 from umami_ops.databases.transit import Moment
-from umami_ops.errors import DatabaseFault, OpsError, Refused
-from umami_ops.sql import Query
+from umami_ops.errors import DatabaseFault, Refused
 
 if TYPE_CHECKING:
     from umami_ops.databases.mysql.connection import MysqlConnection, MysqlDatabase
@@ -33,7 +32,6 @@ _HEADERS = (b"-- MySQL dump", b"-- MariaDB dump")
 _TRAILER = b"-- Dump completed"
 _BEGUN = b"CREATE TABLE"
 _TAIL_BYTES = 512
-_NEW, _OLD = f"{WORKING_PREFIX}new_", f"{WORKING_PREFIX}old_"
 
 #: How mysqldump and its kin begin the lines that name a table.
 _NAMES_TABLE = re.compile(
@@ -104,17 +102,18 @@ class MysqlDumpPrograms(DumpPrograms["MysqlConnection"]):
         self, connection: MysqlConnection, chunks: Iterable[bytes], wanted: Wanted, check: Check
     ) -> list[str]:
         """Load the dump under working names and swap by one RENAME TABLE."""
-        _drop_leftovers(connection)
+        staging = MysqlStaging(self._database)
+        staging.prepare()
         try:
-            made = self._load(chunks)
-            check(connection, {table: f"{_NEW}{table}" for table in made})
+            made = self._load(chunks, staging)
+            check(connection, {table: staging.name(table) for table in made})
             moved = [table for table in made if not wanted.tables or table in wanted.tables]
-            _swap(connection, moved, wanted.replaced)
+            staging.swap(moved, wanted.replaced)
         finally:
-            _drop_leftovers(connection)
+            staging.discard()
         return []
 
-    def _load(self, chunks: Iterable[bytes]) -> list[str]:
+    def _load(self, chunks: Iterable[bytes], staging: MysqlStaging) -> list[str]:
         """Feed the dump to the client, its tables under working names; returns their own names."""
         made: list[str] = []
         with option_file(self._database.url, self._programs.flavour) as options:
@@ -124,7 +123,7 @@ class MysqlDumpPrograms(DumpPrograms["MysqlConnection"]):
                 command, os.environ, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds=[options]
             )
             try:
-                for line in _rewritten(chunks, made):
+                for line in _rewritten(chunks, made, staging):
                     if not child.feed(line):
                         break
                 child.finish(DatabaseFault, _NOTHING)
@@ -171,8 +170,9 @@ def _proven(child: Child, pieces: Iterable[bytes]) -> Iterator[bytes]:
         )
 
 
-def _rewritten(chunks: Iterable[bytes], made: list[str]) -> Iterator[bytes]:
+def _rewritten(chunks: Iterable[bytes], made: list[str], staging: MysqlStaging) -> Iterator[bytes]:
     """Yield a dump's lines with their tables under working names; `made` gets the names of them."""
+    quote = staging.database.dialect.quote
     is_ours = has_end = is_skipping = False
     databases: set[bytes] = set()
     for line in Peeked(chunks).stream():
@@ -191,7 +191,7 @@ def _rewritten(chunks: Iterable[bytes], made: list[str]) -> Iterator[bytes]:
         table = match[2].decode().replace("``", "`")
         if match[1].startswith(b"CREATE TABLE"):
             made.append(table)
-        yield match[1] + b"`" + _NEW.encode() + match[2] + b"`" + line[match.end() :]
+        yield match[1] + quote(staging.name(table)).encode() + line[match.end() :]
     if is_ours and not has_end:
         raise Refused(f"The dump is cut short: it lacks its end ({_TRAILER.decode()}).", done=_NOTHING)
 
@@ -205,26 +205,3 @@ def _refuse_what_cant_be_staged(line: bytes, databases: set[bytes]) -> None:
             hint="Restore it by the client into a database of its own.",
             done=_NOTHING,
         )
-
-
-def _swap(connection: MysqlConnection, moved: Sequence[str], replaced: Sequence[str]) -> None:
-    """Put the restored tables into their places, and what they replace aside, by one atomic statement."""
-    quote = connection.dialect.quote
-    renames = [f"{quote(table)} TO {quote(_OLD + table)}" for table in replaced]
-    renames += [f"{quote(_NEW + table)} TO {quote(table)}" for table in moved]
-    if renames:
-        connection.run(Query("restore.swap", "", f"RENAME TABLE {', '.join(renames)}"))
-
-
-def _drop_leftovers(connection: MysqlConnection) -> None:
-    """Drop what stands under a working name of ours: what was replaced, and what an ended run left."""
-    rows = connection.rows(connection.dialect.queries["backup.tables_of"], schema=connection.server().schema)
-    left = [row["name"] for row in rows if row["name"].startswith((_NEW, _OLD))]
-    if not left:
-        return
-    names = ", ".join(connection.dialect.quote(table) for table in left)
-    try:
-        connection.run(Query("restore.clear", "", f"DROP TABLE {names}"))
-    except OpsError as fault:
-        fault.hint = fault.hint or f"DROP TABLE {names} by hand."
-        raise

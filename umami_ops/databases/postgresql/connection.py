@@ -22,6 +22,7 @@ from umami_ops.databases.base import Connection, Database, Row, Server
 from umami_ops.databases.postgresql.dialect import POSTGRESQL
 from umami_ops.databases.postgresql.dumps import PostgresqlDumpPrograms
 from umami_ops.databases.postgresql.partitioning import PostgresqlPartitioning
+from umami_ops.databases.postgresql.staging import PostgresqlStaging
 from umami_ops.databases.postgresql.transit import PostgresqlTransit
 from umami_ops.databases.postgresql.upkeep import PostgresqlUpkeep
 from umami_ops.databases.url import DatabaseUrl
@@ -85,6 +86,10 @@ class PostgresqlDatabase(Database):
             search_path = f"-c search_path={self.dialect.quote(self.url.schema)}"
             variables["PGOPTIONS"] = f"{variables.get('PGOPTIONS', '')} {search_path}".strip()
         return variables
+
+    def staging(self) -> PostgresqlStaging:
+        """Return a place for tables that are being restored."""
+        return PostgresqlStaging(self)
 
     def dump_programs(self, server: Server) -> PostgresqlDumpPrograms:
         """Return pg_dump and pg_restore."""

@@ -10,7 +10,6 @@ import os
 import re
 import subprocess
 import threading
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
@@ -18,7 +17,8 @@ from typing import IO, TYPE_CHECKING
 from umami_ops.databases.base import WORKING_PREFIX
 from umami_ops.databases.dumps import Check, Child, DumpPrograms, Peeked, Wanted
 from umami_ops.databases.postgresql.programs import find_dump_programs
-from umami_ops.errors import DatabaseFault, Refused, TransientFault
+from umami_ops.databases.postgresql.staging import run, swap
+from umami_ops.errors import DatabaseFault, Refused
 from umami_ops.sql import Query
 
 if TYPE_CHECKING:
@@ -30,9 +30,8 @@ _MAGIC = b"PGDMP"
 _COPY = re.compile(rb"COPY .* FROM stdin;\n", re.DOTALL)
 _END_OF_ROWS = b"\\.\n"
 _BLOCK_BYTES = 1 << 18
-#: Where the tables of now, those of the dump, and those that gave way stand during a swap.
-_ASIDE, _RESTORED, _REPLACED = "umami_ops_aside", "umami_ops_restored", "umami_ops_replaced"
-_SWAP_TRIES = 10
+#: Where the tables of now, and those of the dump, stand during a swap.
+_ASIDE, _RESTORED = "umami_ops_aside", "umami_ops_restored"
 
 
 class PostgresqlDumpPrograms(DumpPrograms["PostgresqlConnection"]):
@@ -102,13 +101,13 @@ class PostgresqlDumpPrograms(DumpPrograms["PostgresqlConnection"]):
                 _load(connection, text)
             connection.settle()  # the dump has its own idea of the search path
             check(connection, {})
-            return _swap(connection, schema, wanted)
+            return _put_in_place(connection, schema, wanted)
 
     def _stage(self, connection: PostgresqlConnection, schema: str) -> None:
         """Put an empty schema in the place of the one there is: nobody else sees that before the commit."""
         quote = connection.dialect.quote
-        _run(connection, f"ALTER SCHEMA {quote(schema)} RENAME TO {quote(_ASIDE)}")
-        _run(connection, f"CREATE SCHEMA {quote(schema)}")
+        run(connection, f"ALTER SCHEMA {quote(schema)} RENAME TO {quote(_ASIDE)}")
+        run(connection, f"CREATE SCHEMA {quote(schema)}")
 
     @contextmanager
     def _as_text(self, chunks: Iterable[bytes], schema: str) -> Iterator[IO[bytes]]:
@@ -218,46 +217,15 @@ def _is_for_psql(line: bytes) -> bool:
     return False
 
 
-def _swap(connection: PostgresqlConnection, schema: str, wanted: Wanted) -> list[str]:
+def _put_in_place(connection: PostgresqlConnection, schema: str, wanted: Wanted) -> list[str]:
     """Let the restored tables take their places, with locks held for a moment; returns what was left out."""
     quote = connection.dialect.quote
-    _run(connection, f"ALTER SCHEMA {quote(schema)} RENAME TO {quote(_RESTORED)}")
-    _run(connection, f"ALTER SCHEMA {quote(_ASIDE)} RENAME TO {quote(schema)}")
-    restored = _with_partitions(connection, _RESTORED, wanted.tables)
-    replaced = _with_partitions(connection, schema, wanted.replaced) if wanted.replaced else []
-    for number in range(1, _SWAP_TRIES + 1):
-        _run(connection, "SAVEPOINT swap")
-        try:
-            _run(connection, f"CREATE SCHEMA {quote(_REPLACED)}")
-            for table in replaced:
-                _move(connection, schema, table, _REPLACED)
-            for table in restored:
-                _move(connection, _RESTORED, table, schema)
-            _run(connection, f"DROP SCHEMA {quote(_REPLACED)} CASCADE")
-            break
-        except TransientFault:
-            if number == _SWAP_TRIES:
-                raise
-            _run(connection, "ROLLBACK TO SAVEPOINT swap")
-            time.sleep(1)
+    run(connection, f"ALTER SCHEMA {quote(schema)} RENAME TO {quote(_RESTORED)}")
+    run(connection, f"ALTER SCHEMA {quote(_ASIDE)} RENAME TO {quote(schema)}")
+    swap(connection, _RESTORED, schema, wanted.tables, wanted.replaced)
     left = [
         row["name"]
         for row in connection.rows(connection.dialect.queries["backup.others_of"], schema=_RESTORED)
     ]
-    _run(connection, f"DROP SCHEMA {quote(_RESTORED)} CASCADE")
+    run(connection, f"DROP SCHEMA {quote(_RESTORED)} CASCADE")
     return [f"Not restored, since only tables are: {', '.join(left)}."] if left else []
-
-
-def _move(connection: PostgresqlConnection, schema: str, table: str, to: str) -> None:
-    quote = connection.dialect.quote
-    _run(connection, f"ALTER TABLE {quote(schema)}.{quote(table)} SET SCHEMA {quote(to)}")
-
-
-def _run(connection: PostgresqlConnection, statement: str) -> None:
-    connection.run(Query("restore", "", statement))
-
-
-def _with_partitions(connection: PostgresqlConnection, schema: str, tables: Sequence[str]) -> list[str]:
-    """Return these tables of a schema, or all, each with its partitions, which move by themselves."""
-    rows = connection.rows(connection.dialect.queries["backup.tables_of"], schema=schema)
-    return [row["name"] for row in rows if not tables or row["root"] in tables]

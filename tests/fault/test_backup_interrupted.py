@@ -1,0 +1,150 @@
+"""Backups and restores are stopped and killed: nothing half made counts, and old data stay until the swap."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from testbed.servers import Server
+from tests import backups
+from tests.backups import Run, rows_of
+from umami_ops.sql import Query
+
+# A dump that stands still in its middle until a file appears.
+_SLOW = '"$real" "$@" | ( head -c 20000; while [ ! -e go ]; do sleep 0.05; done; cat )'
+
+
+@pytest.fixture
+def filled(server: Server) -> Iterator[str]:
+    """A database with some traffic."""
+    url = backups.fill(server, server.create_database(), events=300)
+    yield url
+    server.drop_database(url)
+
+
+def _wait_for(folder: Path, pattern: str, run: Run) -> None:
+    """Wait until the run has written something; its end would be a fault."""
+    deadline = time.monotonic() + 60
+    while not any(path.stat().st_size > 0 for path in folder.glob(pattern) if path.is_file()):
+        assert not run.is_over, run.wait().said
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def _backing_up(server: Server, url: str, folder: Path) -> Run:
+    env = backups.wrapped(server, folder / "programs", backups.dump_program(server), _SLOW)
+    return Run("backup", url=url, folder=folder, env=env)
+
+
+def test_a_signal_leaves_nothing_half_made(server: Server, filled: str, tmp_path: Path) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        run = _backing_up(server, filled, tmp_path)
+        _wait_until_there(tmp_path, run)
+        run.send(number)
+        ended = run.wait()
+        assert ended.code == 3, ended.said
+        assert list((tmp_path / "backups").iterdir()) == []
+
+
+def _wait_until_there(folder: Path, run: Run) -> None:
+    deadline = time.monotonic() + 60
+    while not list(folder.glob("backups/.*.partial/*")):
+        assert not run.is_over, run.wait().said
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    time.sleep(0.3)  # into the middle of it, wherever that is
+
+
+def test_killed_it_is_no_backup_and_the_next_one_clears_up(
+    server: Server, filled: str, tmp_path: Path
+) -> None:
+    run = _backing_up(server, filled, tmp_path)
+    _wait_until_there(tmp_path, run)
+    run.send(signal.SIGKILL)
+    run.wait()
+    (tmp_path / "go").touch()  # what it had started may end, too
+    assert len(list(tmp_path.glob("backups/.*.partial"))) == 1
+    listed = Run("backup", "list", "--json", url=filled, folder=tmp_path, env={}).wait()
+    assert listed.document["backups"] == []
+    again = Run("backup", "--json", url=filled, folder=tmp_path, env=backups.programs_of(server)).wait()
+    assert again.code == 0, again.said
+    assert [path.name for path in (tmp_path / "backups").iterdir()] == [again.document["name"]]
+
+
+@pytest.mark.parametrize("form", ["dump", "portable"])
+def test_a_restore_killed_at_any_moment_keeps_the_old_data(
+    server: Server, filled: str, tmp_path: Path, is_thorough: bool, form: str
+) -> None:
+    programs = backups.programs_of(server)
+    made = Run("backup", "--format", form, "--json", url=filled, folder=tmp_path, env=programs).wait()
+    assert made.code == 0, made.said
+    new = rows_of(filled)
+    backups.execute(filled, "DELETE FROM report", "UPDATE website SET name = 'old'")
+    old = rows_of(filled)
+    chance = random.Random(11)
+    command = ("restore", "latest", "--replace", "--yes")
+    for kill in range(20 if is_thorough else 3):
+        run = Run(*command, url=filled, folder=tmp_path, env=programs)
+        time.sleep(0.3 + chance.random() * (2.5 if kill else 0.5))
+        run.send(signal.SIGKILL)
+        run.wait()
+        found = {t: rows for t, rows in _settled(server, filled).items() if not t.startswith("_umami_ops_")}
+        assert found in (old, new)
+        if found == new:
+            backups.execute(filled, "DELETE FROM report", "UPDATE website SET name = 'old'")
+    run = Run(*command, url=filled, folder=tmp_path, env=programs)
+    ended = run.wait()
+    assert ended.code == 0, ended.said
+    assert rows_of(filled) == new
+
+
+_OTHERS = {
+    "postgresql": "SELECT COUNT(*) AS n FROM pg_stat_activity"
+    " WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'",
+    "mysql": "SELECT COUNT(*) AS n FROM information_schema.processlist"
+    " WHERE db = DATABASE() AND id <> CONNECTION_ID()",
+}
+
+
+def _settled(server: Server, url: str) -> dict[str, list[str]]:
+    """The rows, once the sessions of the killed process are gone: the server ends what it was told to do."""
+    deadline = time.monotonic() + 30
+    with backups.opened(server.as_admin(url)) as connection:
+        while connection.value(Query("others", "", _OTHERS[server.dialect])):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    return rows_of(url)
+
+
+@pytest.mark.fault
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system takes root")
+@pytest.mark.parametrize("form", ["dump", "portable"])
+def test_the_disk_of_the_store_is_full(server: Server, filled: str, tmp_path: Path, form: str) -> None:
+    store = tmp_path / "backups"
+    store.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", store], check=True)
+    try:
+        # The estimate is passed, and then somebody else is quicker.
+        env = backups.wrapped(
+            server, tmp_path / "programs", backups.dump_program(server),
+            f'head -c 5000000 /dev/urandom > {store}/ballast 2>/dev/null\nexec "$real" "$@"',
+        )  # fmt: skip
+        if form == "portable":
+            (store / "ballast").write_bytes(os.urandom(4_190_000))
+        ended = Run("backup", "--format", form, url=filled, folder=tmp_path, env=env).wait()
+        assert ended.code == (5 if form == "portable" else 1), ended.said
+        assert [path.name for path in store.iterdir()] == ["ballast"]
+        (store / "ballast").unlink()
+        ended = Run(
+            "backup", "--format", form, url=filled, folder=tmp_path, env=backups.programs_of(server)
+        ).wait()
+        assert ended.code == 0, ended.said
+    finally:
+        subprocess.run(["umount", "--lazy", store], check=True)

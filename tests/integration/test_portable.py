@@ -1,0 +1,118 @@
+"""The portable backup: into its own kind of server whole, into the other kind as far as that can hold it."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from testbed import servers
+from testbed.servers import Server
+from testbed.traffic import Traffic, populate
+from testbed.umami import build_indexes, create_umami
+from tests import backups
+from tests.backups import indexes_of, rows_of
+from tests.command import Outcome, run
+from umami_ops.umami.schema import schema_at
+
+Cli = Callable[..., Outcome]
+
+
+@pytest.fixture(scope="module")
+def filled(server: Server) -> Iterator[str]:
+    """A database with every odd shape of traffic; only read, since tests share it."""
+    url = backups.fill(server, server.create_database())
+    yield url
+    server.drop_database(url)
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    """The command line with a store of its own, and no client programs."""
+
+    def call(*arguments: str, url: str) -> Outcome:
+        env = {"UMAMI_OPS_PROGRAMS": str(tmp_path / "none")}
+        return run(*arguments, url=url, env=env, folder=tmp_path)
+
+    return call
+
+
+def test_what_goes_in_comes_out(
+    server: Server, filled: str, database_url: str, cli: Cli, tmp_path: Path
+) -> None:
+    made = cli("backup", "--format", "portable", "--json", url=filled)
+    assert made.code == 0, made.said
+    folder = tmp_path / "backups" / made.document["name"]
+    for _ in range(2):  # into nothing, then over what is there
+        outcome = cli("restore", "latest", "--replace", "--yes", url=database_url)
+        assert outcome.code == 0, outcome.said
+        assert rows_of(database_url) == rows_of(filled)
+        assert indexes_of(database_url) == indexes_of(filled)
+        backups.execute(database_url, "DELETE FROM session")
+    verified = cli("backup", "verify", url=server.as_admin(filled))
+    assert verified.code == 0, verified.said
+    _assert_tar_opens_it(folder / "database.tar", made.document)
+
+
+def _assert_tar_opens_it(archive: Path, manifest: dict[str, object]) -> None:
+    import zstandard
+
+    with tarfile.open(archive) as tar:
+        names = tar.getnames()
+        assert names[:2] == ["manifest.json", "schema.json"]
+        member = tar.extractfile("website.csv.zst")
+        assert member is not None
+        rows = zstandard.ZstdDecompressor().decompressobj().decompress(member.read())
+    assert rows.count(b"\n") == 3
+    assert rows.startswith(b'"')
+
+
+def _into_the_other(source: Server, target: Server, level: int, cli: Cli) -> tuple[str, str, Outcome]:
+    url, other = source.create_database(), target.create_database()
+    create_umami(url, level, indexes=False)
+    populate(url, Traffic(backups.NOW.replace(month=5), backups.NOW, events=400), level)
+    build_indexes(url, level)
+    made = cli("backup", "--format", "portable", "--json", url=url)
+    assert made.code == 0, made.said
+    return url, other, cli("restore", "latest", "--yes", "--json", url=other)
+
+
+@pytest.mark.parametrize("names", [("mariadb", "postgresql-18"), ("mysql", "postgresql-18"),
+                                   ("postgresql-18", "mysql"), ("postgresql-18", "mariadb")])  # fmt: skip
+def test_into_the_other_kind_of_server(
+    names: tuple[str, str], cli: Cli, request: pytest.FixtureRequest
+) -> None:
+    chosen = request.config.getoption("--servers")
+    if chosen and not set(names) <= set(chosen.split(",")):
+        pytest.skip("needs servers that weren't chosen")
+    source, target = (servers.get(name) for name in names)
+    url, other, outcome = _into_the_other(source, target, 13, cli)
+    try:
+        assert outcome.code == 0, outcome.said
+        here, there = rows_of(url), rows_of(other)
+        assert {table: len(rows) for table, rows in here.items()} == {t: len(r) for t, r in there.items()}
+        with backups.opened(other) as connection:
+            found = {table.name: table for table in connection.transit().describe().tables}
+        for table in schema_at(target.dialect, 13).tables:
+            assert {index.name for index in found[table.name].indexes} == {
+                index.name for index in table.indexes
+            }
+    finally:
+        source.drop_database(url)
+        target.drop_database(other)
+
+
+def test_what_has_no_place_there_is_refused(cli: Cli, request: pytest.FixtureRequest) -> None:
+    chosen = request.config.getoption("--servers")
+    if chosen and not {"postgresql-18", "mariadb"} <= set(chosen.split(",")):
+        pytest.skip("needs servers that weren't chosen")
+    source, target = servers.get("postgresql-18"), servers.get("mariadb")
+    url, other, outcome = _into_the_other(source, target, 19, cli)
+    try:
+        assert outcome.code == 5, outcome.said
+        assert rows_of(other) == {}
+    finally:
+        source.drop_database(url)
+        target.drop_database(other)

@@ -1,0 +1,39 @@
+"""Tables on their way into a database: beside those there are, until one swap puts them into their places.
+
+`postgresql/staging.py` uses a schema of its own, `mysql/staging.py` names of their own. What a killed run
+left is cleared away by the next.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
+#: A database of the dialect's own.
+Place = TypeVar("Place")
+
+
+class Staging(ABC, Generic[Place]):
+    """A place for tables that aren't anybody's yet. `database` is where sessions see them."""
+
+    database: Place
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Make the place, empty."""
+
+    @abstractmethod
+    def name(self, table: str) -> str:
+        """Return the name that a table has there."""
+
+    @abstractmethod
+    def swap(self, moved: Sequence[str], replaced: Sequence[str]) -> None:
+        """Put the staged tables of these names into their places, where the replaced ones give way for good.
+
+        Others see all of it or nothing. Locks: all of them, for a moment.
+        """
+
+    @abstractmethod
+    def discard(self) -> None:
+        """Drop what is still there; after a swap, what was left out of it."""

@@ -1,0 +1,151 @@
+"""Restoring a portable backup: tables are made and loaded aside, indexed, compared, swapped in.
+
+The indexes of one table are built while the next is loaded, by sessions of their own.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from umami_ops.databases.base import Connection, Database
+from umami_ops.databases.dumps import Check, Wanted
+from umami_ops.databases.staging import Staging
+from umami_ops.databases.transit import Description, Rows
+from umami_ops.errors import Refused
+from umami_ops.sql import Query
+from umami_ops.transfer.portable import Archive, Head
+from umami_ops.transfer.schema import Side, pair, rows_of, translate
+from umami_ops.umami import prisma
+from umami_ops.umami.migrations import migrations
+from umami_ops.umami.schema import Table, latest_level
+
+_INDEX_SESSIONS = 2
+
+
+def restore_archive(database: Database, chunks: Iterable[bytes], wanted: Wanted, check: Check) -> list[str]:
+    """Bring an archive into a database; returns sentences about what a person should know.
+
+    What is replaced stays until all is loaded and `check` has passed. Raises Refused where the archive has
+    columns that the other kind of server has no place for.
+    """
+    archive = Archive(chunks)
+    staging: Staging[Database] = database.staging()
+    staging.prepare()
+    try:
+        with _Loader(staging, archive.head) as loader:
+            names = loader.load(archive, wanted)
+            check(loader.connection, names)
+        staging.swap(list(names), wanted.replaced)
+    finally:
+        staging.discard()
+    return loader.remarks
+
+
+class _Loader:
+    """Loads tables one after the other, on one session, while others build indexes."""
+
+    def __init__(self, staging: Staging[Database], head: Head) -> None:
+        self._staging = staging
+        self._head = head
+        self._pool = ThreadPoolExecutor(_INDEX_SESSIONS)
+        self._sessions = threading.local()
+        self._opened: list[Connection] = []
+        self._building: list[Future[None]] = []
+        self.remarks: list[str] = []
+
+    def __enter__(self) -> _Loader:
+        self.connection = self._staging.database.connect("umami-ops restore")
+        self._side = Side(self.connection.dialect.name, self.connection.server().flavour)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=kind is not None)
+        for connection in (*self._opened, self.connection):
+            connection.close()
+
+    def load(self, archive: Archive, wanted: Wanted) -> dict[str, str]:
+        """Load what is wanted; returns each table's name with its name in the staging place."""
+        targets = {name: table for name, table in self._targets().items() if _is_wanted(name, wanted)}
+        for table, rows in archive.tables():
+            if table.name not in targets:
+                continue
+            target = targets[table.name]
+            if self._is_translated and table.name == prisma.NAME:
+                self._fill(target, rows_of(target, self._side), iter([self._migrations()]))
+            else:
+                self._fill(target, self._travel(table, target), rows)
+        for future in self._building:
+            future.result()
+        names = {name: self._staging.name(name) for name in targets}
+        self._run(self.connection.transit().analyze_statement(list(names.values())))
+        return names
+
+    @property
+    def _is_translated(self) -> bool:
+        return self._side.dialect != self._head.dialect
+
+    def _targets(self) -> dict[str, Table]:
+        """Return what the archive's tables are here."""
+        if not self._is_translated:
+            return {table.name: table for table in self._head.tables}
+        level = self._head.level
+        if level is None or level > latest_level(self._side.dialect):
+            raise Refused(
+                f"Umami has no release for {self.connection.dialect.title} at the backup's level ({level}).",
+                hint="`umami-ops migrate --downgrade` says what would be lost.",
+                done="Nothing was changed.",
+            )
+        translation = translate(Description(self._head.tables), self._head.side, self._side, level)
+        self.remarks += [f"Not translated: {remark}." for remark in translation.remarks]
+        here = {table.name for table in self._head.tables}
+        found = {table.name: table for table in translation.tables if table.name in here}
+        if prisma.NAME in here:
+            found[prisma.NAME] = prisma.TABLES[self._side.dialect]
+        return found
+
+    def _travel(self, source: Table, target: Table) -> Rows:
+        """Return the target's rows in the archive's order. Raises Refused for a column without a place."""
+        found = pair(source, self._head.side, target, self._side)
+        if len(found.source.fields) != len(source.columns):
+            raise Refused(f"Table {source.name} has columns that don't exist on the other kind of server.")
+        return found.target
+
+    def _fill(self, table: Table, rows: Rows, pieces: Iterator[bytes]) -> None:
+        """Create a table, load it, and have its indexes built."""
+        transit = self.connection.transit()
+        staged = replace(table, name=self._staging.name(table.name))
+        for statement in transit.create_statements(staged):
+            self._run(statement)
+        with self.connection.transaction():
+            transit.write(replace(rows, table=staged.name), pieces)
+        for statement in transit.index_statements(staged):
+            self._building.append(self._pool.submit(self._build, statement))
+
+    def _migrations(self) -> bytes:
+        """Return Prisma's records for this kind of server, as Umami's migrations leave them."""
+        now = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
+        lines = []
+        for migration in migrations(self._side.dialect):
+            if migration.level <= (self._head.level or 0):
+                row_id = uuid.uuid5(uuid.NAMESPACE_URL, migration.name)
+                checksum = migration.checksum or "0" * 64
+                lines.append(f'"{row_id}","{checksum}","{now}","{migration.name}",NULL,NULL,"{now}",1\n')
+        return "".join(lines).encode()
+
+    def _build(self, statement: str) -> None:
+        if not hasattr(self._sessions, "connection"):
+            self._sessions.connection = self._staging.database.connect("umami-ops restore (indexes)")
+            self._opened.append(self._sessions.connection)
+        self._sessions.connection.run(Query("restore.index", "", statement))
+
+    def _run(self, statement: str) -> None:
+        self.connection.run(Query("restore.table", "", statement))
+
+
+def _is_wanted(table: str, wanted: Wanted) -> bool:
+    return not wanted.tables or table in wanted.tables
