@@ -5,7 +5,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop test test-all lint format bench-prune bench-upkeep bench-partition clean
+.PHONY: help demo demo-stop test test-all lint format bench-prune bench-upkeep bench-partition bench-backup clean
 
 ARGS ?=
 INSTALL := .venv/bin/python -m pip --disable-pip-version-check --quiet install --editable
@@ -43,6 +43,9 @@ bench-upkeep: .venv/for-tests ## Measure health, upgrade prepare and vacuum --re
 
 bench-partition: .venv/for-tests ## Measure partitions beside the plain table
 	.venv/bin/python -m benchmarks.partition $(ARGS)
+
+bench-backup: .venv/for-tests ## Measure backups beside the servers' tools
+	.venv/bin/python -m benchmarks.backup $(ARGS)
 
 clean: ## Remove .venv and what tools have left; stops the demo first
 	@if [ -e .venv/for-demo ]; then .venv/bin/python -m testbed.demo --stop; fi
