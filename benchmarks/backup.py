@@ -2,8 +2,8 @@
 
     python -m benchmarks.backup [--servers postgresql-18,mariadb] [--events 1000000] [--rounds 3]
 
-With the same settings. Contenders take turns, and a ratio is the median of the rounds' own ratios, so that load
-from elsewhere hits all of them. Nothing here fails for slowness: it reports.
+With the same settings. Contenders take turns, and a ratio is the median of the rounds' own ratios, so
+that load from elsewhere hits all of them. Nothing here fails for slowness: it reports.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class _Measurement:
         server = self.on.server
         dump = self.folder / "plain.dump"
         programs = servers.programs(server.name)
-        process([programs / "pg_dump", "--format=custom", "--compress=0", f"--file={dump}", url])
+        process([str(programs / "pg_dump"), "--format=custom", "--compress=0", f"--file={dump}", url])
         umami_ops(url, "backup", "--format", "portable")
         by_hand = "pg_restore -j2"
 
@@ -143,17 +143,21 @@ class _Measurement:
                 server.drop_database(target)
 
         def theirs(target: str) -> Run:
-            command = [programs / "pg_restore", "--no-owner", "--jobs=2", f"--dbname={target}", dump]
+            command = [
+                str(programs / "pg_restore"),
+                "--no-owner",
+                "--jobs=2",
+                f"--dbname={target}",
+                str(dump),
+            ]
             return process(command)[0]
 
         def ours(target: str) -> Run:
             return umami_ops(target, "restore", "latest", "--yes")
 
         rivals = [
-            Contender(by_hand, lambda _: into(lambda to: process([*command, f"--dbname={to}", dump])[0]), ()),
-            Contender(
-                _OURS_RESTORE, lambda _: into(lambda to: umami_ops(to, "restore", "latest", "--yes")), ()
-            ),
+            Contender(by_hand, lambda _: into(theirs), ()),
+            Contender(_OURS_RESTORE, lambda _: into(ours), ()),
         ]
         scores = self._take_turns(rivals, url)
         self._goal(scores, _OURS_RESTORE, by_hand, 1.3)

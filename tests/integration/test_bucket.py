@@ -124,9 +124,7 @@ def test_a_backup_goes_there_and_comes_back(variables: dict[str, str], tmp_path:
         for form in ("dump", "portable"):
             made = run("backup", "--format", form, "--json", url=url, env=env, folder=tmp_path)
             assert made.code == 0, made.said
-            outcome = run(
-                "restore", "latest", "--replace", "--yes", url=database_url, env=env, folder=tmp_path
-            )
+            outcome = run("restore", "latest", "--replace", "--yes", url=target, env=env, folder=tmp_path)
             assert outcome.code == 0, outcome.said
             assert backups.rows_of(target) == backups.rows_of(url)
         listed = run("backup", "list", url=url, env=env, folder=tmp_path)
