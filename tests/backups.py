@@ -58,10 +58,11 @@ def rows_of(url: str) -> Rows:
 
 
 def indexes_of(url: str) -> set[tuple[str, str]]:
-    """The names of all indexes with their tables."""
+    """The names of all keys and indexes with their tables."""
     with opened(url) as connection:
         found = connection.transit().describe().tables
-        return {(table.name, index.name) for table in found for index in table.indexes}
+        keys = {(table.name, table.primary_key.name) for table in found if table.primary_key}
+        return keys | {(table.name, index.name) for table in found for index in table.indexes}
 
 
 def execute(url: str, *statements: str) -> None:

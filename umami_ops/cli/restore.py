@@ -19,13 +19,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("name", metavar="NAME|FILE|latest")
 @options.store
-@click.option(
-    "--target-url",
-    metavar="URL",
-    envvar="TARGET_DATABASE_URL",
-    help="Restore into this database instead of DATABASE_URL's; prefer the variable TARGET_DATABASE_URL, "
-    "which other users of this machine can't see.",
-)
+@options.target_url
 @click.option(
     "--replace",
     is_flag=True,
@@ -45,7 +39,6 @@ if TYPE_CHECKING:
 def restore(
     name: str,
     place: str | None,
-    target_url: str | None,
     replace: bool,
     only: tuple[str, ...],
     identities: tuple[Path, ...],
@@ -64,7 +57,10 @@ def restore(
     from umami_ops.operations.restore import plan_restore
 
     source = find(options.open_store_from_options(place), name, read_identities(identities))
-    database = options.other_database(target_url) or options.open_from_options(needs_session=True)
+    is_elsewhere = options.settings_from_options().target_database_url is not None
+    database = (
+        options.open_target_from_options() if is_elsewhere else options.open_from_options(needs_session=True)
+    )
     with database.connect("umami-ops restore") as connection:
         require_session(connection.server())
         plan = plan_restore(connection, source.manifest, replace=replace, only=only)

@@ -81,6 +81,9 @@ class _Loader:
                 self._fill(target, self._travel(table, target), rows)
         for future in self._building:
             future.result()
+        for table in targets.values():
+            for statement in self.connection.transit().finish_statements(self._staged(table)):
+                self._run(statement)
         names = {name: self._staging.name(name) for name in targets}
         self._run(self.connection.transit().analyze_statement(list(names.values())))
         return names
@@ -118,13 +121,16 @@ class _Loader:
     def _fill(self, table: Table, rows: Rows, pieces: Iterator[bytes]) -> None:
         """Create a table, load it, and have its indexes built."""
         transit = self.connection.transit()
-        staged = replace(table, name=self._staging.name(table.name))
+        staged = self._staged(table)
         for statement in transit.create_statements(staged):
             self._run(statement)
         with self.connection.transaction():
             transit.write(replace(rows, table=staged.name), pieces)
         for statement in transit.index_statements(staged):
             self._building.append(self._pool.submit(self._build, statement))
+
+    def _staged(self, table: Table) -> Table:
+        return replace(table, name=self._staging.name(table.name))
 
     def _migrations(self) -> bytes:
         """Return Prisma's records for this kind of server, as Umami's migrations leave them."""
