@@ -163,6 +163,14 @@ class Connection(ABC):
         """Return how this server's tables are changed."""
 
     @abstractmethod
+    def sum_of(self, table: str, columns: Mapping[str, str]) -> tuple[int, str]:
+        """Return a table's rows, and a checksum of these columns (name → type) that is quick to compute.
+
+        It begins with the way it was made; sums made in the same way are equal where the rows are, in
+        whatever order. For backups: between kinds of servers `Transit.prove` compares.
+        """
+
+    @abstractmethod
     def estimate(self, query: Query, **values: Any) -> int:
         """Return how many rows the server's planner expects of a query, without running it.
 

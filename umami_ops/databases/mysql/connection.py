@@ -7,7 +7,7 @@ import re
 import shutil
 import socket
 import ssl
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -145,6 +145,16 @@ class MysqlConnection(Connection):
     def transit(self) -> MysqlTransit:
         """Return what MySQL and MariaDB can do for rows on the move."""
         return MysqlTransit(self)
+
+    def sum_of(self, table: str, columns: Mapping[str, str]) -> tuple[int, str]:
+        """Return rows and checksum: the sum of CRC-32s over the values' text."""
+        fields = ", ".join(f"COALESCE({self.dialect.quote(name)}, CHAR(2))" for name in columns)
+        text = (
+            f"SELECT COUNT(*) AS n, SUM(CRC32(CONCAT_WS(CHAR(31), {fields}))) AS total"  # noqa: S608
+            f" FROM {self.dialect.quote(table)}"
+        )
+        row = self.row(Query("backup.sum", "", text))
+        return int(row["n"]), f"mysql-crc32:{int(row['total'] or 0):x}"
 
     def unwarned_row(self, query: Query) -> Row | None:
         """Return the one row of a query as the text says it, or None when the server warned of it."""
