@@ -11,6 +11,7 @@ _ON_ONE_POSTGRESQL = (
     "test_partition.py",
     "test_partition_dashboards.py",
     "test_partition_migrations.py",
+    "test_partition_wishes.py",
 )
 
 

@@ -441,7 +441,15 @@ def _show_report(plan: Plan, report: Report, *, as_json: bool) -> None:
     _show_notes(report.notes)
     if report.stopped:
         render.print_line()
-        render.print_line(f"Ended early: {report.stopped}. The same command continues.", style="bold")
+        again = "starts over" if _is_copied_whole(plan) else "continues"
+        render.print_line(f"Ended early: {report.stopped}. The same command {again}.", style="bold")
+
+
+def _is_copied_whole(plan: Plan) -> bool:
+    """Say whether the table is copied in one step, which an early end undoes."""
+    from umami_ops.plan import Rebuild
+
+    return any(isinstance(step, Rebuild) for step in plan.steps)
 
 
 def _document(plan: Plan, report: Report | None = None) -> dict[str, Any]:

@@ -1,0 +1,182 @@
+"""What `partition` shows beforehand, refuses, and keeps as it was."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+
+from testbed.bulk import Loader, connect
+from testbed.servers import Server
+from tests import pruning
+from tests.integration.test_partition import VERBS, partition, partitions
+from tests.visitors import fill
+from umami_ops.operations import partition as operation
+
+_ID = "90000000-0000-4000-8000-000000000000"
+
+
+def _insert_undated(loader: Loader, *, session: bool) -> None:
+    loader.execute(
+        "INSERT INTO website_event (event_id, website_id, session_id, visit_id, url_path, created_at)"
+        f" VALUES ('{_ID}', '{_ID}', '{_ID}', '{_ID}', '/', NULL)"
+    )
+    loader.execute(
+        "INSERT INTO event_data (event_data_id, website_id, website_event_id, data_key, data_type)"
+        f" VALUES ('{_ID}', '{_ID}', '{_ID}', 'key', 1)"
+    )
+    if session:
+        loader.execute(
+            "INSERT INTO session (session_id, website_id, created_at)"
+            f" VALUES ('{_ID}', '{_ID}', '2025-02-03 04:05:06')"
+        )
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_dry_run_says_all_and_does_nothing(server: Server, umami_database: str, verb: str) -> None:
+    url = umami_database
+    fill(url, 5)
+    if verb != "enable":
+        partition(url, *VERBS["enable"])
+    before = partitions(url), pruning.digest(url)
+    arguments = [argument for argument in VERBS[verb] if argument != "--yes"]
+    steps = partition(url, *arguments, "--dry-run", "--json").document["steps"]
+    assert steps
+    assert all(step["title"] and step["statements"] and step["lock"] for step in steps)
+    shown = partition(url, *arguments, "--dry-run").out
+    assert shown.count("Lock: ") == len(steps)
+    assert (partitions(url), pruning.digest(url)) == before
+
+
+def test_events_without_a_time_take_a_decision(server: Server, umami_database: str) -> None:
+    url = umami_database
+    with connect(url) as loader:
+        _insert_undated(loader, session=True)
+    outcome = partition(url, "enable", "--yes", code=5)
+    assert "1 events have no time" in outcome.err
+    partition(url, "enable", "--null-created-at", "session-time", "--yes")
+    with connect(url) as loader:
+        ((when,),) = loader.execute(f"SELECT created_at FROM website_event WHERE event_id = '{_ID}'")
+    assert f"{when:%Y-%m-%d %H:%M:%S}" == "2025-02-03 04:05:06"
+
+
+def test_events_without_a_time_can_go(server: Server, umami_database: str) -> None:
+    url = umami_database
+    with connect(url) as loader:
+        _insert_undated(loader, session=False)
+    assert "session" in partition(url, "enable", "--null-created-at", "session-time", "--yes", code=5).err
+    partition(url, "enable", "--null-created-at", "delete", "--yes")
+    with connect(url) as loader:
+        assert loader.execute("SELECT COUNT(*) FROM website_event") == [(0,)]
+        assert loader.execute("SELECT COUNT(*) FROM event_data") == [(0,)]
+
+
+def test_what_would_be_lost_is_refused(postgresql_server: Server, umami_database: str) -> None:
+    with connect(umami_database) as loader:
+        loader.execute("CREATE VIEW mine AS SELECT event_id FROM website_event")
+    assert "website_event has the view mine" in partition(umami_database, "enable", "--yes", code=5).err
+    assert partitions(umami_database) == []
+
+
+def test_a_trigger_is_refused(mysql_server: Server, umami_database: str) -> None:
+    with connect(umami_database) as loader:
+        loader.execute(
+            "CREATE TRIGGER mine BEFORE DELETE ON website_event FOR EACH ROW SET @gone = OLD.event_id"
+        )
+    assert "website_event has the trigger mine" in partition(umami_database, "enable", "--yes", code=5).err
+
+
+def test_partitions_of_somebody_else_are_left_alone(mysql_server: Server, umami_database: str) -> None:
+    with connect(umami_database) as loader:
+        loader.execute("ALTER TABLE website_event PARTITION BY KEY (event_id) PARTITIONS 4")
+    for verb in VERBS.values():
+        assert "in a way that isn't umami-ops's" in partition(umami_database, *verb, code=5).err
+
+
+@pytest.mark.parametrize("verb", ["maintain", "split"])
+def test_nothing_is_partitioned(server: Server, umami_database: str, verb: str) -> None:
+    assert "umami-ops partition enable" in partition(umami_database, *VERBS[verb], code=5).err
+
+
+def test_too_many_partitions(server: Server, umami_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operation, "_MOST_PARTITIONS", 20)
+    fill(umami_database, 8)
+    partition(umami_database, *VERBS["enable"])
+    assert "--by quarter" in partition(umami_database, "split", "--by", "week", "--yes", code=5).err
+
+
+def test_without_a_terminal_it_asks_for_yes(server: Server, umami_database: str) -> None:
+    assert "Add --yes" in partition(umami_database, "enable", code=5).err
+    assert partitions(umami_database) == []
+
+
+@pytest.mark.parametrize("period", ["week", "quarter", "year"])
+def test_other_periods(server: Server, umami_database: str, period: str) -> None:
+    url = umami_database
+    fill(url, 4)
+    partition(url, "enable", "--by", period, "--ahead", "2", "--yes")
+    assert len(partitions(url)) == 4
+    partition(url, "maintain", "--ahead", "4")
+    # On the last day of a period the history already holds the next one.
+    assert len(partitions(url)) in (5, 6)
+
+
+def test_what_stands_on_the_table_stays(postgresql_server: Server, umami_database: str) -> None:
+    """Comments, grants, an index of one's own; there and back."""
+    url = umami_database
+    with connect(url) as loader:
+        loader.execute("COMMENT ON TABLE website_event IS 'Counted'")
+        loader.execute("COMMENT ON COLUMN website_event.url_path IS 'Where'")
+        loader.execute("GRANT SELECT ON website_event TO PUBLIC")
+        loader.execute("GRANT UPDATE (tag) ON website_event TO PUBLIC")
+        loader.execute("CREATE INDEX mine ON website_event (lower(url_path) DESC) WHERE event_type = 1")
+    before = _standing(url)
+    partition(url, *VERBS["enable"])
+    assert _standing(url) == before
+    partition(url, *VERBS["disable"])
+    assert _standing(url) == before
+
+
+def _standing(url: str) -> list[Any]:
+    with connect(url) as loader:
+        return [
+            loader.execute(
+                "SELECT obj_description(oid), relacl, pg_get_userbyid(relowner) FROM pg_class"
+                " WHERE relname = 'website_event'"
+            ),
+            loader.execute(
+                "SELECT attname, col_description(attrelid, attnum), attacl FROM pg_attribute"
+                " WHERE attrelid = 'website_event'::regclass AND attnum > 0 ORDER BY attnum"
+            ),
+            loader.execute(
+                "SELECT indexname, replace(indexdef, ' ONLY ', ' ') FROM pg_indexes"
+                " WHERE tablename = 'website_event' AND indexname <> 'website_event_pkey' ORDER BY 1"
+            ),
+        ]
+
+
+def test_a_signal_ends_it_and_a_rerun_goes_on(server: Server, umami_database: str) -> None:
+    url = umami_database
+    fill(url, 12)
+    partition(url, *VERBS["enable"])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "umami_ops", "partition", *VERBS["split"]],
+        env={"DATABASE_URL": url, "PATH": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while partition(url, "status", "--json").document["unfinished"] is None and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    out, said = process.communicate(timeout=60)
+    assert process.returncode in (0, 3), said
+    if process.returncode == 3:
+        assert "SIGTERM was received" in out
+    partition(url, *VERBS["split"])
+    assert partition(url, "status", "--json").document["unfinished"] is None
+    assert len(partitions(url)) > 6
