@@ -18,27 +18,33 @@ from datetime import UTC, datetime
 
 from umami_ops.databases.base import WORKING_PREFIX, Connection, Row
 from umami_ops.databases.partitioning import TABLE, Layout, Partition, Partitioning, Slot
-from umami_ops.databases.postgresql.dialect import POSTGRESQL
+from umami_ops.databases.postgresql.dissolving import PLAIN_KEY_INDEX, Dissolving
+from umami_ops.databases.postgresql.dropping import Dropping
 from umami_ops.databases.postgresql.partition_catalogue import Catalogue
+from umami_ops.databases.postgresql.partition_steps import (
+    INSTANT,
+    NOBODY,
+    PATIENTLY,
+    WRITERS_GO_ON,
+    alone,
+    analyze,
+    by_event_id,
+    change,
+    quoted,
+    statements,
+    unique_index,
+)
 from umami_ops.databases.postgresql.resettling import MOST_ROWS_AT_ONCE, Resettling
 from umami_ops.plan import Batches, Change, Guard, Size, Step
-from umami_ops.sql import Query
 
 _KEY_INDEX = f"{WORKING_PREFIX}event_id_created_at"
-_PLAIN_KEY_INDEX = f"{WORKING_PREFIX}event_id"
 _NEW = f"{WORKING_PREFIX}new_{TABLE}"
 _PARKED = f"{WORKING_PREFIX}parked"
-_REST = f"{WORKING_PREFIX}rest_"
 _BOUNDS = f"{WORKING_PREFIX}bounds"
-_PAST = f"{WORKING_PREFIX}past_"
 _DEFAULT = f"{TABLE}_default"
 _OUR_KEY = "RANGE (created_at)"
 _BOUNDED = re.compile(r"FOR VALUES FROM \((.+)\) TO \((.+)\)")
 
-_INSTANT = "ACCESS EXCLUSIVE on website_event for an instant: it waits 0.2 s at most, and then tries again"
-_NOBODY = "nothing that others need"
-_WRITERS_GO_ON = "SHARE UPDATE EXCLUSIVE on website_event: reads and writes go on"
-_LONG_SECONDS = 600
 _CHANGED_MEANWHILE = "website_event was changed by somebody else meanwhile"
 
 
@@ -81,18 +87,24 @@ class PostgresqlPartitioning(Partitioning):
         if _PARKED in left:
             steps += self._unpark()
         if _NEW in left:
-            steps.append(_change("dropping what an interrupted run prepared", _NOBODY, _drop_table(_NEW)))
+            steps.append(
+                change(
+                    "dropping what an interrupted run prepared",
+                    NOBODY,
+                    f"DROP TABLE IF EXISTS {quoted(_NEW)}",
+                )
+            )
         if verb != "split":
             steps += Resettling(self._connection, self._catalogue).clear(left)
-        for index, use in ((_KEY_INDEX, "enable"), (_PLAIN_KEY_INDEX, "disable")):
+        for index, use in ((_KEY_INDEX, "enable"), (PLAIN_KEY_INDEX, "disable")):
             if index in left and verb != use:
                 steps.append(self._drop_index(index))
-        steps += self._move_rest([name for name in left if name.startswith(_REST)])
+        steps += Dissolving(self._catalogue).rest(left)
         return [*steps, *self.dropping()]
 
     def _drop_index(self, name: str) -> Change:
-        return _alone(
-            f"dropping the index {name}", _WRITERS_GO_ON, f"DROP INDEX CONCURRENTLY IF EXISTS {_q(name)}"
+        return alone(
+            f"dropping the index {name}", WRITERS_GO_ON, f"DROP INDEX CONCURRENTLY IF EXISTS {quoted(name)}"
         )
 
     def _unpark(self) -> list[Step]:
@@ -101,14 +113,14 @@ class PostgresqlPartitioning(Partitioning):
         steps: list[Step] = []
         if plain:
             steps.append(
-                _change(
+                change(
                     "taking the bounds off",
-                    _INSTANT,
-                    f"DROP TRIGGER IF EXISTS {_q(_PARKED)} ON {_q(TABLE)}",
-                    f"ALTER TABLE {_q(TABLE)} DROP CONSTRAINT IF EXISTS {_q(_BOUNDS)}",
+                    INSTANT,
+                    f"DROP TRIGGER IF EXISTS {quoted(_PARKED)} ON {quoted(TABLE)}",
+                    f"ALTER TABLE {quoted(TABLE)} DROP CONSTRAINT IF EXISTS {quoted(_BOUNDS)}",
                 )
             )
-        return [*steps, _unparking(), _change("clearing the parking place", _NOBODY, *_no_parking())]
+        return [*steps, _unparking(), change("clearing the parking place", NOBODY, *_no_parking())]
 
     # --- enable ---------------------------------------------------------------------------------------
 
@@ -119,21 +131,21 @@ class PostgresqlPartitioning(Partitioning):
         if left.get(_KEY_INDEX) is False:
             steps.append(self._drop_index(_KEY_INDEX))
         if not left.get(_KEY_INDEX):
-            steps.append(_unique_index(_KEY_INDEX, TABLE, "event_id, created_at"))
+            steps.append(unique_index(_KEY_INDEX, TABLE, "event_id, created_at"))
         at = self._connection.literal(boundary)
         steps += [
             self._bound(at),
-            _alone(
+            alone(
                 "proving that all events lie before the boundary",
-                f"{_WRITERS_GO_ON}; one scan of the table",
-                f"ALTER TABLE {_q(TABLE)} VALIDATE CONSTRAINT {_q(_BOUNDS)}",
+                f"{WRITERS_GO_ON}; one scan of the table",
+                f"ALTER TABLE {quoted(TABLE)} VALIDATE CONSTRAINT {quoted(_BOUNDS)}",
             ),
             self._prepare(ahead),
             self._exchange(boundary, at),
             _unparking(),
-            _change("clearing the parking place", _NOBODY, *_no_parking()),
+            change("clearing the parking place", NOBODY, *_no_parking()),
             # What is known of the rows stays with their partition; new is what is said of all together.
-            _analyze(f"ONLY {_q(TABLE)}" if self._major >= 18 else _q(TABLE)),
+            analyze(f"ONLY {quoted(TABLE)}" if self._major >= 18 else quoted(TABLE)),
         ]
         return steps
 
@@ -143,10 +155,10 @@ class PostgresqlPartitioning(Partitioning):
         Umami takes times in the future, which the CHECK would refuse: a trigger parks them, dated just before
         the boundary, with their own time written down; after the exchange they get it back.
         """
-        parked, function = _q(_PARKED), f"{self._schema}.{_q(_PARKED)}"
-        return _change(
+        parked, function = quoted(_PARKED), f"{self._schema}.{quoted(_PARKED)}"
+        return change(
             "bounding the table",
-            f"{_INSTANT}; events from the boundary on are parked just before it",
+            f"{INSTANT}; events from the boundary on are parked just before it",
             f"CREATE TABLE {parked} (event_id uuid PRIMARY KEY, created_at timestamptz NOT NULL)",
             *self._owned(_PARKED),
             f"""CREATE FUNCTION {parked}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
@@ -158,33 +170,35 @@ BEGIN
   RETURN NEW;
 END
 $park$""",
-            f"LOCK TABLE {_q(TABLE)} IN ACCESS EXCLUSIVE MODE",
-            f"CREATE TRIGGER {parked} BEFORE INSERT OR UPDATE ON {_q(TABLE)}"
+            f"LOCK TABLE {quoted(TABLE)} IN ACCESS EXCLUSIVE MODE",
+            f"CREATE TRIGGER {parked} BEFORE INSERT OR UPDATE ON {quoted(TABLE)}"
             f" FOR EACH ROW WHEN (NEW.created_at >= {at}) EXECUTE FUNCTION {parked}()",
-            f"UPDATE {_q(TABLE)} SET created_at = created_at WHERE created_at >= {at}",
-            f"ALTER TABLE {_q(TABLE)} ADD CONSTRAINT {_q(_BOUNDS)}"
+            f"UPDATE {quoted(TABLE)} SET created_at = created_at WHERE created_at >= {at}",
+            f"ALTER TABLE {quoted(TABLE)} ADD CONSTRAINT {quoted(_BOUNDS)}"
             f" CHECK (created_at IS NOT NULL AND created_at < {at}) NOT VALID",
         )
 
     def _prepare(self, ahead: Sequence[Slot]) -> Change:
         """Return the step that makes the partitioned table, under a working name, and empty partitions."""
         indexes = [index for index in self._catalogue.indexes(TABLE) if not index.is_primary]
-        return _change(
+        return change(
             "preparing the partitioned table",
             "nothing that others need; ACCESS SHARE on website_event for an instant",
-            f"CREATE TABLE {_q(_NEW)} (LIKE {_q(TABLE)} INCLUDING DEFAULTS INCLUDING COMMENTS"
+            f"CREATE TABLE {quoted(_NEW)} (LIKE {quoted(TABLE)} INCLUDING DEFAULTS INCLUDING COMMENTS"
             f" INCLUDING STORAGE INCLUDING GENERATED INCLUDING IDENTITY) PARTITION BY {_OUR_KEY}",
-            f"ALTER TABLE {_q(_NEW)} ADD CONSTRAINT {_q(_NEW + '_pkey')} PRIMARY KEY (event_id, created_at)",
+            f"ALTER TABLE {quoted(_NEW)} ADD CONSTRAINT {quoted(_NEW + '_pkey')} PRIMARY KEY"
+            " (event_id, created_at)",
             *self._named_not_null(),
             *(
-                f"CREATE INDEX {_q(_working_name(number))} ON {_q(_NEW)} USING {index.tail}"
+                f"CREATE INDEX {quoted(_working_name(number))} ON {quoted(_NEW)} USING {index.tail}"
                 for number, index in enumerate(indexes)
             ),
             *(
-                f"CREATE TABLE {_q(partition_name(slot.label))} PARTITION OF {_q(_NEW)} {self._bounds(slot)}"
+                f"CREATE TABLE {quoted(partition_name(slot.label))} PARTITION OF {quoted(_NEW)}"
+                f" {self._bounds(slot)}"
                 for slot in ahead
             ),
-            f"CREATE TABLE {_q(_DEFAULT)} PARTITION OF {_q(_NEW)} DEFAULT",
+            f"CREATE TABLE {quoted(_DEFAULT)} PARTITION OF {quoted(_NEW)} DEFAULT",
             *self._owned(_NEW, *(partition_name(slot.label) for slot in ahead), _DEFAULT),
             *self._catalogue.grants(TABLE, to=_NEW),
             *self._catalogue.comment(TABLE, to=_NEW),
@@ -196,7 +210,8 @@ $park$""",
             return ()
         mark = "created_at_not_null"
         return (
-            f"ALTER TABLE {_q(_NEW)} RENAME CONSTRAINT {_q(f'{_NEW}_{mark}')} TO {_q(f'{TABLE}_{mark}')}",
+            f"ALTER TABLE {quoted(_NEW)} RENAME CONSTRAINT {quoted(f'{_NEW}_{mark}')}"
+            f" TO {quoted(f'{TABLE}_{mark}')}",
         )
 
     def _exchange(self, boundary: datetime, at: str) -> Change:
@@ -206,27 +221,28 @@ $park$""",
         indexes = [index for index in self._catalogue.indexes(TABLE) if not index.is_primary]
         return Change(
             title="exchanging the tables",
-            statements=_statements(
-                f"LOCK TABLE {_q(TABLE)} IN ACCESS EXCLUSIVE MODE",
-                f"DROP TRIGGER {_q(_PARKED)} ON {_q(TABLE)}",
-                f"ALTER TABLE {_q(TABLE)} RENAME TO {_q(old)}",
-                f"ALTER TABLE {_q(old)} ALTER created_at SET NOT NULL, DROP CONSTRAINT {_q(primary)}",
-                f"ALTER TABLE {_q(old)} ADD CONSTRAINT {_q(old + '_pkey')} PRIMARY KEY"
-                f" USING INDEX {_q(_KEY_INDEX)}",
+            statements=statements(
+                f"LOCK TABLE {quoted(TABLE)} IN ACCESS EXCLUSIVE MODE",
+                f"DROP TRIGGER {quoted(_PARKED)} ON {quoted(TABLE)}",
+                f"ALTER TABLE {quoted(TABLE)} RENAME TO {quoted(old)}",
+                f"ALTER TABLE {quoted(old)} ALTER created_at SET NOT NULL, DROP CONSTRAINT {quoted(primary)}",
+                f"ALTER TABLE {quoted(old)} ADD CONSTRAINT {quoted(old + '_pkey')} PRIMARY KEY"
+                f" USING INDEX {quoted(_KEY_INDEX)}",
                 *(
-                    f"ALTER INDEX {_q(index.name)} RENAME TO {_q(f'{old}_i{number}')}"
+                    f"ALTER INDEX {quoted(index.name)} RENAME TO {quoted(f'{old}_i{number}')}"
                     for number, index in enumerate(indexes)
                 ),
-                f"ALTER TABLE {_q(_NEW)} RENAME TO {_q(TABLE)}",
-                f"ALTER INDEX {_q(_NEW + '_pkey')} RENAME TO {_q(primary)}",
+                f"ALTER TABLE {quoted(_NEW)} RENAME TO {quoted(TABLE)}",
+                f"ALTER INDEX {quoted(_NEW + '_pkey')} RENAME TO {quoted(primary)}",
                 *(
-                    f"ALTER INDEX {_q(_working_name(number))} RENAME TO {_q(index.name)}"
+                    f"ALTER INDEX {quoted(_working_name(number))} RENAME TO {quoted(index.name)}"
                     for number, index in enumerate(indexes)
                 ),
-                f"ALTER TABLE {_q(TABLE)} ATTACH PARTITION {_q(old)} FOR VALUES FROM (MINVALUE) TO ({at})",
-                f"ALTER TABLE {_q(old)} DROP CONSTRAINT {_q(_BOUNDS)}",
+                f"ALTER TABLE {quoted(TABLE)} ATTACH PARTITION {quoted(old)}"
+                f" FOR VALUES FROM (MINVALUE) TO ({at})",
+                f"ALTER TABLE {quoted(old)} DROP CONSTRAINT {quoted(_BOUNDS)}",
             ),
-            lock="ACCESS EXCLUSIVE on website_event for some 50 ms: it waits 0.2 s at most, then tries again",
+            lock=f"ACCESS EXCLUSIVE on website_event for some 50 ms: {PATIENTLY}",
             guards=(self._same_shape(),),
         )
 
@@ -238,100 +254,36 @@ $park$""",
             catch_all = self.layout().catch_all
             assert catch_all is not None
             return self.split(catch_all, slots)
-        return [*(self._add(slot) for slot in slots), *([_analyze(_q(_DEFAULT))] if crowd else [])]
+        return [*(self._add(slot) for slot in slots), *([analyze(quoted(_DEFAULT))] if crowd else [])]
 
     def _add(self, slot: Slot) -> Change:
         name, columns = partition_name(slot.label), self._catalogue.column_list(TABLE)
         within = self._catalogue.within(slot)
-        return _change(
+        return change(
             f"adding {name}",
-            f"{_WRITERS_GO_ON}; ACCESS EXCLUSIVE on its default partition for an instant",
-            f"LOCK TABLE ONLY {_q(TABLE)} IN SHARE UPDATE EXCLUSIVE MODE",
-            f"LOCK TABLE {_q(_DEFAULT)} IN ACCESS EXCLUSIVE MODE",
-            f"CREATE TABLE {_q(name)} (LIKE {_q(TABLE)} INCLUDING DEFAULTS INCLUDING STORAGE"
+            f"{WRITERS_GO_ON}; ACCESS EXCLUSIVE on its default partition for an instant",
+            f"LOCK TABLE ONLY {quoted(TABLE)} IN SHARE UPDATE EXCLUSIVE MODE",
+            f"LOCK TABLE {quoted(_DEFAULT)} IN ACCESS EXCLUSIVE MODE",
+            f"CREATE TABLE {quoted(name)} (LIKE {quoted(TABLE)} INCLUDING DEFAULTS INCLUDING STORAGE"
             " INCLUDING GENERATED)",
             *self._owned(name),
-            f"WITH gone AS (DELETE FROM {_q(_DEFAULT)} WHERE {within} RETURNING *)"
-            f" INSERT INTO {_q(name)} ({columns}) SELECT {columns} FROM gone",
-            f"ALTER TABLE {_q(TABLE)} ATTACH PARTITION {_q(name)} {self._bounds(slot)}",
+            f"WITH gone AS (DELETE FROM {quoted(_DEFAULT)} WHERE {within} RETURNING *)"
+            f" INSERT INTO {quoted(name)} ({columns}) SELECT {columns} FROM gone",
+            f"ALTER TABLE {quoted(TABLE)} ATTACH PARTITION {quoted(name)} {self._bounds(slot)}",
         )
 
     def split(self, source: Partition, slots: Sequence[Slot]) -> list[Step]:
         """Return the steps that put partitions in the place of one."""
         steps = Resettling(self._connection, self._catalogue).steps(source, slots)
-        return [*steps, _analyze(_q(TABLE))]
+        return [*steps, analyze(quoted(TABLE))]
 
     def drop(self, partition: Partition) -> list[Step]:
-        """Return the steps that drop a partition, and what hangs on its events before it.
-
-        Between the first look and the detaching events may still be written to it: they are known by their
-        transaction, which is none of those that had ended when this was planned.
-        """
-        name, past = partition.name, f"{_PAST}{partition.name}"
-        is_late = f"age(e.xmin) <= age(CAST('{self._catalogue.oldest_transaction()}' AS xid))"
-        return [
-            self._details(name),
-            _change(
-                f"detaching {name}",
-                _INSTANT,
-                f"LOCK TABLE ONLY {_q(TABLE)} IN ACCESS EXCLUSIVE MODE",
-                f"ALTER TABLE {_q(TABLE)} DETACH PARTITION {_q(name)}",
-                f"ALTER TABLE {_q(name)} RENAME TO {_q(past)}",
-            ),
-            *self._end(past, is_late),
-        ]
+        """Return the steps that drop a partition, and what hangs on its events before it."""
+        return Dropping(self._catalogue).steps(partition)
 
     def dropping(self) -> list[Step]:
         """Return the steps that drop what interrupted drops had detached."""
-        steps: list[Step] = []
-        for past in (name for name in self._leftovers() if name.startswith(_PAST)):
-            steps += [self._details(past), *self._end(past, "FALSE")]
-        return steps
-
-    def _end(self, past: str, is_late: str) -> list[Step]:
-        """Return the steps that count what was detached, late events' details gone, and drop it."""
-        gone = self._without_details(f"SELECT e.event_id, e.session_id FROM {_q(past)} AS e WHERE {is_late}")
-        counting = Batches(
-            title=f"counting the events of {past}",
-            next_slice=_query("SELECT 1 AS last, 1 AS picked WHERE CAST(:after AS int) IS NULL"),
-            work=_query(f"{gone}, (SELECT COUNT(*) FROM {_q(past)}) AS {TABLE}"),
-            values={"after": None},
-        )
-        return [counting, _change(f"dropping {past}", _NOBODY, _drop_table(past))]
-
-    def _details(self, table: str) -> Batches:
-        """Return the step that deletes what hangs on the events of a table, in the order of their ids."""
-        ranged = "(CAST(:after AS uuid) IS NULL OR e.event_id > CAST(:after AS uuid))"
-        return Batches(
-            title=f"what hangs on the events of {table}",
-            next_slice=_query(
-                "SELECT CAST(s.event_id AS text) AS last, s.picked FROM (SELECT t.event_id, COUNT(*) OVER ()"
-                f" AS picked FROM (SELECT e.event_id FROM {_q(table)} AS e WHERE {ranged} ORDER BY e.event_id"
-                " LIMIT :batch_rows) AS t) AS s ORDER BY s.event_id DESC LIMIT 1"
-            ),
-            work=_query(
-                self._without_details(
-                    f"SELECT e.event_id, e.session_id FROM {_q(table)} AS e"
-                    f" WHERE {ranged} AND e.event_id <= CAST(:last AS uuid)"
-                )
-            ),
-            values={"after": None},
-        )
-
-    def _without_details(self, events: str) -> str:
-        """Return the statement that deletes what hangs on these events, and counts it by table."""
-        gone = {
-            "event_data": "d.website_event_id = ANY(ARRAY(SELECT x.event_id FROM gone AS x))",
-            "revenue": "d.session_id = ANY(ARRAY(SELECT x.session_id FROM gone AS x))"
-            " AND d.event_id = ANY(ARRAY(SELECT x.event_id FROM gone AS x))",
-        }
-        here = {table: where for table, where in gone.items() if self._catalogue.is_table(table)}
-        deletes = "".join(
-            f", gone_{table} AS (DELETE FROM {table} AS d WHERE {where} RETURNING 1)"
-            for table, where in here.items()
-        )
-        counts = ", ".join(f"(SELECT COUNT(*) FROM gone_{table}) AS {table}" for table in here)
-        return f"WITH gone AS MATERIALIZED ({events}){deletes} SELECT {counts or '0 AS nothing'}"
+        return Dropping(self._catalogue).rest(self._leftovers())
 
     def detach(self, partition: Partition) -> list[Step]:
         """Return the step that makes a partition a table of its own.
@@ -339,78 +291,25 @@ $park$""",
         DETACH CONCURRENTLY can't be had: PostgreSQL refuses it beside a default partition.
         """
         return [
-            _change(
+            change(
                 f"detaching {partition.name}",
-                _INSTANT,
-                f"LOCK TABLE ONLY {_q(TABLE)} IN ACCESS EXCLUSIVE MODE",
-                f"ALTER TABLE {_q(TABLE)} DETACH PARTITION {_q(partition.name)}",
+                INSTANT,
+                f"LOCK TABLE ONLY {quoted(TABLE)} IN ACCESS EXCLUSIVE MODE",
+                f"ALTER TABLE {quoted(TABLE)} DETACH PARTITION {quoted(partition.name)}",
             )
         ]
 
     # --- disable --------------------------------------------------------------------------------------
 
     def disable(self, *, online: bool) -> list[Step]:  # noqa: ARG002
-        """Return the steps back to a plain table; there is none offline: nothing is gained by waiting.
-
-        The largest partition becomes the table, and the others its heirs: queries see them, new events go
-        into the table. Then they are emptied into it, batch by batch, and dropped.
-        """
-        parts = self.layout().partitions
-        keeper = max(parts, key=lambda part: part.size.total_bytes).name
-        others = [part.name for part in parts if part.name != keeper]
-        left = self._leftovers()
+        """Return the steps back to a plain table; there is none offline: nothing is gained by waiting."""
         steps: list[Step] = []
-        if left.get(_PLAIN_KEY_INDEX) is False:
-            steps.append(self._drop_index(_PLAIN_KEY_INDEX))
-        if not left.get(_PLAIN_KEY_INDEX):
-            steps.append(_unique_index(_PLAIN_KEY_INDEX, keeper, "event_id"))
-        steps.append(self._dissolve(keeper, others))
-        rest = [f"{_REST}{number}" for number in range(len(others))]
-        return [*steps, *self._move_rest(rest), _analyze(_q(TABLE))]
-
-    def _dissolve(self, keeper: str, others: Sequence[str]) -> Change:
-        key = self._catalogue.primary_key(TABLE)
-        heirs = self._catalogue.heirs(keeper)
-        return Change(
-            title="making one partition the table, and the others its heirs",
-            statements=_statements(
-                f"LOCK TABLE {_q(TABLE)} IN ACCESS EXCLUSIVE MODE",
-                *(
-                    f"ALTER TABLE {_q(TABLE)} DETACH PARTITION {_q(name)}"
-                    for name in sorted((keeper, *others), key=lambda name: name != _DEFAULT)
-                ),
-                f"DROP TABLE {_q(TABLE)}",
-                f"ALTER TABLE {_q(keeper)} RENAME TO {_q(TABLE)}",
-                f"ALTER TABLE {_q(TABLE)} DROP CONSTRAINT {_q(self._catalogue.primary_key(keeper))}",
-                f"ALTER TABLE {_q(TABLE)} ALTER created_at DROP NOT NULL,"
-                f" ADD CONSTRAINT {_q(key)} PRIMARY KEY USING INDEX {_q(_PLAIN_KEY_INDEX)}",
-                *(
-                    f"ALTER INDEX {_q(child)} RENAME TO {_q(parent)}"
-                    for child, parent in heirs
-                    if parent != key
-                ),
-                *(
-                    statement
-                    for number, name in enumerate(others)
-                    for statement in (
-                        f"ALTER TABLE {_q(name)} RENAME TO {_q(f'{_REST}{number}')}",
-                        f"ALTER TABLE {_q(f'{_REST}{number}')} INHERIT {_q(TABLE)}",
-                    )
-                ),
-                *self._catalogue.grants(TABLE, to=TABLE),
-                *self._catalogue.comment(TABLE, to=TABLE),
-            ),
-            lock="ACCESS EXCLUSIVE on website_event for some 50 ms: it waits 0.2 s at most, then tries again",
-            guards=(self._same_shape(),),
-        )
-
-    def _move_rest(self, rest: Sequence[str]) -> list[Step]:
-        """Return the steps that empty the heirs into the table, and drop them."""
-        columns = self._catalogue.column_list(TABLE)
-        steps: list[Step] = []
-        for name in rest:
-            steps += [_emptying(name, columns), _dropping(name)]
-        return steps
+        if self._leftovers().get(PLAIN_KEY_INDEX) is False:
+            steps.append(self._drop_index(PLAIN_KEY_INDEX))
+        has_index = bool(self._leftovers().get(PLAIN_KEY_INDEX))
+        dissolving = Dissolving(self._catalogue)
+        steps += dissolving.steps(self.layout().partitions, self._same_shape(), has_index=has_index)
+        return [*steps, analyze(quoted(TABLE))]
 
     # --- words ----------------------------------------------------------------------------------------
 
@@ -421,7 +320,7 @@ $park$""",
 
     @property
     def _schema(self) -> str:
-        return _q(self._connection.server().schema)
+        return quoted(self._connection.server().schema)
 
     def _bounds(self, slot: Slot) -> str:
         literal = self._connection.literal
@@ -430,7 +329,9 @@ $park$""",
     def _owned(self, *names: str) -> tuple[str, ...]:
         """Return what gives new tables to the owner of website_event, where that is somebody else."""
         owner = self._catalogue.other_owner(TABLE)
-        return tuple(f"ALTER TABLE {_q(name)} OWNER TO {_q(owner)}" for name in names) if owner else ()
+        return (
+            tuple(f"ALTER TABLE {quoted(name)} OWNER TO {quoted(owner)}" for name in names) if owner else ()
+        )
 
     def _same_shape(self) -> Guard:
         shape = self._queries["partition.shape"]
@@ -470,11 +371,11 @@ def _by_time(part: Partition) -> tuple[bool, datetime]:
 
 
 def _unfinished(left: dict[str, bool]) -> str | None:
-    if any(name.startswith(_REST) for name in left) or _PLAIN_KEY_INDEX in left:
+    if Dissolving.is_among(left):
         return "disable"
     if Resettling.is_among(left):
         return "split"
-    if any(name.startswith(_PAST) for name in left):
+    if Dropping.is_among(left):
         return "maintain"
     return "enable" if left.keys() & {_PARKED, _NEW, _KEY_INDEX} else None
 
@@ -485,116 +386,18 @@ def _working_name(number: int) -> str:
 
 def _unparking() -> Batches:
     """Return the step that gives parked events their own times back, whichever partition that is."""
-    ranged = "(CAST(:after AS uuid) IS NULL OR p.event_id > CAST(:after AS uuid))"
-    return Batches(
-        title="giving parked events their times back",
-        next_slice=_query(
-            f"SELECT CAST(s.event_id AS text) AS last, s.picked FROM (SELECT t.event_id, COUNT(*) OVER () AS"
-            f" picked FROM (SELECT p.event_id FROM {_q(_PARKED)} AS p WHERE {ranged} ORDER BY p.event_id"
-            " LIMIT :batch_rows) AS t) AS s ORDER BY s.event_id DESC LIMIT 1"
-        ),
-        work=_query(
-            f"-- copies: website_event\nLOCK TABLE {_q(TABLE)} IN SHARE ROW EXCLUSIVE MODE;\n"
-            f"-- copies: website_event\nUPDATE {_q(TABLE)} AS e SET created_at = p.created_at"
-            f" FROM {_q(_PARKED)} AS p WHERE p.event_id = e.event_id AND {ranged}"
-            " AND p.event_id <= CAST(:last AS uuid);\n"
-            f"-- copies: website_event\nDELETE FROM {_q(_PARKED)} AS p WHERE {ranged}"
-            " AND p.event_id <= CAST(:last AS uuid)"
-        ),
-        values={"after": None},
+    mark = "-- copies: website_event\n"
+    work = (
+        f"{mark}LOCK TABLE {quoted(TABLE)} IN SHARE ROW EXCLUSIVE MODE;\n"
+        f"{mark}UPDATE {quoted(TABLE)} AS e SET created_at = r.created_at FROM {quoted(_PARKED)} AS r"
+        " WHERE r.event_id = e.event_id AND {ranged};\n"
+        f"{mark}DELETE FROM {quoted(_PARKED)} AS r WHERE {{ranged}}"
     )
+    return by_event_id("giving parked events their times back", _PARKED, work)
 
 
 def _no_parking() -> tuple[str, ...]:
     return (
-        f"DROP TABLE IF EXISTS {_q(_PARKED)}",
-        f"DROP FUNCTION IF EXISTS {_q(_PARKED)}()",
+        f"DROP TABLE IF EXISTS {quoted(_PARKED)}",
+        f"DROP FUNCTION IF EXISTS {quoted(_PARKED)}()",
     )
-
-
-def _emptying(heir: str, columns: str) -> Batches:
-    """Return the step that moves an heir's rows into the table, in the order of its primary key.
-
-    A delete that began before a batch could miss the rows that the batch moves; so it locks out deletes and
-    updates of the heir, for its own length. New events go into the table, which isn't locked.
-    """
-    ranged = "(CAST(:after AS uuid) IS NULL OR r.event_id > CAST(:after AS uuid))"
-    return Batches(
-        title=f"moving the rows of {heir}",
-        next_slice=_query(
-            "SELECT CAST(s.event_id AS text) AS last, s.picked FROM (SELECT t.event_id, COUNT(*) OVER () AS"
-            f" picked FROM (SELECT r.event_id FROM ONLY {_q(heir)} AS r WHERE {ranged} ORDER BY r.event_id"
-            " LIMIT :batch_rows) AS t) AS s ORDER BY s.event_id DESC LIMIT 1"
-        ),
-        work=_query(
-            f"-- copies: website_event\nLOCK TABLE ONLY {_q(heir)} IN SHARE ROW EXCLUSIVE MODE;\n"
-            f"-- copies: website_event\nWITH gone AS (DELETE FROM ONLY {_q(heir)} AS r WHERE {ranged}"
-            f" AND r.event_id <= CAST(:last AS uuid) RETURNING *)"
-            f" INSERT INTO {_q(TABLE)} ({columns}) SELECT {columns} FROM gone"
-        ),
-        values={"after": None},
-    )
-
-
-def _dropping(heir: str) -> Change:
-    return Change(
-        title=f"dropping {heir}, which is empty",
-        statements=_statements(
-            f"LOCK TABLE ONLY {_q(heir)} IN ACCESS EXCLUSIVE MODE", f"DROP TABLE {_q(heir)}"
-        ),
-        lock=_INSTANT,
-        guards=(
-            Guard(
-                _query(f"SELECT EXISTS (SELECT FROM ONLY {_q(heir)}) AS holds"),
-                expected=False,
-                otherwise=f"{heir} holds rows still; run the same command again",
-            ),
-        ),
-    )
-
-
-def _unique_index(name: str, table: str, columns: str) -> Change:
-    return Change(
-        title=f"building the unique index ({columns}) of {table}",
-        statements=_statements(f"CREATE UNIQUE INDEX CONCURRENTLY {_q(name)} ON {_q(table)} ({columns})"),
-        lock=f"SHARE UPDATE EXCLUSIVE on {table}: reads and writes go on",
-        together=False,
-        wait_seconds=_LONG_SECONDS,
-        tries=3,
-        remains=_statements(f"DROP INDEX CONCURRENTLY IF EXISTS {_q(name)}"),
-    )
-
-
-def _analyze(what: str) -> Change:
-    return _alone("refreshing the statistics", _WRITERS_GO_ON, f"ANALYZE {what}")
-
-
-def _drop_table(name: str) -> str:
-    return f"DROP TABLE IF EXISTS {_q(name)}"
-
-
-def _change(title: str, lock: str, *statements: str) -> Change:
-    return Change(title=title, statements=_statements(*statements), lock=lock)
-
-
-def _alone(title: str, lock: str, statement: str) -> Change:
-    return Change(
-        title=title,
-        statements=_statements(statement),
-        lock=lock,
-        together=False,
-        wait_seconds=_LONG_SECONDS,
-        tries=3,
-    )
-
-
-def _statements(*texts: str) -> tuple[Query, ...]:
-    return tuple(_query(text) for text in texts)
-
-
-def _query(text: str) -> Query:
-    return Query("partition.change", "", text)
-
-
-def _q(identifier: str) -> str:
-    return POSTGRESQL.quote(identifier)

@@ -14,8 +14,8 @@ from collections.abc import Collection, Iterator, Sequence
 
 from umami_ops.databases.base import WORKING_PREFIX, Connection
 from umami_ops.databases.partitioning import TABLE, Partition, Slot
-from umami_ops.databases.postgresql.dialect import POSTGRESQL
 from umami_ops.databases.postgresql.partition_catalogue import Catalogue
+from umami_ops.databases.postgresql.partition_steps import NOBODY, PATIENTLY, alone, change, query, quoted
 from umami_ops.plan import Batches, Change, Guard, Step
 from umami_ops.sql import Query
 
@@ -27,8 +27,6 @@ _NOTED = f"{WORKING_PREFIX}noted"
 _BOUNDS = f"{WORKING_PREFIX}bounds"
 #: So many noted rows may be left for the moment of the exchange.
 _FEW, _MANY = 100, 2_000
-_NOBODY = "nothing that others need"
-_PATIENTLY = "it waits 0.2 s at most, and then tries again"
 
 
 class Resettling:
@@ -50,13 +48,13 @@ class Resettling:
             return []
         source = self._connection.rows(_FOLLOWED)
         return [
-            _change(
+            change(
                 "undoing an interrupted split",
-                f"ACCESS EXCLUSIVE on the partition for an instant: {_PATIENTLY}",
-                *(f"DROP TRIGGER IF EXISTS {_q(_NOTED)} ON {_q(row['name'])}" for row in source),
-                f"DROP FUNCTION IF EXISTS {_q(_NOTED)}()",
-                f"DROP TABLE IF EXISTS {_q(_NOTED)}",
-                f"DROP TABLE IF EXISTS {_q(_STAGE)}",
+                f"ACCESS EXCLUSIVE on the partition for an instant: {PATIENTLY}",
+                *(f"DROP TRIGGER IF EXISTS {quoted(_NOTED)} ON {quoted(row['name'])}" for row in source),
+                f"DROP FUNCTION IF EXISTS {quoted(_NOTED)}()",
+                f"DROP TABLE IF EXISTS {quoted(_NOTED)}",
+                f"DROP TABLE IF EXISTS {quoted(_STAGE)}",
             )
         ]
 
@@ -107,26 +105,26 @@ class Resettling:
     # --- what to do -----------------------------------------------------------------------------------
 
     def _begin(self, source: Partition, stages: Sequence[_Stage]) -> Change:
-        schema = _q(self._connection.server().schema)
-        noted = f"{schema}.{_q(_NOTED)}"
+        schema = quoted(self._connection.server().schema)
+        noted = f"{schema}.{quoted(_NOTED)}"
         owner = self._catalogue.other_owner(TABLE)
         made = (_STAGE, _NOTED, *(stage.name for stage in stages))
-        return _change(
+        return change(
             f"following what is written to {source.name}",
-            f"SHARE ROW EXCLUSIVE on {source.name} for an instant: {_PATIENTLY}",
-            f"LOCK TABLE ONLY {_q(source.name)} IN SHARE ROW EXCLUSIVE MODE",
-            f"CREATE TABLE {_q(_STAGE)} (LIKE {_q(TABLE)} INCLUDING DEFAULTS INCLUDING STORAGE"
+            f"SHARE ROW EXCLUSIVE on {source.name} for an instant: {PATIENTLY}",
+            f"LOCK TABLE ONLY {quoted(source.name)} IN SHARE ROW EXCLUSIVE MODE",
+            f"CREATE TABLE {quoted(_STAGE)} (LIKE {quoted(TABLE)} INCLUDING DEFAULTS INCLUDING STORAGE"
             " INCLUDING GENERATED) PARTITION BY RANGE (created_at)",
             *(
-                f"CREATE TABLE {_q(stage.name)} PARTITION OF {_q(_STAGE)}"
-                f" (CONSTRAINT {_q(_BOUNDS)} CHECK (created_at IS NOT NULL"
+                f"CREATE TABLE {quoted(stage.name)} PARTITION OF {quoted(_STAGE)}"
+                f" (CONSTRAINT {quoted(_BOUNDS)} CHECK (created_at IS NOT NULL"
                 f" AND {stage.condition})) {stage.bounds}"
                 for stage in stages
             ),
-            f"CREATE TABLE {_q(_NOTED)} (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,"
+            f"CREATE TABLE {quoted(_NOTED)} (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,"
             " event_id uuid NOT NULL, created_at timestamptz NOT NULL)",
-            *(f"ALTER TABLE {_q(name)} OWNER TO {_q(owner)}" for name in made if owner),
-            f"""CREATE FUNCTION {_q(_NOTED)}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+            *(f"ALTER TABLE {quoted(name)} OWNER TO {quoted(owner)}" for name in made if owner),
+            f"""CREATE FUNCTION {quoted(_NOTED)}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog AS $noted$
 BEGIN
   IF TG_OP <> 'INSERT' THEN
@@ -138,8 +136,8 @@ BEGIN
   RETURN NULL;
 END
 $noted$""",
-            f"CREATE TRIGGER {_q(_NOTED)} AFTER INSERT OR UPDATE OR DELETE ON {_q(source.name)}"
-            f" FOR EACH ROW EXECUTE FUNCTION {_q(_NOTED)}()",
+            f"CREATE TRIGGER {quoted(_NOTED)} AFTER INSERT OR UPDATE OR DELETE ON {quoted(source.name)}"
+            f" FOR EACH ROW EXECUTE FUNCTION {quoted(_NOTED)}()",
         )
 
     def _fill(self, source: Partition, stage: _Stage, *, is_new: bool) -> list[Step]:
@@ -148,13 +146,13 @@ $noted$""",
         steps: list[Step] = []
         if not is_copied:
             if not is_new:
-                steps.append(_alone(f"emptying {stage.name}", _NOBODY, f"TRUNCATE {_q(stage.name)}"))
+                steps.append(alone(f"emptying {stage.name}", NOBODY, f"TRUNCATE {quoted(stage.name)}"))
             steps += [
                 self._copying(source, stage),
-                _alone(
+                alone(
                     f"building the primary key of {stage.name}",
-                    _NOBODY,
-                    f"ALTER TABLE {_q(stage.name)} ADD CONSTRAINT {_q(stage.name + '_pkey')}"
+                    NOBODY,
+                    f"ALTER TABLE {quoted(stage.name)} ADD CONSTRAINT {quoted(stage.name + '_pkey')}"
                     " PRIMARY KEY (event_id, created_at)",
                 ),
             ]
@@ -162,12 +160,12 @@ $noted$""",
             return steps  # few rows: it gets its indexes, and their names, when it takes the old one's place
         indexes = [index for index in self._catalogue.indexes(TABLE) if not index.is_primary]
         builds = [
-            f"CREATE INDEX IF NOT EXISTS {_q(f'{stage.name}_i{number}')} ON {_q(stage.name)}"
+            f"CREATE INDEX IF NOT EXISTS {quoted(f'{stage.name}_i{number}')} ON {quoted(stage.name)}"
             f" USING {index.tail}"
             for number, index in enumerate(indexes)
         ]
         if builds:
-            steps.append(_alone(f"building the indexes of {stage.name}", _NOBODY, *builds))
+            steps.append(alone(f"building the indexes of {stage.name}", NOBODY, *builds))
         return steps
 
     def _copying(self, source: Partition, stage: _Stage) -> Batches:
@@ -180,16 +178,17 @@ $noted$""",
         inside = stage.condition.replace("created_at", "e.created_at")
         return Batches(
             title=f"copying into {stage.name}",
-            next_slice=_query(
+            next_slice=query(
                 "SELECT CAST(MAX(t.created_at) AS text) AS until,"
                 " CAST((ARRAY_AGG(t.event_id))[COUNT(*)] AS text) AS last, COUNT(*) AS picked"
-                f" FROM (SELECT e.created_at, e.event_id FROM ONLY {_q(source.name)} AS e"
+                f" FROM (SELECT e.created_at, e.event_id FROM ONLY {quoted(source.name)} AS e"
                 f" WHERE {inside} AND {since} AND {after} ORDER BY e.created_at, e.event_id"
                 " LIMIT :batch_rows) AS t HAVING COUNT(*) > 0"
             ),
-            work=_query(
-                f"-- copies: website_event\nINSERT INTO {_q(stage.name)} ({columns})"
-                f" SELECT {columns} FROM ONLY {_q(source.name)} AS e WHERE {inside} AND {since} AND {after}"
+            work=query(
+                f"-- copies: website_event\nINSERT INTO {quoted(stage.name)} ({columns})"
+                f" SELECT {columns} FROM ONLY {quoted(source.name)} AS e"
+                f" WHERE {inside} AND {since} AND {after}"
                 " AND e.created_at <= CAST(:until AS timestamptz)"
                 " AND (e.created_at < CAST(:until AS timestamptz) OR e.event_id <= CAST(:last AS uuid))"
             ),
@@ -200,48 +199,52 @@ $noted$""",
         """Return the step that copies anew what was noted, until little is left of it."""
         columns = self._catalogue.column_list(TABLE)
         keys = (
-            f"(SELECT n.event_id, n.created_at FROM {_q(_NOTED)} AS n"
+            f"(SELECT n.event_id, n.created_at FROM {quoted(_NOTED)} AS n"
             " WHERE n.id = ANY(CAST(:taken AS bigint[])))"
         )
         return Batches(
             title="catching up with what was written meanwhile",
-            next_slice=_query(
-                f"SELECT 0 AS last, COUNT(*) AS picked FROM (SELECT FROM {_q(_NOTED)} LIMIT :batch_rows) AS n"
+            next_slice=query(
+                f"SELECT 0 AS last, COUNT(*) AS picked "
+                f" FROM (SELECT FROM {quoted(_NOTED)} LIMIT :batch_rows) AS n"
                 f" HAVING COUNT(*) > {_FEW}"
             ),
-            work=_query(
-                f"-- collect: taken\nSELECT n.id AS taken FROM {_q(_NOTED)} AS n"
+            work=query(
+                f"-- collect: taken\nSELECT n.id AS taken FROM {quoted(_NOTED)} AS n"
                 " ORDER BY n.id LIMIT :batch_rows;\n"
                 f"-- copies: website_event\n{_take_out(keys)};\n"
                 f"-- copies: website_event\n{_put_in(source.name, columns, keys)};\n"
-                f"-- copies: website_event\nDELETE FROM {_q(_NOTED)} WHERE id = ANY(CAST(:taken AS bigint[]))"
+                f"-- copies: website_event\nDELETE FROM {quoted(_NOTED)}"
+                " WHERE id = ANY(CAST(:taken AS bigint[]))"
             ),
             values={"after": None},
         )
 
     def _exchange(self, source: Partition, stages: Sequence[_Stage]) -> Change:
         columns = self._catalogue.column_list(TABLE)
-        keys = f"(SELECT n.event_id, n.created_at FROM {_q(_NOTED)} AS n)"
+        keys = f"(SELECT n.event_id, n.created_at FROM {quoted(_NOTED)} AS n)"
         shape = self._queries["partition.shape"]
         return Change(
             title=f"exchanging {source.name}",
             statements=tuple(
-                _query(text)
+                query(text)
                 for text in (
-                    f"LOCK TABLE {_q(TABLE)} IN ACCESS EXCLUSIVE MODE",
+                    f"LOCK TABLE {quoted(TABLE)} IN ACCESS EXCLUSIVE MODE",
                     _take_out(keys),
                     _put_in(source.name, columns, keys),
-                    *(f"ALTER TABLE {_q(_STAGE)} DETACH PARTITION {_q(stage.name)}" for stage in stages),
-                    f"DROP TABLE {_q(_STAGE)}",
-                    f"ALTER TABLE {_q(TABLE)} DETACH PARTITION {_q(source.name)}",
-                    f"DROP TABLE {_q(source.name)}",
+                    *(
+                        f"ALTER TABLE {quoted(_STAGE)} DETACH PARTITION {quoted(stage.name)}"
+                        for stage in stages
+                    ),
+                    f"DROP TABLE {quoted(_STAGE)}",
+                    f"ALTER TABLE {quoted(TABLE)} DETACH PARTITION {quoted(source.name)}",
+                    f"DROP TABLE {quoted(source.name)}",
                     *(text for stage in stages for text in _attach(source, stage)),
-                    f"DROP TABLE {_q(_NOTED)}",
-                    f"DROP FUNCTION {_q(_NOTED)}()",
+                    f"DROP TABLE {quoted(_NOTED)}",
+                    f"DROP FUNCTION {quoted(_NOTED)}()",
                 )
             ),
-            lock="ACCESS EXCLUSIVE on website_event for some 50 ms and 5 ms for each partition: "
-            f"{_PATIENTLY}",
+            lock=f"ACCESS EXCLUSIVE on website_event for some 50 ms and 5 ms for each partition: {PATIENTLY}",
             before=self._catching_up(source),
             guards=(
                 Guard(
@@ -250,9 +253,9 @@ $noted$""",
                     "website_event was changed by somebody else meanwhile; run the same command again",
                 ),
                 Guard(
-                    _query(
-                        f"SELECT COUNT(*) > {_MANY} AS many FROM (SELECT FROM {_q(_NOTED)} LIMIT {_MANY + 1})"
-                        " AS n"
+                    query(
+                        f"SELECT COUNT(*) > {_MANY} AS many"
+                        f" FROM (SELECT FROM {quoted(_NOTED)} LIMIT {_MANY + 1}) AS n"
                     ),
                     expected=False,
                     otherwise="Much is being written at this moment",
@@ -274,43 +277,25 @@ class _Stage:
 def _attach(source: Partition, stage: _Stage) -> Iterator[str]:
     name = stage.name
     if stage.bounds == "DEFAULT":
-        yield f"ALTER TABLE {_q(name)} RENAME TO {_q(source.name)}"
-        yield f"ALTER INDEX {_q(name + '_pkey')} RENAME TO {_q(source.name + '_pkey')}"
+        yield f"ALTER TABLE {quoted(name)} RENAME TO {quoted(source.name)}"
+        yield f"ALTER INDEX {quoted(name + '_pkey')} RENAME TO {quoted(source.name + '_pkey')}"
         name = source.name
-    yield f"ALTER TABLE {_q(TABLE)} ATTACH PARTITION {_q(name)} {stage.bounds}"
-    yield f"ALTER TABLE {_q(name)} DROP CONSTRAINT {_q(_BOUNDS)}"
+    yield f"ALTER TABLE {quoted(TABLE)} ATTACH PARTITION {quoted(name)} {stage.bounds}"
+    yield f"ALTER TABLE {quoted(name)} DROP CONSTRAINT {quoted(_BOUNDS)}"
 
 
 def _take_out(keys: str) -> str:
     return (
-        f"DELETE FROM {_q(_STAGE)} AS t USING {keys} AS k"
+        f"DELETE FROM {quoted(_STAGE)} AS t USING {keys} AS k"
         " WHERE t.event_id = k.event_id AND t.created_at = k.created_at"
     )
 
 
 def _put_in(source: str, columns: str, keys: str) -> str:
     return (
-        f"INSERT INTO {_q(_STAGE)} ({columns}) SELECT {columns} FROM ONLY {_q(source)} AS e"
+        f"INSERT INTO {quoted(_STAGE)} ({columns}) SELECT {columns} FROM ONLY {quoted(source)} AS e"
         f" WHERE (e.event_id, e.created_at) IN {keys}"
     )
-
-
-def _change(title: str, lock: str, *statements: str) -> Change:
-    return Change(title=title, statements=tuple(_query(text) for text in statements), lock=lock)
-
-
-def _alone(title: str, lock: str, *statements: str) -> Change:
-    return Change(
-        title=title, statements=tuple(_query(text) for text in statements), lock=lock, together=False
-    )
-
-
-def _query(text: str) -> Query:
-    return Query("partition.change", "", text)
-
-
-def _q(identifier: str) -> str:
-    return POSTGRESQL.quote(identifier)
 
 
 _FOLLOWED = Query(
