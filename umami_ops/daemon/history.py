@@ -30,7 +30,7 @@ _KEPT_UNWRITTEN = 10_000
 #: Sizes are kept hour by hour for so long, then day by day, then no longer.
 _HOURLY, _DAILY = timedelta(days=14), timedelta(days=3 * 365)
 _MEND_EVERY_SECONDS = 10.0
-_LONGEST_TAIL, _LONGEST_REPORT = 8_000, 100_000
+_LONGEST_TAIL, _LONGEST_REPORT = 8_000, 20_000
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
