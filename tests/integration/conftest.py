@@ -12,6 +12,8 @@ _ON_ONE_POSTGRESQL = (
     "test_partition_dashboards.py",
     "test_partition_migrations.py",
     "test_partition_wishes.py",
+    "test_upgrade.py",
+    "test_upgrade_changes.py",
 )
 
 

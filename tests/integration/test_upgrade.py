@@ -342,8 +342,6 @@ def _assert_comes_true(url: str, broken: Broken) -> None:
 def test_what_will_fail_on_postgresql(
     broken: Broken, postgresql_server: Server, umami_at: Callable[[int], str]
 ) -> None:
-    if postgresql_server.name != "postgresql-18" and broken.code not in ("read_by", "index_owned"):
-        pytest.skip("the catalogue differs, if at all, for views and constraints")
     _assert_comes_true(umami_at(broken.level), broken)
 
 

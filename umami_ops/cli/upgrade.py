@@ -127,12 +127,12 @@ def _show_outlook(outlook: Outlook) -> None:
     if outlook.upcoming:
         render.print_table(
             [
-                render.text("Migration"),
-                render.text("Release"),
+                render.identifier("Migration"),
+                render.text("Release", optional=True),
                 render.number("Time"),
                 render.number("Disk"),
                 render.text("Waits"),
-                render.text("Does"),
+                render.text("Does", optional=True),
             ],
             [_row(migration) for migration in outlook.upcoming],
             title="What Umami's next start will do",
@@ -154,14 +154,8 @@ def _row(migration: Upcoming) -> tuple[str, ...]:
         _time(migration.seconds),
         _disk(migration.disk_bytes),
         ", ".join(f"{table}: {who}" for table, who in migration.waits.items()) or "–",
-        _gist(migration.does),
+        migration.gist,
     )
-
-
-def _gist(does: Sequence[str], limit: int = 2) -> str:
-    """Return the first few things that a migration does, and count the others."""
-    shown = "; ".join(does[:limit])
-    return shown if len(does) <= limit else f"{shown}; {len(does) - limit} more"
 
 
 def _time(seconds: float) -> str:

@@ -14,12 +14,34 @@ from umami_ops.operations.upgrade.obstacles import Obstacle, find_obstacles
 from umami_ops.operations.upgrade.pending import pending_migrations, require_level, target_level
 from umami_ops.operations.upgrade.state import read_state
 from umami_ops.plan import Note
-from umami_ops.umami.changes import changes
+from umami_ops.umami.changes import (
+    AddColumn,
+    AddIndex,
+    AddTable,
+    Change,
+    ChangeType,
+    DropColumn,
+    DropIndex,
+    DropTable,
+    Move,
+    RenameColumn,
+    changes,
+)
 from umami_ops.umami.migrations import Migration, latest_released_level
 
 #: What takes longer than this is worth planning for.
 _LONG_SECONDS = 10.0
 _WAITERS = ("nobody", "writes", "everybody")
+#: So many phrases say what a migration does; the others are counted.
+_FEW = 4
+_PHRASES: dict[type, str] = {
+    AddColumn: "adds {n} column{s} to {table}",
+    RenameColumn: "renames {n} column{s} of {table}",
+    ChangeType: "changes {n} type{s} in {table}",
+    DropColumn: "drops {n} column{s} of {table}",
+    AddIndex: "builds {n} index{es} on {table}",
+    DropIndex: "drops {n} index{es} of {table}",
+}
 
 
 @dataclass(frozen=True)
@@ -34,6 +56,7 @@ class Upcoming:
     release: str
     is_released: bool
     does: tuple[str, ...]
+    gist: str
     seconds: float
     disk_bytes: int
     waits: dict[str, str]
@@ -144,10 +167,39 @@ def _upcoming(connection: Connection, migration: Migration, estimator: Estimator
         release=migration.first_release or migration.expected_release or "unknown",
         is_released=migration.first_release is not None,
         does=tuple(described(change) for change in made),
+        gist=_gist(made),
         seconds=sum(cost.seconds for cost in costs),
         disk_bytes=sum(cost.disk_bytes for cost in costs),
         waits=_waits(connection, migration, costs),
     )
+
+
+def _gist(made: Sequence[Change]) -> str:
+    """Return what a migration does in one line: changes of a kind counted, a new table's indexes left out."""
+    new = {change.table.name for change in made if isinstance(change, AddTable)}
+    counted: dict[tuple[str, str], int] = {}
+    for change in made:
+        match change:
+            case AddTable():
+                phrase = ("creates {table}", change.table.name)
+            case DropTable():
+                phrase = ("drops {table}", change.table)
+            case Move():
+                phrase = (change.about, change.table)
+            case _ if type(change) in _PHRASES and change.table not in new:
+                phrase = (_PHRASES[type(change)], change.table)
+            case _:
+                continue
+        counted[phrase] = counted.get(phrase, 0) + 1
+    phrases = [_phrase(text, table, number) for (text, table), number in counted.items()]
+    more = f"; {len(phrases) - _FEW} more" if len(phrases) > _FEW else ""
+    return "; ".join(phrases[:_FEW]) + more
+
+
+def _phrase(text: str, table: str, number: int) -> str:
+    if number > 1:
+        return text.format(table=table, n=number, s="s", es="es")
+    return text.format(table=table, n="a", s="", es="").replace("a index", "an index")
 
 
 def _waits(connection: Connection, migration: Migration, costs: Sequence[Cost]) -> dict[str, str]:
