@@ -38,6 +38,10 @@ format: .venv/for-tests ## Put the code into its format
 bench-prune: .venv/for-tests ## Measure prune beside what else there is
 	.venv/bin/python -m benchmarks.prune $(ARGS)
 
+.PHONY: bench-migrate
+bench-migrate: .venv/for-tests ## Measure migrate beside pgloader and the servers' own clients
+	.venv/bin/python -m benchmarks.migrate $(ARGS)
+
 bench-upkeep: .venv/for-tests ## Measure health, upgrade prepare and vacuum --reindex
 	.venv/bin/python -m benchmarks.upkeep $(ARGS)
 

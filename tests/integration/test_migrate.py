@@ -54,6 +54,7 @@ def quoted(url: str, name: str) -> str:
 
 
 @pytest.mark.parametrize("level", [13])
+@pytest.mark.every_direction
 def test_everything_arrives(
     direction: Direction, source_at: Callable[[int], str], target_url: str, level: int
 ) -> None:

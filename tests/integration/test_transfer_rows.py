@@ -194,6 +194,7 @@ def pairs_at(source: Connection, target: Connection, level: int) -> list[Pair]:
     return found
 
 
+@pytest.mark.every_direction
 def test_every_row_survives_the_way_there_and_back(
     direction: Direction, source_at: Callable[[int], str], target_url: str
 ) -> None:

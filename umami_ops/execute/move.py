@@ -91,8 +91,9 @@ class Mover:
         with self._patience.connect() as connection:
             if self.step.catch_up:
                 return ledger.Begun(self.step.source, self.step.level)
-            found = ledger.begun(connection)
-            if found is None or self.step.clear:
+            # What is to be cleared away includes the ledger, be it damaged.
+            found = None if self.step.clear else ledger.begun(connection)
+            if found is None:
                 for statement in self.step.clear:
                     self._patience.run(connection, statement)
                 ledger.begin(connection, self.step.source, self.step.level)
@@ -201,9 +202,10 @@ class Mover:
                 for index in (*table.indexes, *([table.primary_key] if table.primary_key else ()))
             }
         moves = sorted(self.step.tables, key=lambda move: move.rows, reverse=True)
-        statements = [query for move in moves for name, query in move.index if name not in here]
+        left = [query for move in moves for name, query in move.index if name not in here]
+        left.reverse()
         with ThreadPoolExecutor(max_workers=self.jobs) as pool:
-            for done in [pool.submit(self._build, statement) for statement in statements]:
+            for done in [pool.submit(self._build, left) for _ in range(self.jobs)]:
                 done.result()
         self._patience.check()
         with self._patience.connect(wait_seconds=60) as connection:
@@ -213,14 +215,18 @@ class Mover:
                 analyze = connection.transit().analyze_statement([move.pair.target.table])
                 connection.maintain(Query("migrate.analyze", "", analyze))
 
-    def _build(self, statement: Query) -> None:
-        """Build one index, or several at once, in a session of its own that a reason to stop cancels."""
-        self._patience.check()
+    def _build(self, left: list[Query]) -> None:
+        """Build one index after the other in a session that a reason to stop cancels, until none is left."""
         with self._patience.connect(wait_seconds=600) as connection:
             for setting in connection.dialect.queries["transfer.build_settings"].statements:
                 connection.run(setting)
             with self._patience.cancelling(connection):
-                self._patience.run(connection, statement)
+                while True:
+                    with self._mutex:
+                        if not left:
+                            return
+                        statement = left.pop()
+                    self._patience.run(connection, statement)
 
     def _finish(self, connection: Connection, move: TableMove) -> None:
         """Run what is quick, unless an earlier run has done so."""

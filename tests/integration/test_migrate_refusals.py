@@ -1,0 +1,333 @@
+"""What must not happen in a move: values that can't cross, a source that is written to, rights that lack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from testbed.bulk import connect
+from tests import command, moving
+from tests.plugins.directions import Direction
+from umami_ops.databases.transit import EVERYTHING
+
+READER, PASSWORD = "umami_ops_reader", "only-reads-1"
+IDS = [f"0000000{number}-0000-4000-8000-000000000000" for number in range(9)]
+
+
+def run(source: str, target: str, *arguments: str) -> command.Outcome:
+    return command.run(
+        "migrate", "--yes", "--json", *arguments, url=source, env={"TARGET_DATABASE_URL": target}
+    )
+
+
+def execute(url: str, *statements: str) -> None:
+    with connect(url) as loader:
+        for statement in statements:
+            loader.execute(statement)
+
+
+def event(number: int, column: str, value: str) -> str:
+    """Return a statement that inserts an event with this expression in one column."""
+    ids = ", ".join(f"'{IDS[number]}'" for _ in range(4))
+    path = "" if column == "url_path" else ", url_path"
+    plain = "" if column == "url_path" else ", '/'"
+    return (
+        f"INSERT INTO website_event (event_id, website_id, session_id, visit_id{path}, {column}) "
+        f"VALUES ({ids}{plain}, {value})"
+    )
+
+
+def findings(outcome: command.Outcome) -> dict[str, Any]:
+    return {f"{item['table']}.{item['column']}": item for item in outcome.document["findings"]}
+
+
+@pytest.mark.dialects("postgresql", "mysql")
+def test_dates_that_mysql_cannot_hold(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    source = source_at(13)
+    execute(
+        source,
+        event(1, "created_at", "'1969-12-31 23:59:59+00'"),
+        event(2, "created_at", "'2038-01-19 03:14:08+00'"),
+        event(3, "created_at", "'2038-01-19 03:14:07.999999+00'"),
+        event(4, "created_at", "'1970-01-01 00:00:01+00'"),
+        event(5, "created_at", "'infinity'"),
+        event(6, "created_at", "NULL"),
+    )
+    refused = run(source, target_url)
+    assert refused.code == 5
+    found = findings(refused)["website_event.created_at"]
+    assert (found["rows"], set(found["examples"])) == (3, {IDS[1], IDS[2], IDS[5]})
+    with moving.connect(target_url) as connection:
+        assert connection.transit().describe().tables == ()
+    outcome = run(source, target_url, "--on-date", "clamp")
+    assert outcome.code == 0, outcome.said
+    with connect(target_url) as loader:
+        loader.execute("SET time_zone = '+00:00'")
+        rows = loader.execute("SELECT CAST(created_at AS CHAR) FROM website_event ORDER BY event_id")
+    low, high = "1970-01-01 00:00:01", "2038-01-19 03:14:07"
+    assert [row[0] for row in rows] == [low, high, high, low, high, None]
+
+
+@pytest.mark.dialects("postgresql", "mysql")
+def test_dates_become_null_where_that_is_wished(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    source = source_at(13)
+    execute(source, event(1, "created_at", "'1960-01-01'"))
+    outcome = run(source, target_url, "--on-date", "null")
+    assert outcome.code == 0, outcome.said
+    with connect(target_url) as loader:
+        assert loader.execute("SELECT created_at FROM website_event") == [(None,)]
+
+
+@pytest.mark.dialects("postgresql", "mysql")
+def test_names_alike_to_mysql(direction: Direction, source_at: Callable[[int], str], target_url: str) -> None:
+    source = source_at(13)
+    names = ["Bob", "bob", "Zoe", "zoé ", "alone"]
+    execute(
+        source,
+        *(
+            'INSERT INTO "user" (user_id, username, password, role) '
+            f"VALUES ('{IDS[n]}', '{name}', 'x', 'user')"
+            for n, name in enumerate(names)
+        ),
+    )
+    refused = run(source, target_url)
+    assert refused.code == 5
+    found = findings(refused)["user.username"]
+    assert (found["rows"], found["examples"]) == (4, ["Bob and bob", "Zoe and zoé "])
+
+
+@pytest.mark.dialects("mysql", "postgresql")
+def test_characters_and_numbers_that_postgresql_cannot_hold(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    source = source_at(13)
+    execute(
+        source,
+        event(1, "page_title", "CONCAT('a', CHAR(0 USING utf8mb4), 'b')"),
+        event(2, "event_type", "4294967295"),
+        event(3, "page_title", "'harmless'"),
+        "INSERT INTO segment (segment_id, website_id, type, name, parameters) "
+        f"VALUES ('not-a-uuid', '{IDS[1]}', 't', 'n', CONCAT('{{\"a\": \"', CHAR(92), 'u0000\"}}'))",
+        "INSERT INTO segment (segment_id, website_id, type, name, parameters) "
+        f"VALUES ('{IDS[2]}', '{IDS[1]}', 't', 'n', CONCAT('{{\"a\": \"', CHAR(92), CHAR(92), 'u0000\"}}'))",
+    )
+    refused = run(source, target_url)
+    assert refused.code == 5
+    counts = {name: found["rows"] for name, found in findings(refused).items()}
+    assert counts == {
+        "segment.parameters": 1,
+        "segment.segment_id": 1,
+        "website_event.page_title": 1,
+        "website_event.event_type": 1,
+    }
+    execute(
+        source,
+        "UPDATE website_event SET event_type = 1 WHERE event_type > 2",
+        "DELETE FROM segment WHERE segment_id = 'not-a-uuid'",
+    )
+    outcome = run(source, target_url, "--on-nul", "remove")
+    assert outcome.code == 0, outcome.said
+    with connect(target_url) as loader:
+        title = f"SELECT page_title FROM website_event WHERE event_id = '{IDS[1]}'"
+        assert loader.execute(title) == [("ab",)]
+        assert loader.execute("SELECT parameters ->> 'a' FROM segment") == [("\\u0000",)]
+
+
+def test_the_source_needs_the_right_to_read_alone(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    source = source_at(13)
+    with connect(source) as loader:
+        for number in range(30):
+            loader.load(moving.batch("website_event", moving.awkward_event(number, "x")))
+    before = proofs(source)
+    parts = urlsplit(direction.source.as_admin(source))
+    admin = parts.geturl()
+    if direction.source.dialect == "postgresql":
+        execute(
+            admin,
+            f"DROP ROLE IF EXISTS {READER}",
+            f"CREATE ROLE {READER} LOGIN PASSWORD '{PASSWORD}'",
+            f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {READER}",
+        )
+    else:
+        execute(
+            admin,
+            f"DROP USER IF EXISTS {READER}@'%'",
+            f"CREATE USER {READER}@'%' IDENTIFIED BY '{PASSWORD}'",
+            f"GRANT SELECT, LOCK TABLES ON `{parts.path[1:]}`.* TO {READER}@'%'",
+        )
+    reading = parts._replace(netloc=f"{READER}:{PASSWORD}@{parts.hostname}:{parts.port}").geturl()
+    try:
+        outcome = run(reading, target_url)
+        assert outcome.code == 0, outcome.said
+        assert PASSWORD not in outcome.said
+    finally:
+        if direction.source.dialect == "postgresql":
+            execute(admin, f"DROP OWNED BY {READER}", f"DROP ROLE {READER}")
+        else:
+            execute(admin, f"DROP USER {READER}@'%'")
+    assert proofs(source) == before
+
+
+def proofs(url: str) -> dict[str, Any]:
+    """Return what the server says of every table, and which there are."""
+    with moving.connect(url) as connection:
+        names = [table.name for table in connection.transit().describe().tables]
+        return {
+            name: connection.transit().prove(moving.rows_in(connection, name), EVERYTHING) for name in names
+        }
+
+
+def test_users_tables_and_columns_come_along(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    source = source_at(13)
+    execute(
+        source,
+        "ALTER TABLE session ADD COLUMN note varchar(40)",
+        "CREATE TABLE ours (id bigint NOT NULL PRIMARY KEY, word varchar(20), amount decimal(9,2))",
+        "INSERT INTO ours VALUES (1, 'a\"b', 1.50), (2, NULL, -7.25), (10, '', 0)",
+        "CREATE VIEW seen AS SELECT session_id FROM session",
+    )
+    outcome = run(source, target_url)
+    assert outcome.code == 0, outcome.said
+    assert {"ours", "session"} <= {table["table"] for table in outcome.document["proof"]}
+    assert any("view seen" in note["text"] for note in outcome.document["notes"])
+    with connect(target_url) as loader:
+        rows = loader.execute("SELECT id, word, amount FROM ours ORDER BY id")
+        loader.execute("SELECT note FROM session")
+    assert [(int(i), word, float(amount)) for i, word, amount in rows] == [
+        (1, 'a"b', 1.5),
+        (2, None, -7.25),
+        (10, "", 0),
+    ]
+
+
+@pytest.mark.dialects("postgresql", "mysql")
+def test_v3_goes_down_to_mysql_only_when_asked(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    source = source_at(19)
+    site, other = IDS[1], IDS[2]
+    execute(
+        source,
+        f"INSERT INTO website (website_id, name) VALUES ('{site}', 'One'), ('{other}', 'Two')",
+        "INSERT INTO share (share_id, entity_id, name, share_type, slug, parameters, created_at) VALUES "
+        f"('{IDS[3]}', '{site}', 'a', 1, 'first', '{{}}', '2025-01-01'), "
+        f"('{IDS[4]}', '{site}', 'b', 1, 'second', '{{}}', '2025-02-01')",
+        "INSERT INTO report (report_id, user_id, website_id, type, name, description, parameters) "
+        f"VALUES ('{IDS[5]}', '{IDS[6]}', '{site}', 'funnel', 'Checkout', '', '{{}}')",
+        f"INSERT INTO link (link_id, name, url, slug) VALUES ('{IDS[7]}', 'l', 'u', 's')",
+    )
+    refused = run(source, target_url)
+    assert refused.code == 5
+    assert "--downgrade" in refused.err
+    outcome = run(source, target_url, "--downgrade")
+    assert outcome.code == 0, outcome.said
+    notes = " ".join(note["text"] for note in outcome.document["notes"])
+    assert "table link, 1 rows" in notes
+    assert "1 others have no home" in notes
+    assert "Checkout" in notes
+    with connect(target_url) as loader:
+        shares = loader.execute("SELECT name, share_id FROM website ORDER BY name")
+        count = loader.execute("SELECT COUNT(*) FROM _prisma_migrations")
+    assert shares == [("One", "first"), ("Two", None)]
+    assert count == [(13,)]
+
+
+@pytest.mark.dialects("postgresql", "postgresql")
+@pytest.mark.every_direction
+def test_v3_moves_between_postgresql_servers(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    for level in (19, 23):
+        source, target = source_at(level), direction.target.create_database()
+        try:
+            outcome = run(source, target)
+            assert outcome.code == 0, outcome.said
+            with moving.connect(source) as here, moving.connect(target) as there:
+                tables = [
+                    [
+                        (t.name, set(t.columns), set(t.indexes), t.primary_key)
+                        for t in c.transit().describe().tables
+                    ]
+                    for c in (here, there)
+                ]
+            assert tables[0] == tables[1]
+        finally:
+            direction.target.drop_database(target)
+
+
+@pytest.mark.dialects("mysql", "postgresql")
+def test_later_migrations_of_umami_apply_on_a_migrated_target(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    assert run(source_at(13), target_url).code == 0
+    execute(
+        target_url,
+        # In our words what 14 to 18 do: narrower types, a table, indexes dropped by name, columns added.
+        'ALTER TABLE "report" ALTER COLUMN "type" SET DATA TYPE varchar(50)',
+        'ALTER TABLE "revenue" ALTER COLUMN "currency" SET DATA TYPE varchar(10)',
+        'DROP INDEX "website_website_id_key"',
+        'DROP INDEX "session_session_id_key"',
+        'ALTER TABLE "website_event" ADD COLUMN "lcp" numeric(10,1)',
+        'ALTER TABLE "website" DROP COLUMN "share_id"',
+    )
+
+
+def test_a_user_who_may_not_create_is_refused(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    source = source_at(13)
+    parts = urlsplit(direction.target.as_admin(target_url))
+    admin = parts.geturl()
+    if direction.target.dialect == "postgresql":
+        execute(admin, f"DROP ROLE IF EXISTS {READER}", f"CREATE ROLE {READER} LOGIN PASSWORD '{PASSWORD}'")
+    else:
+        execute(
+            admin,
+            f"DROP USER IF EXISTS {READER}@'%'",
+            f"CREATE USER {READER}@'%' IDENTIFIED BY '{PASSWORD}'",
+            f"GRANT SELECT ON `{parts.path[1:]}`.* TO {READER}@'%'",
+        )
+    poor = parts._replace(netloc=f"{READER}:{PASSWORD}@{parts.hostname}:{parts.port}").geturl()
+    try:
+        outcome = run(source, poor)
+        assert outcome.code == 5, outcome.said
+        assert "lacks" in outcome.err
+        assert PASSWORD not in outcome.said
+    finally:
+        execute(
+            admin,
+            f"DROP ROLE {READER}" if direction.target.dialect == "postgresql" else f"DROP USER {READER}@'%'",
+        )
+
+
+def test_source_and_target_must_be_two(direction: Direction, source_at: Callable[[int], str]) -> None:
+    source = source_at(13)
+    outcome = run(source, source)
+    assert outcome.code == 5
+    assert "same database" in outcome.err
+
+
+def test_the_target_must_be_what_to_says(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    wrong = "mysql" if direction.target.dialect == "postgresql" else "postgresql"
+    outcome = run(source_at(1), target_url, "--to", wrong)
+    assert outcome.code == 5
+    assert "--to" in outcome.err
+
+
+def test_without_a_target_it_says_what_to_set(source_at: Callable[[int], str]) -> None:
+    outcome = command.run("migrate", "--yes", url=source_at(1))
+    assert outcome.code == 2
+    assert "TARGET_DATABASE_URL" in outcome.err
