@@ -39,7 +39,7 @@ bench-prune: .venv/for-tests ## Measure prune beside what else there is
 	.venv/bin/python -m benchmarks.prune $(ARGS)
 
 .PHONY: bench-migrate
-bench-migrate: .venv/for-tests ## Measure migrate beside pgloader and the servers' own clients
+bench-migrate: .venv/for-tests ## Measure migrate beside pgloader and the floor
 	.venv/bin/python -m benchmarks.migrate $(ARGS)
 
 bench-upkeep: .venv/for-tests ## Measure health, upgrade prepare and vacuum --reindex
