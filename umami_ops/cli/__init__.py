@@ -41,6 +41,10 @@ COMMANDS = {
         "Make a backup that is proven to restore; list, verify and rotate backups.",
     ),
     "restore": ("umami_ops.cli.restore", "Bring a backup back, all of it or nothing."),
+    "export": (
+        "umami_ops.cli.export",
+        "Write Umami's data as files, month by month, under the names of its API.",
+    ),
     "partition": (
         "umami_ops.cli.partition",
         "Put website_event into partitions by time, online; maintain and split them; and go back.",

@@ -171,6 +171,14 @@ class Connection(ABC):
         """
 
     @abstractmethod
+    def csv(self, query: Query, columns: Sequence[str], bare: Sequence[str]) -> Iterator[bytes]:
+        """Yield a query's rows as lines of CSV, written by the server: texts in quotes, nothing for NULL.
+
+        `columns` are the query's own, in its order; those in `bare` hold numbers and stand without quotes.
+        The query has no parameters left.
+        """
+
+    @abstractmethod
     def estimate(self, query: Query, **values: Any) -> int:
         """Return how many rows the server's planner expects of a query, without running it.
 

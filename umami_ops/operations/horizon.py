@@ -46,20 +46,24 @@ def before_age(age: str, now: datetime, *, option: str = "--keep") -> datetime:
 
 
 def before_date(date: str, now: datetime) -> datetime:
+    """Return the moment a person wrote for --before. Raises UsageFault where it isn't past."""
+    return _checked(moment_of(date, "--before"), f"--before {date}", now)
+
+
+def moment_of(date: str, option: str) -> datetime:
     """Return the moment a person wrote: a day (its midnight) or a time, in UTC unless it says otherwise."""
     try:
         moment = datetime.fromisoformat(date.strip())
     except ValueError:
         raise UsageFault(
-            f"--before {date!r} is not a date.", hint="Write 2025-06-30 or 2025-06-30T12:00:00+02:00."
+            f"{option} {date!r} is not a date.", hint="Write 2025-06-30 or 2025-06-30T12:00:00+02:00."
         ) from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     try:
-        moment = moment.astimezone(UTC)
+        return moment.astimezone(UTC)
     except OverflowError:
-        raise UsageFault(f"--before {date} lies outside the years that there are in UTC.") from None
-    return _checked(moment, f"--before {date}", now)
+        raise UsageFault(f"{option} {date} lies outside the years that there are in UTC.") from None
 
 
 def _months_before(now: datetime, months: int) -> datetime:

@@ -14,7 +14,7 @@ Events go first and sessions last, so that each step sees what the ones before i
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -165,6 +165,13 @@ def check_table(table: str) -> None:
         f"--table {table}: retention does not touch it." + (f" Did you mean {near[0]}?" if near else ""),
         hint=f"Tables with a horizon of their own: {', '.join(OWN_HORIZON)}.",
     )
+
+
+def matching_websites(
+    connection: Connection, installation: Installation, typed: Sequence[str]
+) -> tuple[str, ...]:
+    """Return the ids of websites, links and pixels named by id, domain or name. Raises UsageFault."""
+    return _scope(connection, installation, Retention(None, websites=tuple(typed))).only
 
 
 def _scope(connection: Connection, installation: Installation, retention: Retention) -> Scope:

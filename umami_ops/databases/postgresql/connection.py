@@ -6,7 +6,7 @@ import functools
 import re
 import shutil
 import ssl
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -143,6 +143,12 @@ class PostgresqlConnection(Connection):
         text = f"SELECT COUNT(*) AS n, SUM({hash_}) AS total FROM {self.dialect.quote(table)}"  # noqa: S608
         row = self.row(Query("backup.sum", "", text))
         return int(row["n"]), f"postgresql-{way}:{int(row['total'] or 0):x}"
+
+    def csv(self, query: Query, columns: Sequence[str], bare: Sequence[str]) -> Iterator[bytes]:
+        """Yield a query's rows by COPY."""
+        quoted = ", ".join(self.dialect.quote(name) for name in columns if name not in bare)
+        options = f"FORMAT csv, NULL ''{f', FORCE_QUOTE ({quoted})' if quoted else ''}"
+        return self.copy_out(Query(query.name, query.about, f"COPY ({query.text}) TO STDOUT ({options})"))
 
     def run_script(self, script: str) -> None:
         """Run a text of several statements, without parameters, in the open transaction."""

@@ -1,0 +1,244 @@
+-- What `umami-ops export` writes, under the names that Umami's API has. Times in UTC.
+
+-- name: span
+-- When the first and the last event happened.
+SELECT MIN(e.created_at) AS first_at, MAX(e.created_at) AS last_at
+FROM website_event AS e;
+
+-- name: websites
+-- Every website that isn't deleted.
+SELECT w.website_id AS "id",
+       w.name AS "name",
+       w.domain AS "domain",
+       w.user_id AS "userId",
+       w.team_id AS "teamId",
+       w.created_by AS "createdBy",
+       to_char(w.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS "createdAt",
+       to_char(w.updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS "updatedAt",
+       to_char(w.deleted_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS "deletedAt",
+       to_char(w.reset_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS "resetAt"
+FROM website AS w
+WHERE w.deleted_at IS NULL
+  AND w.website_id = ANY(CAST(:websites AS uuid[])) --? chosen
+ORDER BY w.website_id;
+
+-- name: events
+-- Every event of a span.
+SELECT e.event_id AS "id",
+       e.website_id AS "websiteId",
+       e.session_id AS "sessionId",
+       e.visit_id AS "visitId",
+       to_char(e.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS "createdAt",
+       e.hostname AS "hostname",
+       e.url_path AS "urlPath",
+       e.url_query AS "urlQuery",
+       e.referrer_domain AS "referrerDomain",
+       e.referrer_path AS "referrerPath",
+       e.referrer_query AS "referrerQuery",
+       e.page_title AS "pageTitle",
+       e.event_type AS "eventType",
+       e.event_name AS "eventName",
+       e.tag AS "tag",
+       e.utm_source AS "utmSource",
+       e.utm_medium AS "utmMedium",
+       e.utm_campaign AS "utmCampaign",
+       e.utm_content AS "utmContent",
+       e.utm_term AS "utmTerm",
+       e.gclid AS "gclid",
+       e.fbclid AS "fbclid",
+       e.msclkid AS "msclkid",
+       e.ttclid AS "ttclid",
+       e.li_fat_id AS "liFatId",
+       e.twclid AS "twclid"
+FROM website_event AS e
+WHERE e.created_at >= :since
+  AND e.created_at < :until
+  AND e.website_id = ANY(CAST(:websites AS uuid[])) --? chosen
+ORDER BY e.created_at, e.event_id;
+
+-- name: event_data
+-- Every property of the custom events of a span.
+SELECT d.website_id AS "websiteId",
+       d.website_event_id AS "eventId",
+       e.session_id AS "sessionId",
+       e.event_name AS "eventName",
+       e.url_path AS "urlPath",
+       d.data_key AS "dataKey",
+       d.string_value AS "stringValue",
+       d.number_value AS "numberValue",
+       to_char(d.date_value AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS "dateValue",
+       d.data_type AS "dataType",
+       to_char(d.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS "createdAt"
+FROM event_data AS d
+JOIN website_event AS e ON e.event_id = d.website_event_id
+WHERE d.created_at >= :since
+  AND d.created_at < :until
+  AND d.website_id = ANY(CAST(:websites AS uuid[])) --? chosen
+ORDER BY d.created_at, d.event_data_id;
+
+-- name: sessions
+-- Every visitor with events in a span, as Umami's session list and session page count them: performance
+-- measurements don't, and the time is the sum over visits of last minus first.
+SELECT v.session_id AS "id",
+       v.website_id AS "websiteId",
+       s.distinct_id AS "distinctId",
+       s.browser, s.os, s.device, s.screen,
+       s.language, s.country, s.region, s.city,
+       to_char(MIN(v.min_time) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS "firstAt",
+       to_char(MAX(v.max_time) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS "lastAt",
+       COUNT(*) AS "visits",
+       SUM(v.views) AS "views",
+       SUM(v.events) AS "events",
+       SUM(FLOOR(EXTRACT(EPOCH FROM v.max_time - v.min_time))) AS "totaltime",
+       STRING_AGG(CAST(v.visit_id AS text), ' ' ORDER BY v.min_time) AS "visitIds"
+FROM (
+  SELECT e.session_id, e.website_id, e.visit_id,
+         MIN(e.created_at) AS min_time,
+         MAX(e.created_at) AS max_time,
+         SUM(CASE WHEN e.event_type = 1 THEN 1 ELSE 0 END) AS views,
+         SUM(CASE WHEN e.event_type = 2 THEN 1 ELSE 0 END) AS events
+  FROM website_event AS e
+  WHERE e.created_at >= :since
+    AND e.created_at < :until
+    AND e.website_id = ANY(CAST(:websites AS uuid[])) --? chosen
+    AND e.event_type <> 5
+  GROUP BY e.session_id, e.website_id, e.visit_id
+) AS v
+JOIN session AS s ON s.session_id = v.session_id AND s.website_id = v.website_id
+GROUP BY v.session_id, v.website_id, s.distinct_id, s.browser, s.os, s.device, s.screen, s.language, s.country, s.region, s.city
+ORDER BY v.website_id, v.session_id;
+
+-- name: session_stats
+-- Each website's figures of a span, as Umami's overview has them: a visit of one page view is a bounce.
+SELECT v.website_id AS "websiteId",
+       SUM(v.views) AS "pageviews",
+       COUNT(DISTINCT v.session_id) AS "visitors",
+       COUNT(DISTINCT v.visit_id) AS "visits",
+       SUM(CASE WHEN v.views = 1 THEN 1 ELSE 0 END) AS "bounces",
+       SUM(FLOOR(EXTRACT(EPOCH FROM v.max_time - v.min_time))) AS "totaltime"
+FROM (
+  SELECT e.website_id, e.session_id, e.visit_id,
+         COUNT(*) AS views,
+         MIN(e.created_at) AS min_time,
+         MAX(e.created_at) AS max_time
+  FROM website_event AS e
+  WHERE e.created_at >= :since
+    AND e.created_at < :until
+    AND e.website_id = ANY(CAST(:websites AS uuid[])) --? chosen
+    AND e.event_type = 1
+  GROUP BY e.website_id, e.session_id, e.visit_id
+) AS v
+GROUP BY v.website_id
+ORDER BY v.website_id;
+
+-- name: event_stats
+-- Custom events of a span by name: how many, and of how many visitors.
+SELECT e.website_id AS "websiteId",
+       e.event_name AS "eventName",
+       COUNT(*) AS "events",
+       COUNT(DISTINCT e.session_id) AS "visitors",
+       COUNT(DISTINCT e.visit_id) AS "visits"
+FROM website_event AS e
+WHERE e.created_at >= :since
+  AND e.created_at < :until
+  AND e.website_id = ANY(CAST(:websites AS uuid[])) --? chosen
+  AND e.event_type = 2
+GROUP BY e.website_id, e.event_name
+ORDER BY e.website_id, e.event_name;
+
+-- name: pageviews
+-- Page views and visitors of each day, in UTC.
+SELECT e.website_id AS "websiteId",
+       to_char(e.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS "x",
+       COUNT(*) AS "y",
+       COUNT(DISTINCT e.session_id) AS "sessions"
+FROM website_event AS e
+WHERE e.created_at >= :since
+  AND e.created_at < :until
+  AND e.website_id = ANY(CAST(:websites AS uuid[])) --? chosen
+  AND e.event_type = 1
+GROUP BY e.website_id, to_char(e.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD')
+ORDER BY e.website_id, to_char(e.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD');
+
+-- name: metrics_url
+-- Visitors by url, as Umami's tables of metrics count them.
+SELECT e.website_id AS "websiteId", e.url_path AS "x", COUNT(DISTINCT e.session_id) AS "y"
+FROM website_event AS e
+WHERE e.created_at >= :since
+  AND e.created_at < :until
+  AND e.website_id = ANY(CAST(:websites AS uuid[])) --? chosen
+  AND e.event_type = 1
+GROUP BY e.website_id, e.url_path
+ORDER BY e.website_id, COUNT(DISTINCT e.session_id) DESC, e.url_path;
+
+-- name: metrics_referrer
+-- Visitors by referrer, as Umami's tables of metrics count them.
+SELECT e.website_id AS "websiteId", e.referrer_domain AS "x", COUNT(DISTINCT e.session_id) AS "y"
+FROM website_event AS e
+WHERE e.created_at >= :since
+  AND e.created_at < :until
+  AND e.website_id = ANY(CAST(:websites AS uuid[])) --? chosen
+  AND e.event_type = 1
+  AND e.referrer_domain <> e.hostname
+  AND e.referrer_domain <> ''
+GROUP BY e.website_id, e.referrer_domain
+ORDER BY e.website_id, COUNT(DISTINCT e.session_id) DESC, e.referrer_domain;
+
+-- name: metrics_event
+-- Visitors by event, as Umami's tables of metrics count them.
+SELECT e.website_id AS "websiteId", e.event_name AS "x", COUNT(DISTINCT e.session_id) AS "y"
+FROM website_event AS e
+WHERE e.created_at >= :since
+  AND e.created_at < :until
+  AND e.website_id = ANY(CAST(:websites AS uuid[])) --? chosen
+  AND e.event_type = 2
+GROUP BY e.website_id, e.event_name
+ORDER BY e.website_id, COUNT(DISTINCT e.session_id) DESC, e.event_name;
+
+-- name: metrics_country
+-- Visitors by country, as Umami's tables of metrics count them.
+SELECT e.website_id AS "websiteId", s.country AS "x", COUNT(DISTINCT e.session_id) AS "y"
+FROM website_event AS e
+JOIN session AS s ON s.session_id = e.session_id AND s.website_id = e.website_id
+WHERE e.created_at >= :since
+  AND e.created_at < :until
+  AND e.website_id = ANY(CAST(:websites AS uuid[])) --? chosen
+  AND e.event_type = 1
+GROUP BY e.website_id, s.country
+ORDER BY e.website_id, COUNT(DISTINCT e.session_id) DESC, s.country;
+
+-- name: metrics_device
+-- Visitors by device, as Umami's tables of metrics count them.
+SELECT e.website_id AS "websiteId", s.device AS "x", COUNT(DISTINCT e.session_id) AS "y"
+FROM website_event AS e
+JOIN session AS s ON s.session_id = e.session_id AND s.website_id = e.website_id
+WHERE e.created_at >= :since
+  AND e.created_at < :until
+  AND e.website_id = ANY(CAST(:websites AS uuid[])) --? chosen
+  AND e.event_type = 1
+GROUP BY e.website_id, s.device
+ORDER BY e.website_id, COUNT(DISTINCT e.session_id) DESC, s.device;
+
+-- name: metrics_browser
+-- Visitors by browser, as Umami's tables of metrics count them.
+SELECT e.website_id AS "websiteId", s.browser AS "x", COUNT(DISTINCT e.session_id) AS "y"
+FROM website_event AS e
+JOIN session AS s ON s.session_id = e.session_id AND s.website_id = e.website_id
+WHERE e.created_at >= :since
+  AND e.created_at < :until
+  AND e.website_id = ANY(CAST(:websites AS uuid[])) --? chosen
+  AND e.event_type = 1
+GROUP BY e.website_id, s.browser
+ORDER BY e.website_id, COUNT(DISTINCT e.session_id) DESC, s.browser;
+
+-- name: metrics_os
+-- Visitors by os, as Umami's tables of metrics count them.
+SELECT e.website_id AS "websiteId", s.os AS "x", COUNT(DISTINCT e.session_id) AS "y"
+FROM website_event AS e
+JOIN session AS s ON s.session_id = e.session_id AND s.website_id = e.website_id
+WHERE e.created_at >= :since
+  AND e.created_at < :until
+  AND e.website_id = ANY(CAST(:websites AS uuid[])) --? chosen
+  AND e.event_type = 1
+GROUP BY e.website_id, s.os
+ORDER BY e.website_id, COUNT(DISTINCT e.session_id) DESC, s.os;

@@ -1,0 +1,145 @@
+"""`export` on real servers: the figures are Umami's own, and the same in every format."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet
+import pytest
+
+from testbed.bulk import connect
+from testbed.servers import Server
+from tests import backups
+from tests.command import Outcome, run
+
+
+@pytest.fixture(scope="module")
+def filled(server: Server) -> Iterator[str]:
+    """A database with every odd shape of traffic; only read, since tests share it."""
+    url = backups.fill(server, server.create_database(), events=600)
+    yield url
+    server.drop_database(url)
+
+
+Exported = dict[str, list[dict[str, Any]]]
+
+
+def _export(url: str, folder: Path, *arguments: str, form: str = "csv") -> Outcome:
+    outcome = run("export", "--format", form, "--to", str(folder), "--json", *arguments, url=url)
+    assert outcome.code == 0, outcome.said
+    return outcome
+
+
+def _read(folder: Path, form: str) -> Exported:
+    found: Exported = {}
+    for path in sorted(folder.rglob(f"*.{form}")):
+        stream = path.stem if path.parent == folder else path.parent.name
+        rows = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}[form](path)
+        found.setdefault(stream, []).extend(rows)
+    return found
+
+
+def _csv(path: Path) -> list[dict[str, Any]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _jsonl(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def _parquet(path: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pyarrow.parquet.read_table(path).to_pylist()
+    return rows
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+    if isinstance(value, int | float) or (isinstance(value, str) and value.replace(".", "", 1).isdigit()):
+        return f"{float(value):.6f}"
+    return "" if value is None else str(value)
+
+
+def test_every_format_says_the_same(filled: str, tmp_path: Path) -> None:
+    read = {}
+    for form in ("csv", "jsonl", "parquet"):
+        _export(filled, tmp_path / form, form=form)
+        read[form] = {
+            stream: [{name: _plain(value) for name, value in row.items()} for row in rows]
+            for stream, rows in _read(tmp_path / form, form).items()
+        }
+    assert len(read["csv"]) >= 12
+    assert read["csv"] == read["jsonl"]
+    assert read["csv"] == read["parquet"]
+
+
+def test_the_figures_are_umamis(filled: str, tmp_path: Path) -> None:
+    """Counted anew in plain Python, from the rows themselves."""
+    _export(filled, tmp_path, form="jsonl")
+    found = _read(tmp_path, "jsonl")
+    with connect(filled) as loader:
+        events = loader.execute(
+            "SELECT website_id, session_id, visit_id, event_type, created_at FROM website_event"
+            " WHERE created_at IS NOT NULL"
+        )
+        sessions = {(str(w), str(s)) for w, s in loader.execute("SELECT website_id, session_id FROM session")}
+    assert len(found["events"]) == len(events)
+    visits: dict[tuple[str, str, str, str], list[tuple[int, datetime]]] = {}
+    for website, session, visit, kind, at in events:
+        month = f"{at.astimezone(UTC) if at.tzinfo else at:%Y-%m}"
+        visits.setdefault((month, str(website), str(session), str(visit)), []).append((kind, at))
+    views = {key: [at for kind, at in rows if kind == 1] for key, rows in visits.items()}
+    assert sum(row["pageviews"] for row in found["session_stats"]) == sum(map(len, views.values()))
+    assert sum(row["bounces"] for row in found["session_stats"]) == sum(len(v) == 1 for v in views.values())
+    spans = [max(at) - min(at) for at in views.values() if at]
+    assert sum(row["totaltime"] for row in found["session_stats"]) == sum(
+        s // timedelta(seconds=1) for s in spans
+    )
+    assert sum(row["y"] for row in found["pageviews"]) == sum(map(len, views.values()))
+    counted = {
+        (month, website, session)
+        for (month, website, session, _), rows in visits.items()
+        if (website, session) in sessions and any(kind != 5 for kind, _ in rows)
+    }
+    assert len(found["sessions"]) == len(counted)
+    of_sessions = [row for key, rows in visits.items() if key[1:3] in sessions for row in rows]
+    assert sum(row["views"] for row in found["sessions"]) == sum(kind == 1 for kind, _ in of_sessions)
+    assert all(len(row["visitIds"].split()) == row["visits"] for row in found["sessions"])
+
+
+def test_a_span_and_a_website(filled: str, tmp_path: Path) -> None:
+    with connect(filled) as loader:
+        ((website, name),) = loader.execute("SELECT website_id, name FROM website ORDER BY name LIMIT 1")
+    span = ["--since", "2025-04-10", "--until", "2025-05-20"]
+    _export(filled, tmp_path, *span, "--website", name, "events", form="jsonl")
+    found = _read(tmp_path, "jsonl")
+    assert set(found) == {"events"}
+    assert {row["websiteId"] for row in found["events"]} == {str(website)}
+    times = [row["createdAt"] for row in found["events"]]
+    assert "2025-04-10" <= min(times) <= max(times) < "2025-05-20"
+    assert {path.name for path in (tmp_path / "events").iterdir()} == {"2025-04.jsonl", "2025-05.jsonl"}
+
+
+def test_what_is_wrong_is_said(filled: str, tmp_path: Path) -> None:
+    for arguments, sign in (
+        (["visits"], "There are"), (["--website", "nobody"], "nobody"), (["--since", "soon"], "--since"),
+    ):  # fmt: skip
+        outcome = run("export", "--to", str(tmp_path / "x"), *arguments, url=filled)
+        assert outcome.code == 2, outcome.said
+        assert sign in outcome.err
+    (tmp_path / "file").write_text("")
+    outcome = run("export", "--to", str(tmp_path / "file" / "below"), url=filled)
+    assert outcome.code == 1, outcome.said
+
+
+Make = Callable[[int], str]
+
+
+def test_an_older_umami_is_refused(server: Server, umami_at: Make, tmp_path: Path) -> None:
+    assert run("export", "--to", str(tmp_path), url=umami_at(9)).code == 5

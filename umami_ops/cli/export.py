@@ -1,0 +1,97 @@
+"""`umami-ops export`: streams of Umami's data, as files for a pipeline."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from umami_ops.cli import options
+
+if TYPE_CHECKING:
+    from umami_ops.operations.export import Written
+
+
+@click.command()
+@click.argument("streams", nargs=-1, metavar="[STREAM]...")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["csv", "jsonl", "parquet"]),
+    default="csv",
+    show_default=True,
+    help="What to write; parquet needs the extra `parquet`.",
+)
+@click.option(
+    "--to", "folder", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+    help="Where the files go.",
+)  # fmt: skip
+@click.option(
+    "--website", "websites", multiple=True, metavar="ID|DOMAIN|NAME", help="Only this one; may be repeated."
+)
+@click.option("--since", metavar="DATE", help="From this day or time on, UTC unless it says.")
+@click.option("--until", metavar="DATE", help="Up to, and without, this day or time.")
+@options.url
+@options.json_output
+def export(
+    streams: tuple[str, ...],
+    form: str,
+    folder: Path,
+    websites: tuple[str, ...],
+    since: str | None,
+    until: str | None,
+    as_json: bool,
+) -> None:
+    """Write Umami's data as files, month by month, under the names of its API.
+
+    Streams, all if none is named: websites, sessions, session_stats, events, event_data, event_stats,
+    pageviews, metrics_url, metrics_referrer, metrics_country, metrics_device, metrics_browser, metrics_os,
+    metrics_event.
+    """
+    from umami_ops.cli import render
+    from umami_ops.operations.export import export as carry_out
+    from umami_ops.operations.export import plan_export
+    from umami_ops.operations.inspect import inspect
+
+    began = time.monotonic()
+    with options.open_from_options().connect("umami-ops export") as connection:
+        plan = plan_export(
+            connection,
+            inspect(connection),
+            streams=streams,
+            websites=websites,
+            since=_moment(since, "--since"),
+            until=_moment(until, "--until"),
+            form=form,
+        )
+        with render.Progress("export", None) as progress:
+            done: list[Written] = []
+
+            def told(file: Written) -> None:
+                done.append(file)
+                progress.at(sum(each.rows for each in done), file.stream)
+
+            carry_out(plan, connection, folder, told)
+    seconds = time.monotonic() - began
+    if as_json:
+        files = [{"stream": each.stream, "path": str(each.path), "rows": each.rows} for each in done]
+        render.print_json({"files": files, "seconds": round(seconds, 3)})
+        return
+    rows: dict[str, list[int]] = {stream.name: [] for stream in plan.streams}
+    for each in done:
+        rows[each.stream].append(each.rows)
+    render.print_table(
+        [render.text("Stream"), render.number("Files"), render.number("Rows")],
+        [(name, render.count(len(found)), render.count(sum(found))) for name, found in rows.items()],
+    )
+    render.print_line()
+    render.print_facts({"In": str(folder), "Time": render.duration(seconds)})
+
+
+def _moment(text: str | None, option: str) -> datetime | None:
+    from umami_ops.operations.horizon import moment_of
+
+    return moment_of(text, option).astimezone(UTC) if text is not None else None

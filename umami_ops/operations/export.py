@@ -1,0 +1,309 @@
+"""Streams for data pipelines, straight from the database: what they hold, by month, and how they are written.
+
+The queries stand in sql/*/export.sql, with Umami's own definitions of a visit, a bounce and the total time,
+and the names of its API. A stream with a time is written month by month, in UTC; each month is read in a
+snapshot of its own. Changes no database.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from umami_ops.databases.base import Connection
+from umami_ops.errors import OpsError, Refused, UsageFault
+from umami_ops.operations.inspect import Installation
+from umami_ops.operations.prune import matching_websites
+from umami_ops.sql import Query
+
+TEXT, INTEGER, NUMBER, TIME = "text", "integer", "number", "time"
+FORMATS = ("csv", "jsonl", "parquet")
+_LEAST_LEVEL = 13
+_ALWAYS = (datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
+_BLOCK_BYTES = 1 << 20
+_INTEGERS = frozenset({"eventType", "dataType", "visits", "views", "events", "totaltime", "pageviews",
+                       "visitors", "bounces", "y", "sessions"})  # fmt: skip
+_TIMES = frozenset({"createdAt", "updatedAt", "deletedAt", "resetAt", "dateValue", "firstAt", "lastAt"})
+_NUMBERS = frozenset({"numberValue"})
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A stream by its name, which is also its query's; its columns in their order."""
+
+    name: str
+    columns: tuple[str, ...]
+    is_monthly: bool = True
+
+    def kind(self, column: str) -> str:
+        """Return what a column holds."""
+        if column in _INTEGERS:
+            return INTEGER
+        return TIME if column in _TIMES else NUMBER if column in _NUMBERS else TEXT
+
+
+def _stream(name: str, columns: str, *, is_monthly: bool = True) -> Stream:
+    return Stream(name, tuple(columns.split()), is_monthly)
+
+
+_METRICS = ("url", "referrer", "country", "device", "browser", "os", "event")
+STREAMS: Mapping[str, Stream] = {
+    stream.name: stream
+    for stream in (
+        _stream("websites", "id name domain userId teamId createdBy createdAt updatedAt deletedAt resetAt",
+                is_monthly=False),
+        _stream("sessions", "id websiteId distinctId browser os device screen language country region city"
+                " firstAt lastAt visits views events totaltime visitIds"),
+        _stream("session_stats", "websiteId pageviews visitors visits bounces totaltime"),
+        _stream("events", "id websiteId sessionId visitId createdAt hostname urlPath urlQuery referrerDomain"
+                " referrerPath referrerQuery pageTitle eventType eventName tag utmSource utmMedium"
+                " utmCampaign utmContent utmTerm gclid fbclid msclkid ttclid liFatId twclid"),
+        _stream("event_data", "websiteId eventId sessionId eventName urlPath dataKey stringValue numberValue"
+                " dateValue dataType createdAt"),
+        _stream("event_stats", "websiteId eventName events visitors visits"),
+        _stream("pageviews", "websiteId x y sessions"),
+        *(_stream(f"metrics_{name}", "websiteId x y") for name in _METRICS),
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ExportPlan:
+    """What is written: streams, websites by their ids (all when empty), months as half-open spans."""
+
+    streams: tuple[Stream, ...]
+    websites: tuple[str, ...]
+    months: tuple[tuple[datetime, datetime], ...]
+    format: str
+
+
+@dataclass(frozen=True)
+class Written:
+    """A file, with its rows."""
+
+    stream: str
+    path: Path
+    rows: int
+
+
+def plan_export(
+    connection: Connection,
+    installation: Installation,
+    *,
+    streams: Sequence[str],
+    websites: Sequence[str],
+    since: datetime | None,
+    until: datetime | None,
+    form: str,
+) -> ExportPlan:
+    """Decide what is exported.
+
+    Raises UsageFault for a stream or a website that isn't there and where the format's library is missing,
+    Refused where Umami is older than v2.19.
+    """
+    if not installation.is_umami:
+        installation.require_safe()
+    if installation.level is not None and installation.level < _LEAST_LEVEL:
+        raise Refused(
+            f"Exports need the columns of Umami v2.19 or later, and this is {installation.release}.",
+            hint="Upgrade Umami first.",
+        )
+    for name in streams:
+        if name not in STREAMS:
+            raise UsageFault(f"There is no stream {name!r}.", hint=f"There are: {', '.join(STREAMS)}.")
+    if form == "parquet":
+        _pyarrow()
+    span = connection.row(connection.dialect.queries["export.span"])
+    months: tuple[tuple[datetime, datetime], ...] = ()
+    if span["first_at"] is not None:
+        first, last = span["first_at"].astimezone(UTC), span["last_at"].astimezone(UTC)
+        months = tuple(_months(max(since or first, first), until, last))
+    return ExportPlan(
+        tuple(STREAMS[name] for name in streams or STREAMS),
+        matching_websites(connection, installation, websites),
+        months,
+        form,
+    )
+
+
+def _months(since: datetime, until: datetime | None, last: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """Yield the calendar's months from one time to another, the first and the last cut where they must be."""
+    begin = since
+    while begin <= last and (until is None or begin < until):
+        year, month = (begin.year + begin.month // 12, begin.month % 12 + 1)
+        end = datetime(year, month, 1, tzinfo=UTC)
+        yield begin, min(end, until) if until is not None else end
+        begin = end
+
+
+def export(
+    plan: ExportPlan,
+    connection: Connection,
+    folder: Path,
+    told: Callable[[Written], None] = lambda _file: None,
+) -> list[Written]:
+    """Write the files: STREAM.FORMAT, or STREAM/YYYY-MM.FORMAT; each under a hidden name until it is whole.
+
+    Months without a row make no file. Raises OpsError where a file can't be written.
+    """
+    done = []
+    try:
+        for stream in plan.streams:
+            spans = (
+                plan.months if stream.is_monthly else ((datetime(1970, 1, 1, tzinfo=UTC), datetime.now(UTC)),)
+            )
+            for since, until in spans:
+                name = f"{stream.name}/{since:%Y-%m}" if stream.is_monthly else stream.name
+                path = folder / f"{name}.{plan.format}"
+                with connection.transaction(read_only=True):
+                    rows = _write(stream, _lines(stream, plan, connection, since, until), path, plan.format)
+                if rows:
+                    done.append(Written(stream.name, path, rows))
+                    told(done[-1])
+    except OSError as fault:
+        raise OpsError(f"{fault.filename or folder}: {fault.strerror or fault}.") from None
+    return done
+
+
+def _lines(
+    stream: Stream, plan: ExportPlan, connection: Connection, since: datetime, until: datetime
+) -> Iterator[bytes]:
+    """Yield the rows as lines of CSV that the server has written."""
+    query = connection.dialect.queries[f"export.{stream.name}"].when({"chosen"} if plan.websites else ())
+    given: dict[str, Any] = {"since": since, "until": until, "websites": list(plan.websites)}
+    text = connection.render(query, {name: given[name] for name in query.parameters})
+    bare = [column for column in stream.columns if stream.kind(column) in (INTEGER, NUMBER)]
+    return connection.csv(Query(query.name, query.about, text), stream.columns, bare)
+
+
+def _write(stream: Stream, lines: Iterator[bytes], path: Path, form: str) -> int:
+    """Write one file; returns its rows, and leaves none behind when there are none or something fails."""
+    first = next(lines, None)
+    if first is None:
+        return 0
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        rows = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}[form](
+            stream, _chained(first, lines), partial
+        )
+        partial.rename(path)
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+    return rows
+
+
+def _chained(first: bytes, lines: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield from lines
+
+
+def _blocks(lines: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
+    """Yield lines in blocks, with how many."""
+    held: list[bytes] = []
+    size = 0
+    for line in lines:
+        held.append(line)
+        size += len(line)
+        if size >= _BLOCK_BYTES:
+            yield b"".join(held), len(held)
+            held, size = [], 0
+    if held:
+        yield b"".join(held), len(held)
+
+
+def _csv(stream: Stream, lines: Iterator[bytes], path: Path) -> int:
+    """Write a head and the lines as they are; a missing value is empty, an empty text is a pair of quotes."""
+    rows = 0
+    with path.open("wb") as file:
+        file.write((",".join(stream.columns) + "\n").encode())
+        for block, count in _blocks(lines):
+            file.write(block)
+            rows += count
+        file.flush()
+        os.fsync(file.fileno())
+    return rows
+
+
+def _jsonl(stream: Stream, lines: Iterator[bytes], path: Path) -> int:
+    rows = 0
+    readers = [_READERS[stream.kind(column)] for column in stream.columns]
+    with path.open("w", encoding="utf-8") as file:
+        for line in lines:
+            row = {
+                column: read(value[1:-1].replace('""', '"') if value.startswith('"') else value)
+                if value
+                else None
+                for column, read, value in zip(stream.columns, readers, _cells(line), strict=True)
+            }
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            rows += 1
+        file.flush()
+        os.fsync(file.fileno())
+    return rows
+
+
+def _unquoted(cell: str) -> str:
+    return cell[1:-1].replace('""', '"') if cell.startswith('"') else cell
+
+
+def _cells(line: bytes) -> list[str]:
+    """Return the cells of a line as they stand, in their quotes: a comma parts them where those are even."""
+    cells: list[str] = []
+    begun = ""
+    for part in line.decode().removesuffix("\n").split(","):
+        begun += part
+        if begun.count('"') & 1:
+            begun += ","
+            continue
+        cells.append(begun)
+        begun = ""
+    return cells
+
+
+_READERS: Mapping[str, Callable[[str], Any]] = {TEXT: str, TIME: str, INTEGER: int, NUMBER: float}
+
+
+def _parquet(stream: Stream, lines: Iterator[bytes], path: Path) -> int:
+    """Write by pyarrow, a block at a time: its CSV reader takes the server's bytes."""
+    arrow = _pyarrow()
+    types = {
+        TEXT: arrow.string(),
+        INTEGER: arrow.int64(),
+        NUMBER: arrow.float64(),
+        TIME: arrow.timestamp("us", "UTC"),
+    }
+    schema = arrow.schema([(column, types[stream.kind(column)]) for column in stream.columns])
+    read = arrow.csv.ReadOptions(column_names=list(stream.columns), block_size=8 * _BLOCK_BYTES)
+    parse = arrow.csv.ParseOptions(newlines_in_values=True)
+    convert = arrow.csv.ConvertOptions(
+        column_types=schema, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
+    )
+    rows = 0
+    with arrow.parquet.ParquetWriter(path, schema, compression="zstd") as writer:
+        for block, count in _blocks(lines):
+            table = arrow.csv.read_csv(arrow.py_buffer(block), read, parse, convert)
+            if table.num_rows != count:
+                raise OpsError(f"{stream.name}: {count:,} rows became {table.num_rows:,} in {path.name}.")
+            writer.write_table(table)
+            rows += count
+    return rows
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow
+        import pyarrow.csv
+        import pyarrow.parquet
+    except ImportError:
+        raise UsageFault(
+            "Parquet needs the library pyarrow.", hint="pip install 'umami-ops[parquet]', or --format csv."
+        ) from None
+    return pyarrow
