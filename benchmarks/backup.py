@@ -131,7 +131,16 @@ class _Measurement:
         server = self.on.server
         dump = self.folder / "plain.dump"
         programs = servers.programs(server.name)
-        process([str(programs / "pg_dump"), "--format=custom", "--compress=0", f"--file={dump}", url])
+        process(
+            [
+                str(programs / "pg_dump"),
+                "--format=custom",
+                "--compress=0",
+                "--schema=public",
+                f"--file={dump}",
+                url,
+            ]
+        )
         umami_ops(url, "backup", "--format", "portable")
         by_hand = "pg_restore -j2"
 
