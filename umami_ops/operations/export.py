@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -161,8 +161,11 @@ def export(
             for since, until in spans:
                 name = f"{stream.name}/{since:%Y-%m}" if stream.is_monthly else stream.name
                 path = folder / f"{name}.{plan.format}"
-                with connection.transaction(read_only=True):
-                    rows = _write(stream, _lines(stream, plan, connection, since, until), path, plan.format)
+                with (
+                    connection.transaction(read_only=True),
+                    closing(_lines(stream, plan, connection, since, until)) as lines,
+                ):
+                    rows = _write(stream, lines, path, plan.format)
                 if rows:
                     done.append(Written(stream.name, path, rows))
                     told(done[-1])
@@ -173,13 +176,13 @@ def export(
 
 def _lines(
     stream: Stream, plan: ExportPlan, connection: Connection, since: datetime, until: datetime
-) -> Iterator[bytes]:
+) -> Generator[bytes, None, None]:
     """Yield the rows as lines of CSV that the server has written."""
     query = connection.dialect.queries[f"export.{stream.name}"].when({"chosen"} if plan.websites else ())
     given: dict[str, Any] = {"since": since, "until": until, "websites": list(plan.websites)}
     text = connection.render(query, {name: given[name] for name in query.parameters})
     bare = [column for column in stream.columns if stream.kind(column) in (INTEGER, NUMBER)]
-    return connection.csv(Query(query.name, query.about, text), stream.columns, bare)
+    yield from connection.csv(Query(query.name, query.about, text), stream.columns, bare)
 
 
 def _write(stream: Stream, lines: Iterator[bytes], path: Path, form: str) -> int:
