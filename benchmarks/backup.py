@@ -155,6 +155,7 @@ class _Measurement:
             command = [
                 str(programs / "pg_restore"),
                 "--no-owner",
+                "--schema=public",
                 "--jobs=2",
                 f"--dbname={target}",
                 str(dump),
