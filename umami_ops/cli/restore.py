@@ -80,7 +80,7 @@ def restore(
             }
         )
         return
-    _show_restored(restored)
+    _show_restored(restored, is_compared=source.manifest is not None)
 
 
 def _run(source: Source, database: Database, plan: RestorePlan) -> Restored:
@@ -126,14 +126,14 @@ def _show_plan(source: Source, plan: RestorePlan) -> None:
         render.print_remark("•", f"Left alone: {', '.join(plan.kept)}.")
 
 
-def _show_restored(restored: Restored) -> None:
+def _show_restored(restored: Restored, *, is_compared: bool) -> None:
     from umami_ops.cli import render
 
     render.print_line()
     render.print_remark(
         "✓",
         f"Restored: {len(restored.tables)} tables with {render.count(restored.rows)} rows in "
-        f"{render.duration(restored.seconds)}; they are what the backup says.",
+        f"{render.duration(restored.seconds)}" + ("; they are what the backup says." if is_compared else "."),
         style="green",
     )
     for note in restored.notes:
