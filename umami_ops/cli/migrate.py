@@ -270,7 +270,7 @@ def _show_report(plan: Plan, report: Report, *, as_json: bool) -> None:
     facts = plan.facts
     if report.verdicts:
         render.heading("Proof")
-        show_verdicts(report.verdicts, facts["source"]["server"], facts["target"]["server"])
+        show_verdicts(report.verdicts)
     render.print_line()
     render.print_facts(
         {

@@ -63,7 +63,9 @@ def verify(jobs: int, as_json: bool) -> None:
 def _show(found: Verification) -> None:
     from umami_ops.cli import render
 
-    show_verdicts(found.verdicts, found.source, found.target)
+    render.print_facts({"Source": found.source, "Target": found.target})
+    render.print_line()
+    show_verdicts(found.verdicts)
     for table in found.lacking:
         render.print_remark("✗", f"The target has no table {table}.", style="bold red")
     for sentence in found.sums_differ[:5]:
@@ -76,15 +78,15 @@ def _show(found: Verification) -> None:
     )
 
 
-def show_verdicts(verdicts: Sequence[TableVerdict], source: str, target: str) -> None:
+def show_verdicts(verdicts: Sequence[TableVerdict]) -> None:
     """Print what both servers said of each table, and below it the rows that differ."""
     from umami_ops.cli import render
 
     render.print_table(
         [
-            render.text("Table"),
-            render.number(source),
-            render.number(target),
+            render.Column("Table", is_whole=True),
+            render.number("Source"),
+            render.number("Target"),
             render.identifier("Checksum", optional=True),
             render.text("Verdict"),
         ],
