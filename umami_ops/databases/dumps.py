@@ -7,6 +7,7 @@ where they are kept, compressed or encrypted, is nobody's business here.
 from __future__ import annotations
 
 import io
+import os
 import signal
 import subprocess
 import tempfile
@@ -140,16 +141,21 @@ class Child:
     def stop(self) -> None:
         """End it if it still runs, and let go of its streams."""
         if self.process.poll() is None:
-            self.process.terminate()
+            self._signal(signal.SIGTERM)
             try:
                 self.process.wait(_ENDS_SECONDS)
             except subprocess.TimeoutExpired:
-                self.process.kill()
+                self._signal(signal.SIGKILL)
                 self.process.wait()
         for stream in (self.process.stdin, self.process.stdout, self._errors):
             if stream is not None:
                 with suppress(OSError):
                     stream.close()
+
+    def _signal(self, number: signal.Signals) -> None:
+        """Signal the program with whatever it has started: it may be a script around the real one."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
 
 
 class Peeked:
