@@ -53,16 +53,16 @@ COMMANDS = {
         "umami_ops.cli.upgrade",
         "See what Umami's next upgrade will do, prepare it, or repair one that failed.",
     ),
-    "daemon": ("umami_ops.cli.daemon", "Run jobs on a schedule, keep their history, and tell somebody."),
-    "run": ("umami_ops.cli.run", "Run a job now, as the daemon would."),
-    "schedule": ("umami_ops.cli.schedule", "Show when each job runs next."),
-    "history": ("umami_ops.cli.history", "Show what the last runs of jobs came to."),
-    "config": ("umami_ops.cli.config", "Check the configuration, or show it and where each value is from."),
     "migrate": (
         "umami_ops.cli.migrate",
         "Move the whole database to another server, of the same dialect or the other, and prove it.",
     ),
     "verify": ("umami_ops.cli.verify", "Compare two databases row by row, by checksums of both servers."),
+    "daemon": ("umami_ops.cli.daemon", "Run jobs on a schedule, keep their history, and tell somebody."),
+    "run": ("umami_ops.cli.run", "Run a job now, as the daemon would."),
+    "schedule": ("umami_ops.cli.schedule", "Show when each job runs next."),
+    "history": ("umami_ops.cli.history", "Show what the last runs of jobs came to."),
+    "config": ("umami_ops.cli.config", "Check the configuration, or show it and where each value is from."),
 }
 
 _ISSUES = "https://github.com/umami-ops/umami-ops/issues"
