@@ -16,6 +16,7 @@ from testbed.servers.certificate import write_certificates
 from tests.command import Outcome, run
 from umami_ops.databases.registry import open_database
 from umami_ops.databases.url import DatabaseUrl
+from umami_ops.errors import OpsError
 from umami_ops.sql import Query
 
 WRONG = "s3same-öpen"
@@ -312,3 +313,16 @@ def test_tls_that_is_required_but_not_offered(server: Server, database_url: str)
         pytest.skip("MySQL makes itself a certificate and always offers TLS")
     mode = "sslmode=require" if server.dialect == "postgresql" else "ssl-mode=REQUIRED"
     _fails(run("info", url=_with(database_url, query=mode)), "offers no TLS")
+
+
+def test_a_server_that_asks_for_a_file_gets_none(
+    mysql_server: Server, database_url: str, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("not for the server\n")
+    with open_database(DatabaseUrl.parse(database_url)).connect() as connection:
+        connection.run(Query("t", "", "CREATE TABLE taken (line TEXT)"))
+        with pytest.raises((RuntimeError, OpsError)):
+            connection.run(Query("t", "", f"LOAD DATA LOCAL INFILE '{secret}' INTO TABLE taken"))
+    with open_database(DatabaseUrl.parse(database_url)).connect() as connection:
+        assert connection.value(Query("t", "", "SELECT COUNT(*) AS n FROM taken")) == 0

@@ -195,12 +195,21 @@ class MysqlConnection(Connection):
         Returns the rows that the server took. Raises DatabaseFault for its first warning: LOCAL turns errors
         into warnings. What making the bytes raises is raised here.
         """
-        with Pipe(pieces) as pipe, _translated(query), self._raw.cursor() as cursor:
+        with Pipe(pieces) as pipe, _translated(query), self._raw.cursor() as cursor, self._may_send_files():
             taken = cursor.execute(query.text.replace("{file}", pipe.path))
             pipe.check()
             if cursor.warning_count:
                 raise self._warned_of(query)
             return taken
+
+    @contextmanager
+    def _may_send_files(self) -> Iterator[None]:
+        """Let the server ask for a file, which PyMySQL sends whichever it is."""
+        self._raw._local_infile = True  # type: ignore[attr-defined]
+        try:
+            yield
+        finally:
+            self._raw._local_infile = False  # type: ignore[attr-defined]
 
     def _warned_of(self, query: Query) -> DatabaseFault:
         warnings = self.rows(Query("connection.warnings", "", "SHOW WARNINGS LIMIT 1"))
@@ -366,6 +375,8 @@ def _connected(arguments: dict[str, Any]) -> pymysql.Connection[DictCursor]:
     )
     # A statement may take as long as it takes; PyMySQL has no public way to say so afterwards.
     raw._read_timeout = None  # type: ignore[attr-defined]
+    # With local_infile on, PyMySQL sends any file that a server asks for: `load` alone allows it, while it runs.
+    raw._local_infile = False  # type: ignore[attr-defined]
     return raw
 
 
@@ -384,7 +395,6 @@ def _arguments(url: DatabaseUrl, purpose: str) -> dict[str, Any]:
         "cursorclass": DictCursor,
         "conv": _CONVERSIONS,
         "program_name": purpose,
-        # PyMySQL then sends any file that the server asks for, so the server must be the one that was meant.
         "local_infile": True,
     }
 
