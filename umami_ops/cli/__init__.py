@@ -191,7 +191,10 @@ def _admit(text: str) -> None:
 
 
 def _correct(fault: click.ClickException) -> None:
-    """Say what is wrong with the command line, and where its help is."""
+    """Say what is wrong with the command line, and where its help is; a group alone gets its help."""
+    if isinstance(fault, click.exceptions.NoArgsIsHelpError):
+        fault.show()
+        return
     context = fault.ctx if isinstance(fault, click.UsageError) else None
     _say(fault.format_message(), "error")
     if context is not None:

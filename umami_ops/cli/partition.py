@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Planner = Callable[[Connection, Installation], Plan]
 
-_USAGE, _STOPPED = 2, 3
+_STOPPED = 3
 _PERIODS = click.Choice(["week", "month", "quarter", "year"])
 
 _dry_run = click.option(
@@ -38,16 +38,12 @@ _ahead = click.option(
 )
 
 
-@click.group(invoke_without_command=True)
-@click.pass_context
-def partition(context: click.Context) -> None:
+@click.group()
+def partition() -> None:
     """Put website_event into partitions by time, online; maintain and split them; and go back.
 
     Umami doesn't notice, and its later migrations apply. Retention is then the drop of a partition.
     """
-    if context.invoked_subcommand is None:
-        click.echo(context.get_help())
-        context.exit(_USAGE)
 
 
 @partition.command()

@@ -375,7 +375,7 @@ def _connected(arguments: dict[str, Any]) -> pymysql.Connection[DictCursor]:
     )
     # A statement may take as long as it takes; PyMySQL has no public way to say so afterwards.
     raw._read_timeout = None  # type: ignore[attr-defined]
-    # With local_infile on, PyMySQL sends any file that a server asks for: `load` alone allows it, while it runs.
+    # With local_infile on, PyMySQL sends any file that a server asks for: `load` alone allows that.
     raw._local_infile = False  # type: ignore[attr-defined]
     return raw
 

@@ -20,7 +20,8 @@ from umami_ops.umami.changes import AddIndex, Change, ChangeType, Move, RequireV
 _SAMPLE_ROWS = 10_000
 #: A table with fewer rows than this is done before anybody could look at a clock.
 FEW_ROWS = 20_000
-#: A written-ahead log, and indexes that outgrow the memory, cost this much over a sample: docs/benchmarks.md.
+#: A written-ahead log, and indexes that outgrow the memory, cost this much over a sample: a guess on
+#: the safe side, not a measurement.
 _REWRITE_FACTOR, _BUILD_FACTOR = 1.6, 1.3
 #: What the entries of one more index take of the disk, where a table has none to compare it with.
 _ENTRY_BYTES = 80
