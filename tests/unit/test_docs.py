@@ -27,13 +27,11 @@ def _options(command: click.Command) -> list[str]:
         below = (option for each in command.commands.values() for option in _options(each))
         return list(dict.fromkeys(below))
     names = [name for option in command.params for name in (*option.opts, *option.secondary_opts)]
-    if isinstance(command, click.Group) and command is not main:
-        names += [name for verb in command.commands.values() for name in _options(verb)]
     return [name for name in names if name.startswith("--") and name != "--help"]
 
 
 def _command(name: str) -> click.Command:
-    command = main.get_command(click.Context(main), name)
+    command = main.get_command(click.Context(main, **main.context_settings), name)
     assert command is not None
     return command
 

@@ -65,7 +65,7 @@ def _extra(fault: ModuleNotFoundError) -> OpsError:
 
 def all_commands() -> Iterator[tuple[tuple[str, ...], click.Command]]:
     """Yield every command with its path, those below groups too."""
-    context = click.Context(main)
+    context = click.Context(main, **main.context_settings)
     for name in COMMANDS:
         command = main.get_command(context, name)
         assert command is not None
@@ -94,7 +94,7 @@ def commands(places: Places) -> Commands:
                 prepare(Step.written(line))
                 steps.append(line)
         usual.append((name, schedule, tuple(steps)))
-    daemon = main.get_command(click.Context(main), "daemon")
+    daemon = main.get_command(click.Context(main, **main.context_settings), "daemon")
     assert daemon is not None
     return Commands(
         prepare,
@@ -130,7 +130,7 @@ def prepared(step: Step, places: Places) -> Step:
 
 def _parsed(name: str, words: list[str], places: Places) -> click.Context:
     """Parse a command line as it would be when it runs. Raises UsageFault."""
-    top = click.Context(main, info_name="umami-ops")
+    top = click.Context(main, info_name="umami-ops", **main.context_settings)
     command = main.get_command(top, name)
     assert command is not None
     top.default_map = {name: variables.defaults(places, name, command)}

@@ -153,7 +153,7 @@ def tables() -> dict[str, tuple[str, ...]]:
     """
     from umami_ops.cli import COMMANDS, main
 
-    context = click.Context(main)
+    context = click.Context(main, **main.context_settings)
     health = main.get_command(context, "health")
     assert health is not None
     return {**dict.fromkeys((*COMMANDS, *NO_COMMANDS), ()), "health": tuple(options_of(health))}
