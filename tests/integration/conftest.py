@@ -1,28 +1,32 @@
-"""What takes long and says as much on one PostgreSQL as on two is left to --all on the second."""
+"""What takes long and says as much on one server of a dialect as on two is left to --all on the second."""
 
 from __future__ import annotations
 
 import pytest
 
-_ON_ONE_POSTGRESQL = (
-    "test_daemon.py",
-    "test_vacuum.py",
-    "test_health.py",
-    "test_partition.py",
-    "test_partition_dashboards.py",
-    "test_partition_migrations.py",
-    "test_partition_wishes.py",
-    "test_upgrade.py",
-    "test_upgrade_changes.py",
-)
+_BACKUPS = ("test_backup.py", "test_export.py", "test_portable.py")
+_PARTITIONS = ("test_partition_dashboards.py", "test_partition_migrations.py", "test_partition_wishes.py")
+_ON_THE_FIRST = {
+    "postgresql-17": (
+        *_BACKUPS,
+        *_PARTITIONS,
+        "test_daemon.py",
+        "test_health.py",
+        "test_partition.py",
+        "test_upgrade.py",
+        "test_upgrade_changes.py",
+        "test_vacuum.py",
+    ),
+    # What the daemon asks of a server is a lock, the same on MySQL and MariaDB.
+    "mysql": (*_BACKUPS, *_PARTITIONS, "test_daemon.py", "test_upgrade.py"),
+}
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the tests of maintenance on PostgreSQL 17 as slow."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark these tests as slow on the second PostgreSQL and on the second of MariaDB and MySQL."""
     for item in items:
-        if item.path.name in _ON_ONE_POSTGRESQL and "[postgresql-17" in item.name:
-            item.add_marker(pytest.mark.slow)
-        # What the daemon asks of a server is a lock, the same on MySQL and MariaDB.
-        if item.path.name == "test_daemon.py" and "[mysql" in item.name:
-            item.add_marker(pytest.mark.slow)
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
+            server = item.callspec.params.get("server")
+            if isinstance(server, str) and item.path.name in _ON_THE_FIRST.get(server, ()):
+                item.add_marker(pytest.mark.slow)
