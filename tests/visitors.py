@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pymysql
 
@@ -53,6 +54,7 @@ def fill(url: str, doublings: int, *, days: int = 400) -> int:
 class Told:
     """What the visitors were told, and what the witness saw."""
 
+    resets: bool = False
     there: set[str] = field(default_factory=set)
     waits: list[float] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
@@ -66,7 +68,7 @@ class Told:
 @contextmanager
 def visiting(url: str, *, reset_after_seconds: float | None = None) -> Iterator[Told]:
     """Let four visitors write, and one witness count, until the block ends."""
-    told = Told()
+    told = Told(resets=reset_after_seconds is not None)
     stop = threading.Event()
     jobs = [threading.Thread(target=_guarded, args=(_visit, url, told, stop, n)) for n in range(VISITORS)]
     jobs.append(threading.Thread(target=_guarded, args=(_witness, url, told, stop, 0)))
@@ -98,7 +100,9 @@ def _visit(loader: Loader, told: Told, stop: threading.Event, number: int) -> No
         new = [_written(loader, chance) for _ in range(chance.choice((1, 1, 3)))]
         values = ", ".join(text for _, text in new)
         returning = " RETURNING event_id" if loader.dialect == "postgresql" else ""
-        back = loader.execute(f"INSERT INTO website_event ({_COLUMNS}) VALUES {values}{returning}")
+        back = _unless_deadlocked(
+            loader, f"INSERT INTO website_event ({_COLUMNS}) VALUES {values}{returning}", told.resets
+        )
         loader.commit()
         told.waits.append(time.perf_counter() - began)
         ids = [id_ for id_, _ in new]
@@ -112,7 +116,7 @@ def _visit(loader: Loader, told: Told, stop: threading.Event, number: int) -> No
         if chance.random() < 0.2:
             gone = mine.pop(chance.randrange(len(mine)))
             began = time.perf_counter()
-            loader.execute(f"DELETE FROM website_event WHERE session_id = '{gone}'")
+            _unless_deadlocked(loader, f"DELETE FROM website_event WHERE session_id = '{gone}'", told.resets)
             loader.commit()
             told.waits.append(time.perf_counter() - began)
             told.there.discard(gone)
@@ -141,15 +145,19 @@ def _witness(loader: Loader, told: Told, stop: threading.Event, _number: int) ->
 def _reset(loader: Loader, told: Told, stop: threading.Event, after_seconds: float) -> None:
     """Delete a website's events as Umami does, in one statement."""
     stop.wait(after_seconds)
+    _unless_deadlocked(loader, f"DELETE FROM website_event WHERE website_id = '{RESET}'", is_reset=True)
+    loader.commit()
+
+
+def _unless_deadlocked(loader: Loader, statement: str, is_reset: bool) -> list[tuple[Any, ...]]:
+    """Run a statement, again where a reset is about: InnoDB may give up either beside it, whoever else is."""
     for attempt in range(20):
         try:
-            loader.execute(f"DELETE FROM website_event WHERE website_id = '{RESET}'")
-            break
+            return loader.execute(statement)
         except pymysql.OperationalError as fault:
-            # InnoDB may give up a delete of thousands of rows beside inserts, whoever else is about.
-            if fault.args[0] != _DEADLOCK or attempt == 19:
+            if fault.args[0] != _DEADLOCK or not is_reset or attempt == 19:
                 raise
-    loader.commit()
+    raise AssertionError("unreachable")
 
 
 def assert_as_told(url: str, told: Told, still: int, *, was_reset: bool, most_seconds: float = 1.0) -> None:

@@ -21,6 +21,7 @@ from umami_ops.errors import OpsError, Refused, UsageFault
 ZSTD, AGE = ".zst", ".age"
 _LEVEL = 3
 _CHUNK_BYTES = 1 << 18
+_HEAD_BYTES = 4096
 _ZSTD_MAGIC, _GZIP_MAGIC = b"\x28\xb5\x2f\xfd", b"\x1f\x8b"
 
 
@@ -224,9 +225,9 @@ def decompressed(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 def plain(source: BinaryIO | Joined) -> Iterator[bytes]:
     """Yield a file's content, whether it is compressed by zstd, by gzip, or not at all."""
-    head = source.read(4)
+    head = source.read(_HEAD_BYTES)  # one piece, by which its reader knows what it is
     chunks = _after(head, source)
-    if head == _ZSTD_MAGIC:
+    if head.startswith(_ZSTD_MAGIC):
         return decompressed(chunks)
     if head[:2] == _GZIP_MAGIC:
         return _gunzipped(chunks)
