@@ -208,6 +208,11 @@ class MysqlConnection(Connection):
         self._raw._local_infile = True  # type: ignore[attr-defined]
         try:
             yield
+        except AttributeError:
+            # PyMySQL goes on sending when the connection broke meanwhile, and misses its socket.
+            if self._raw.open:
+                raise
+            raise ConnectionLost("The connection broke while rows were being sent") from None
         finally:
             self._raw._local_infile = False  # type: ignore[attr-defined]
 
