@@ -84,7 +84,7 @@ def test_the_session_that_holds_the_lock_is_ended(scene: Scene) -> None:
 
 
 def test_a_second_run_is_turned_away(scene: Scene) -> None:
-    first = scene.prune("--batch-size", "10", "--pause", "0.2s")
+    first = scene.prune("--batch-size", "25", "--pause", "0.15s")
     scene.wait_until_gone(0.02, first)
     second = scene.prune().wait()
     assert second.code == 4, second.said
