@@ -93,13 +93,18 @@ def test_a_trigger_is_refused(mysql_server: Server, umami_database: str) -> None
 def test_partitions_of_somebody_else_are_left_alone(mysql_server: Server, umami_database: str) -> None:
     with connect(umami_database) as loader:
         loader.execute("ALTER TABLE website_event PARTITION BY KEY (event_id) PARTITIONS 4")
-    for verb in VERBS.values():
+    for verb in (VERBS["enable"], VERBS["split"], VERBS["disable"], ("maintain", "--keep", "1y")):
         assert "in a way that isn't umami-ops's" in partition(umami_database, *verb, code=5).err
+    assert "partitioned by somebody else" in partition(umami_database, "maintain").out
 
 
-@pytest.mark.parametrize("verb", ["maintain", "split"])
-def test_nothing_is_partitioned(server: Server, umami_database: str, verb: str) -> None:
-    assert "umami-ops partition enable" in partition(umami_database, *VERBS[verb], code=5).err
+def test_nothing_is_partitioned(server: Server, umami_database: str) -> None:
+    """A schedule's `maintain` is content; who wants something split or dropped hears why it can't be."""
+    url = umami_database
+    assert "website_event is not partitioned, nothing to maintain." in partition(url, "maintain").out
+    assert partition(url, "maintain", "--json").document["steps"] == []
+    for verb in (VERBS["split"], ("maintain", "--keep", "1y", "--yes")):
+        assert "umami-ops partition enable" in partition(url, *verb, code=5).err
 
 
 def test_too_many_partitions(server: Server, umami_database: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,7 @@ _NEVER = {
     "session": "Umami writes sessions by ON CONFLICT (session_id), which a partitioned table can't answer",
     "revenue": "Umami's migration 17 would fail on it, and the next upgrade with it",
 }
+_FOREIGN = Note(f"{TABLE} was partitioned by somebody else, in another way: it is left alone.")
 
 
 @dataclass(frozen=True)
@@ -93,11 +94,14 @@ def plan_enable(connection: Connection, installation: Installation, wish: Enabli
 def plan_maintain(connection: Connection, installation: Installation, wish: Upkeep, now: datetime) -> Plan:
     """Plan what a scheduler calls: partitions ahead, the catch-all emptied into them, old ones dropped.
 
-    Raises Refused where nothing is partitioned.
+    Where there are no partitions of ours, there is nothing to do: schedules are the same everywhere. Raises
+    Refused when partitions were to be dropped there.
     """
     installation.require_safe()
     partitioning = connection.partitioning()
-    layout = _partitioned(partitioning.layout())
+    layout = partitioning.layout()
+    if not layout.is_partitioned or layout.is_foreign:
+        return _nothing_to_maintain(connection, layout, wish)
     period, end = _period_in_use(layout), layout.end
     assert end is not None
     current = start_of(period, now)
@@ -119,6 +123,13 @@ def plan_maintain(connection: Connection, installation: Installation, wish: Upke
         connection, "maintain", steps, layout, slots=missing, period=period, current=current,
         moved=crowd, past=[part.name for part in past], detach=wish.detach, notes=tuple(notes),
     )  # fmt: skip
+
+
+def _nothing_to_maintain(connection: Connection, layout: Layout, wish: Upkeep) -> Plan:
+    if wish.horizon is not None:
+        _partitioned(layout)
+    note = _FOREIGN if layout.is_foreign else Note(f"{TABLE} is not partitioned, nothing to maintain.")
+    return _plan(connection, "maintain", [], layout, notes=(note, *_about_unfinished(layout)))
 
 
 def _retention_steps(
@@ -177,7 +188,7 @@ def notes_on(layout: Layout, now: datetime) -> Iterator[Note]:
     """Say what the owner of these partitions should know: what is missing, and what they cost."""
     yield from _about_unfinished(layout)
     if layout.is_foreign:
-        yield Note(f"{TABLE} was partitioned by somebody else, in another way: it is left alone.")
+        yield _FOREIGN
     if not layout.partitions:
         return
     end, catch_all = layout.end, layout.catch_all
