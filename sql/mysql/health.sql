@@ -27,14 +27,15 @@ WHERE s.variable_name IN ('Innodb_buffer_pool_read_requests', 'Innodb_buffer_poo
 
 -- name: transactions
 -- Open transactions of other sessions in this database; idle_seconds is null for one that works. InnoDB shows its
--- times in the server's own time zone. In this order, or else MySQL shows nothing to a user who may not look.
+-- times in the server's own time zone. In this order, or else MySQL shows nothing to a user who may not look; and
+-- from this list, since MySQL's own in information_schema fails while any session runs a statement with an emoji in it.
 SELECT CAST(p.id AS CHAR) AS id,
        p.user AS `user`,
        p.host AS program,
        TIMESTAMPDIFF(SECOND, t.trx_started, CONVERT_TZ(UTC_TIMESTAMP(), '+00:00', 'SYSTEM')) AS seconds,
        CASE WHEN p.command = 'Sleep' THEN p.time END AS idle_seconds
 FROM information_schema.innodb_trx AS t
-STRAIGHT_JOIN information_schema.processlist AS p ON p.id = t.trx_mysql_thread_id
+STRAIGHT_JOIN /*!80022 performance_schema.*/ /*M!100000 information_schema.*/ processlist AS p ON p.id = t.trx_mysql_thread_id
 WHERE p.db = DATABASE() AND p.id <> CONNECTION_ID()
 ORDER BY t.trx_started;
 
@@ -49,7 +50,7 @@ SELECT CAST(p.id AS CHAR) AS id,
        NULL AS blocker,
        TIMESTAMPDIFF(SECOND, t.trx_wait_started, CONVERT_TZ(UTC_TIMESTAMP(), '+00:00', 'SYSTEM')) AS seconds
 FROM information_schema.innodb_trx AS t
-STRAIGHT_JOIN information_schema.processlist AS p ON p.id = t.trx_mysql_thread_id
+STRAIGHT_JOIN /*!80022 performance_schema.*/ /*M!100000 information_schema.*/ processlist AS p ON p.id = t.trx_mysql_thread_id
 WHERE t.trx_state = 'LOCK WAIT' AND p.db = DATABASE() AND p.id <> CONNECTION_ID()
 ORDER BY seconds DESC;
 

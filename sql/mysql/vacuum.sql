@@ -32,7 +32,7 @@ WHERE t.table_schema = :schema AND t.table_name = :name;
 -- name: progress
 -- What another session's statement is doing, in the server's words; how far it has come is not to be had.
 SELECT p.state AS phase, NULL AS share
-FROM information_schema.processlist AS p
+FROM /*!80022 performance_schema.*/ /*M!100000 information_schema.*/ processlist AS p
 WHERE p.id = :session_id AND p.state <> '';
 
 -- name: workers

@@ -6,12 +6,13 @@ import pytest
 
 _BACKUPS = ("test_backup.py", "test_export.py", "test_portable.py")
 _PARTITIONS = ("test_partition_dashboards.py", "test_partition_migrations.py", "test_partition_wishes.py")
+#: Files, and folders of them.
 _ON_THE_FIRST = {
     "postgresql-17": (
         *_BACKUPS,
         *_PARTITIONS,
         "test_daemon.py",
-        "test_health.py",
+        "health",
         "test_partition.py",
         "test_upgrade.py",
         "test_upgrade_changes.py",
@@ -28,5 +29,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
             server = item.callspec.params.get("server")
-            if isinstance(server, str) and item.path.name in _ON_THE_FIRST.get(server, ()):
+            names = {item.path.name, item.path.parent.name}
+            if isinstance(server, str) and names & {*_ON_THE_FIRST.get(server, ())}:
                 item.add_marker(pytest.mark.slow)

@@ -1,0 +1,115 @@
+"""What `umami-ops health` finds that other sessions do."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+from testbed.servers import Server
+from tests.examining import examined, execute, finding_of, findings_of, opened, until, user_with
+from umami_ops.errors import OpsError
+from umami_ops.operations.health import Severity
+from umami_ops.sql import Query
+
+
+@contextmanager
+def _beside(url: str, *statements: str) -> Iterator[None]:
+    """Run statements, the last of which takes its time, in a session and thread of their own."""
+
+    def work() -> None:
+        try:
+            with opened(url) as connection, connection.transaction():
+                for statement in statements:
+                    connection.rows(Query("beside", "", statement))
+        except OpsError:
+            pass
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+
+
+def test_a_long_transaction(server: Server, healthy: str, admin: str) -> None:
+    watcher = healthy if server.dialect == "postgresql" else admin
+    sleep = "SELECT pg_sleep(2)" if server.dialect == "postgresql" else "SELECT SLEEP(2)"
+    with _beside(healthy, "SELECT COUNT(*) AS n FROM website_event", sleep):
+        until(lambda: bool(findings_of(watcher, "long_transactions", transaction_seconds=0)))
+        finding = finding_of(watcher, "long_transactions", transaction_seconds=0)
+        assert finding.severity is Severity.WARNING
+        assert finding.evidence["user"] == urlsplit(healthy).username
+        assert findings_of(watcher, "long_transactions") == []
+        assert findings_of(watcher, "idle_in_transaction", idle_in_transaction_seconds=0) == []
+        critical = finding_of(watcher, "long_transactions", transaction_critical_seconds=0)
+        assert critical.severity is Severity.CRITICAL
+
+
+def test_an_emoji_in_a_running_statement_is_in_nobody_s_way(
+    mysql_server: Server, healthy: str, admin: str
+) -> None:
+    """MySQL's own list of sessions, in information_schema, fails as long as one runs such a statement."""
+    with _beside(healthy, "SELECT COUNT(*) AS n FROM website_event", "SELECT SLEEP(2) AS '\N{OWL}'"):
+        until(lambda: bool(findings_of(admin, "long_transactions", transaction_seconds=0)))
+        for name in ("long_transactions", "idle_in_transaction", "lock_waits"):
+            assert findings_of(admin, name) == []
+
+
+def test_idle_in_transaction_and_its_cure(server: Server, healthy: str, admin: str) -> None:
+    watcher = healthy if server.dialect == "postgresql" else admin
+    with opened(healthy) as other:
+        other.begin(read_only=False)
+        other.run(Query("test", "", "UPDATE website SET name = 'Shop'"))
+        finding = finding_of(watcher, "idle_in_transaction", idle_in_transaction_seconds=0)
+        assert "sleeps inside a transaction" in finding.sentence
+        assert findings_of(watcher, "idle_in_transaction") == []
+        assert findings_of(watcher, "long_transactions", transaction_seconds=0) == []
+        execute(admin, finding.cure.rstrip(";"))
+        until(lambda: not findings_of(watcher, "idle_in_transaction", idle_in_transaction_seconds=0))
+
+
+def test_sessions_of_others_are_hidden(postgresql_server: Server, healthy: str) -> None:
+    with (
+        opened(healthy) as other,
+        user_with(postgresql_server, healthy, "SELECT ON ALL TABLES IN SCHEMA public") as url,
+    ):
+        other.begin(read_only=True)
+        other.value(Query("test", "", "SELECT COUNT(*) FROM website_event"))
+        (verdict,) = examined(url, "long_transactions", transaction_seconds=0).verdicts
+        other.rollback()
+    assert "pg_read_all_stats" in verdict.unseen[0].needs
+
+
+def test_a_wait_for_a_lock(server: Server, healthy: str, admin: str) -> None:
+    watcher = healthy if server.dialect == "postgresql" else admin
+    update = "UPDATE website SET name = 'Shop' WHERE name <> '\N{OWL}'"
+    with opened(healthy) as first:
+        first.begin(read_only=False)
+        first.run(Query("first", "", update))
+        waiting = threading.Thread(target=execute, args=(healthy, update))
+        waiting.start()
+        try:
+            until(lambda: bool(findings_of(watcher, "lock_waits", lock_wait_seconds=0)))
+            finding = finding_of(watcher, "lock_waits", lock_wait_seconds=0)
+            assert findings_of(watcher, "lock_waits", lock_wait_seconds=60) == []
+        finally:
+            first.rollback()
+            waiting.join()
+    assert finding.severity is Severity.WARNING
+    if server.dialect == "postgresql":
+        assert finding.evidence["blocker"] in finding.cure
+    assert findings_of(watcher, "lock_waits", lock_wait_seconds=0) == []
+
+
+def test_a_table_that_another_session_has_locked(postgresql_server: Server, healthy: str) -> None:
+    with opened(healthy) as other, other.transaction():
+        other.run(Query("lock", "", "LOCK TABLE website_event IN ACCESS EXCLUSIVE MODE"))
+        began = time.monotonic()
+        found = examined(healthy, budget_seconds=2.5)
+        assert time.monotonic() - began < 5
+    assert [check.name for check, _ in found.worst_first() if check.name != "server_version"] == ["umami"]
+    assert "Another session has locked" in found.worst_first()[0][1].sentence

@@ -1,0 +1,164 @@
+"""What `umami-ops health` finds about dead rows, bloat, old transactions' traces and partitions."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from testbed import servers
+from testbed.servers import Server
+from testbed.umami import create_umami
+from tests.command import run
+from tests.examining import WEBSITE, execute, finding_of, findings_of, insert_events, opened, undone, until
+from umami_ops.operations.health import Severity
+from umami_ops.sql import Query
+
+
+def test_dead_rows_and_old_statistics(postgresql_server: Server, umami_database: str) -> None:
+    execute(umami_database, "ALTER TABLE website_event SET (autovacuum_enabled = off)")
+    insert_events(umami_database, WEBSITE, [datetime.now(UTC)] * 100)
+    half = "event_id < '80000000-0000-0000-0000-000000000000'"
+    execute(umami_database, f"DELETE FROM website_event WHERE {half}")
+    until(lambda: bool(findings_of(umami_database, "dead_rows", dead_rows=10)))
+    finding = finding_of(umami_database, "dead_rows", dead_rows=10)
+    assert finding.subject == "website_event"
+    assert "never vacuumed" in finding.sentence
+    assert findings_of(umami_database, "dead_rows") == []
+    assert finding_of(umami_database, "statistics", changed_rows=10).subject == "website_event"
+    execute(umami_database, "VACUUM (ANALYZE) website_event")
+    until(lambda: not findings_of(umami_database, "dead_rows", dead_rows=10))
+    until(lambda: not findings_of(umami_database, "statistics", changed_rows=10))
+
+
+def test_autovacuum_is_off(postgresql_server: Server, healthy: str) -> None:
+    execute(healthy, "ALTER TABLE session SET (autovacuum_enabled = false)")
+    finding = finding_of(healthy, "autovacuum")
+    assert "off for session" in finding.sentence
+    execute(healthy, finding.cure.rstrip(";"))
+    assert findings_of(healthy, "autovacuum") == []
+
+
+def test_autovacuum_that_comes_too_seldom(postgresql_server: Server, healthy: str, admin: str) -> None:
+    execute(admin, "ANALYZE website_event")
+    assert findings_of(healthy, "autovacuum_pace") == []
+    until(lambda: bool(findings_of(healthy, "autovacuum_pace", paced_rows=10, vacuum_days=1)))
+    finding = finding_of(healthy, "autovacuum_pace", paced_rows=10, vacuum_days=1)
+    assert finding.severity is Severity.INFO
+    assert finding.evidence["waits_for_rows"] > 900
+    eager = "autovacuum_vacuum_insert_threshold = 1, autovacuum_vacuum_insert_scale_factor = 0.01"
+    names = eager.replace(" = 1", "").replace(" = 0.01", "")
+    with undone(
+        healthy, f"ALTER TABLE website_event SET ({eager})", f"ALTER TABLE website_event RESET ({names})"
+    ):
+        assert findings_of(healthy, "autovacuum_pace", paced_rows=10, vacuum_days=1) == []
+
+
+def test_unused_space(mysql_server: Server, healthy: str) -> None:
+    columns = "website_id, data_key, data_type, string_value"
+    execute(
+        healthy,
+        f"INSERT INTO session_data (session_data_id, session_id, {columns})"
+        " VALUES (UUID(), UUID(), UUID(), 'k', 1, REPEAT('x', 500))",
+        *[
+            f"INSERT INTO session_data (session_data_id, session_id, {columns})"
+            f" SELECT UUID(), session_id, {columns} FROM session_data"
+        ]
+        * 14,
+        "DELETE FROM session_data",
+    )
+    until(lambda: bool(findings_of(healthy, "unused_space", unused_bytes=5_000_000)))
+    finding = finding_of(healthy, "unused_space", unused_bytes=5_000_000)
+    assert finding.subject == "session_data"
+    assert finding.evidence["unused_percent"] > 33
+    execute(healthy, "TRUNCATE session_data")
+
+
+def test_a_table_full_of_holes_and_bloated_indexes(postgresql_server: Server, umami_database: str) -> None:
+    rows = "FROM generate_series(1, 4000)"
+    execute(
+        umami_database,
+        "ALTER TABLE website_event SET (autovacuum_enabled = off)",
+        "INSERT INTO website_event (event_id, website_id, session_id, visit_id, url_path)"
+        f" SELECT gen_random_uuid(), '{WEBSITE}', gen_random_uuid(), gen_random_uuid(), '/' {rows}",
+        "VACUUM (ANALYZE) website_event",
+    )
+    low: dict[str, Any] = {"unused_bytes": 100_000, "bloat_bytes": 500_000}
+    assert findings_of(umami_database, "unused_space", **low) == []
+    assert findings_of(umami_database, "bloated_indexes", **low) == []
+    execute(
+        umami_database,
+        "DELETE FROM website_event WHERE event_id > '28000000-0000-0000-0000-000000000000'",
+        "VACUUM (ANALYZE) website_event",
+    )
+    unused, bloated = (
+        finding_of(umami_database, name, **low) for name in ("unused_space", "bloated_indexes")
+    )
+    assert (unused.severity, unused.subject) == (Severity.INFO, "website_event")
+    assert unused.evidence["unused_percent"] > 50
+    assert bloated.severity is Severity.WARNING
+    assert bloated.evidence["estimated"] is True
+    assert findings_of(umami_database, "unused_space") == findings_of(umami_database, "bloated_indexes") == []
+    execute(umami_database, "REINDEX TABLE website_event")
+    assert findings_of(umami_database, "bloated_indexes", **low) == []
+
+
+def test_old_transaction_ids(postgresql_server: Server, healthy: str) -> None:
+    assert finding_of(healthy, "transaction_ids", transaction_id_age=1).severity is Severity.WARNING
+    assert finding_of(healthy, "transaction_ids", transaction_id_critical_age=1).severity is Severity.CRITICAL
+
+
+def test_old_versions_that_wait_to_be_purged(mysql_server: Server, healthy: str, admin: str) -> None:
+    with opened(healthy) as other:
+        other.begin(read_only=True)
+        execute(healthy, *(f"UPDATE website SET name = 'Shop {n}'" for n in range(30)))
+        until(lambda: bool(findings_of(admin, "purge_lag", history_length=5)))
+        assert finding_of(admin, "purge_lag", history_length=5).evidence["history_length"] >= 5
+        other.rollback()
+    execute(healthy, "UPDATE website SET name = 'Shop'")
+
+
+def test_a_replication_slot_that_nobody_reads(postgresql_server: Server, healthy: str, admin: str) -> None:
+    with undone(
+        admin,
+        "SELECT pg_create_physical_replication_slot('left_behind', true)",
+        "SELECT pg_drop_replication_slot('left_behind')",
+    ):
+        assert findings_of(healthy, "replication_slots") == []
+        finding = finding_of(healthy, "replication_slots", held_wal_bytes=0)
+    assert finding.severity is Severity.WARNING
+    assert "left_behind" in finding.cure
+
+
+@pytest.mark.slow
+def test_a_prepared_transaction(postgresql_server: Server) -> None:
+    with servers.start(postgresql_server.name, settings={"max_prepared_transactions": "2"}) as own:
+        url = own.create_database()
+        create_umami(url, 13)
+        with opened(url) as connection:
+            connection.begin(read_only=False)
+            connection.run(Query("test", "", "UPDATE website SET name = 'x'"))
+            connection.run(Query("test", "", "PREPARE TRANSACTION 'forgotten'"))
+            assert findings_of(url, "prepared_transactions") == []
+            finding = finding_of(url, "prepared_transactions", prepared_seconds=0)
+            connection.run(Query("test", "", finding.cure.rstrip(";")))
+            assert findings_of(url, "prepared_transactions", prepared_seconds=0) == []
+
+
+def test_partitions(server: Server, umami_database: str) -> None:
+    assert findings_of(umami_database, "partitions") == []
+    insert_events(umami_database, WEBSITE, [datetime.now(UTC)] * 20)
+    made = run("partition", "enable", "--yes", url=umami_database)
+    assert made.code == 0, made.said
+    assert findings_of(umami_database, "partitions") == []
+    soon = datetime.now(UTC) + timedelta(days=365)
+    assert finding_of(umami_database, "partitions", now=soon).severity is Severity.CRITICAL
+    assert finding_of(umami_database, "partitions", partition_days=3650).severity is Severity.WARNING
+    insert_events(umami_database, WEBSITE, [datetime.now(UTC) + timedelta(days=2000)] * 50)
+    analyze = "ANALYZE" if server.dialect == "postgresql" else "ANALYZE TABLE website_event"
+    with opened(umami_database) as connection:
+        connection.maintain(Query("analyze", "", analyze))
+    finding = finding_of(umami_database, "partitions")
+    assert finding.evidence["rows"] > 0
+    assert finding.cure == "umami-ops partition maintain"
