@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from umami_ops.daemon.history import History, Run
+from umami_ops.daemon.history import History
+from umami_ops.daemon.records import Run
 
 _OURS = ("DATABASE_URL", "DIRECT_DATABASE_URL", "UMAMI_OPS_")
 Event = dict[str, Any]

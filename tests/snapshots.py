@@ -8,12 +8,14 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from umami_ops.daemon.agenda import Agenda
-from umami_ops.daemon.configuration import SETTINGS, Configuration, Found
+from umami_ops.daemon.configuration import Configuration
 from umami_ops.daemon.dispatcher import Dispatcher
 from umami_ops.daemon.guard import Role
-from umami_ops.daemon.history import Cause, DatabaseSize, History, Result, Run, StepDone
+from umami_ops.daemon.history import History
 from umami_ops.daemon.jobs import Job, Step
+from umami_ops.daemon.records import Cause, DatabaseSize, Result, Run, StepDone
 from umami_ops.daemon.schedule import Schedule
+from umami_ops.daemon.settings import SETTINGS, Found
 from umami_ops.daemon.status import Status, snapshot
 
 _WEEKLY = "vacuum --if-needed --reindex --max-duration 1h"

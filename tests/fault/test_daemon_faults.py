@@ -15,7 +15,7 @@ from testbed.umami import create_umami
 from tests import pruning
 from tests.fault.scene import HORIZON, Scene
 from tests.sidecar import Sidecar
-from umami_ops.daemon.history import Cause, Result
+from umami_ops.daemon.records import Cause, Result
 from umami_ops.databases.registry import open_database
 from umami_ops.umami.migrations import latest_released_level
 

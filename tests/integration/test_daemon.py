@@ -25,7 +25,7 @@ from testbed.servers import Server
 from testbed.servers.server import database_name
 from tests.command import run
 from tests.sidecar import Sidecar, bare_environment
-from umami_ops.daemon.history import Cause, Result
+from umami_ops.daemon.records import Cause, Result
 
 _EVERY_SECOND = '[jobs.look]\nschedule = "@every 1s"\nsteps = ["health --only connection"]\n'
 _BY_HAND = '[jobs.look]\nsteps = ["info"]\n'

@@ -20,7 +20,7 @@ def test_the_table_of_settings_is_what_the_code_says() -> None:
 
 
 def test_no_variable_that_the_code_reads_is_taken_for_a_mistake() -> None:
-    from umami_ops.daemon.configuration import SETTINGS
+    from umami_ops.daemon.settings import SETTINGS
 
     known = set(commands(Places({}, {}, SettingsFile())).variables)
     known |= {setting.variable for setting in SETTINGS}

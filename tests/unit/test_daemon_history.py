@@ -14,7 +14,8 @@ import pytest
 from umami_ops.daemon import history as module
 from umami_ops.daemon import outcome
 from umami_ops.daemon.agenda import Mark
-from umami_ops.daemon.history import Cause, DatabaseSize, History, Message, Result, Run, StepDone
+from umami_ops.daemon.history import History
+from umami_ops.daemon.records import Cause, DatabaseSize, Message, Result, Run, StepDone
 
 NOW = datetime(2026, 11, 22, 3, tzinfo=UTC)
 

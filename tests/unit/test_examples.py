@@ -16,8 +16,8 @@ import yaml
 from umami_ops.cli import COMMANDS, variables
 from umami_ops.cli.sidecar import ABOUT_JOBS, commands, prepared, read_configuration
 from umami_ops.daemon import metrics
-from umami_ops.daemon.configuration import SETTINGS
 from umami_ops.daemon.jobs import Step
+from umami_ops.daemon.settings import SETTINGS
 from umami_ops.operations.health import CHECKS
 from umami_ops.settings import Places, SettingsFile
 

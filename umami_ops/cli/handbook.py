@@ -14,7 +14,7 @@ _BEGIN, _END = "<!-- settings: written by umami_ops/cli/handbook.py -->\n", "<!-
 
 def table() -> str:
     """Return every setting and the variables of all options as Markdown."""
-    from umami_ops.daemon.configuration import SETTINGS
+    from umami_ops.daemon.settings import SETTINGS
 
     lines = ["| in `umami-ops.toml` | variable | meaning | default |", "|---|---|---|---|"]
     for setting in SETTINGS:

@@ -9,7 +9,8 @@ import click
 from umami_ops.cli import options
 
 if TYPE_CHECKING:
-    from umami_ops.daemon.history import History, Run
+    from umami_ops.daemon.history import History
+    from umami_ops.daemon.records import Run
 
 _SIGNS = {"success": "✓", "unfinished": "◐", "failure": "✗", "interrupted": "◌", "running": "●"}
 

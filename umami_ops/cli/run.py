@@ -11,7 +11,7 @@ import click
 from umami_ops.cli import options
 
 if TYPE_CHECKING:
-    from umami_ops.daemon.history import Run
+    from umami_ops.daemon.records import Run
 
 _FAILED, _STOPPED = 1, 3
 _DELIVERY_SECONDS = 35.0
@@ -32,9 +32,10 @@ def run(name: str, as_json: bool) -> None:
     configuration = sidecar.read_configuration()
     job = configuration.job(name)
     open_database = sidecar.database_opener()
-    from umami_ops.daemon.history import Cause, History
+    from umami_ops.daemon.history import History
     from umami_ops.daemon.log import Log, Redaction
     from umami_ops.daemon.notify import Messenger
+    from umami_ops.daemon.records import Cause
     from umami_ops.daemon.work import Work, host
 
     log = Log(as_json=False)
@@ -61,7 +62,7 @@ def run(name: str, as_json: bool) -> None:
 
 def _show(done: Run, *, as_json: bool) -> None:
     from umami_ops.cli import render
-    from umami_ops.daemon.history import Result
+    from umami_ops.daemon.records import Result
     from umami_ops.daemon.work import report
 
     if as_json:

@@ -19,9 +19,10 @@ from umami_ops.cli import COMMANDS, main, options, variables
 from umami_ops.errors import OpsError, UsageFault
 
 if TYPE_CHECKING:
-    from umami_ops.daemon.configuration import Commands, Configuration
+    from umami_ops.daemon.configuration import Configuration
     from umami_ops.daemon.jobs import Step
     from umami_ops.daemon.runner import Program
+    from umami_ops.daemon.written import Commands
     from umami_ops.databases.base import Database
     from umami_ops.settings import Places
 
@@ -74,8 +75,8 @@ def all_commands() -> Iterator[tuple[tuple[str, ...], click.Command]]:
 
 def commands(places: Places) -> Commands:
     """Return what the configuration is to know of the commands."""
-    from umami_ops.daemon.configuration import Commands
     from umami_ops.daemon.jobs import Step
+    from umami_ops.daemon.written import Commands
 
     def prepare(step: Step) -> Step:
         return prepared(step, places)
@@ -227,7 +228,7 @@ def database_opener() -> Callable[[], Database]:
 
 def state_folder(configuration: Configuration) -> Path:
     """Return the state folder. Raises UsageFault when no daemon has been there."""
-    from umami_ops.daemon.history import FILE
+    from umami_ops.daemon.store import FILE
 
     folder = configuration.state_folder
     if not (folder / FILE).exists():

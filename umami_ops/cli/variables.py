@@ -54,7 +54,7 @@ def owned(name: str) -> frozenset[str]:
 
         return frozenset(item.name for item in fields(Thresholds))
     if name == "daemon":
-        from umami_ops.daemon.configuration import keys
+        from umami_ops.daemon.settings import keys
 
         return keys("daemon")
     return frozenset()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from umami_ops.daemon.history import DatabaseSize
+from umami_ops.daemon.records import DatabaseSize
 
 #: What growth is read from, once there is enough of it; before that, from the events of a day.
 _LOOK_BACK, _ENOUGH = timedelta(days=30), timedelta(days=7)

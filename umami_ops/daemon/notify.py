@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -11,8 +12,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from umami_ops.daemon.history import Cause, History, Message, Result, Run
+from umami_ops.daemon.child import Child
+from umami_ops.daemon.history import History
 from umami_ops.daemon.log import Log
+from umami_ops.daemon.records import Cause, Message, Result, Run
 
 #: The same failure of the same job is told again only after so long.
 REPEAT = timedelta(hours=24)
@@ -84,13 +87,7 @@ class Messenger:
         self._ending = threading.Event()
         self._new = threading.Event()
         self._thread = threading.Thread(target=self._deliver_all, name="messenger", daemon=True)
-        self._process: subprocess.Popen[str] | None = None
-
-    @property
-    def child(self) -> int | None:
-        """The courier that is on its way, by its id."""
-        process = self._process
-        return process.pid if process is not None else None
+        self._courier = Child()
 
     def start(self) -> None:
         """Begin to deliver."""
@@ -100,9 +97,7 @@ class Messenger:
         """Deliver nothing more; what is left goes out after the next start."""
         self._ending.set()
         self._new.set()
-        process = self._process
-        if process is not None:
-            process.kill()
+        self._courier.end(signal.SIGKILL)
         self._thread.join(timeout=1)
 
     def flush(self, seconds: float) -> None:
@@ -195,25 +190,13 @@ class Messenger:
 
     def _carry(self, content: dict[str, Any]) -> str:
         """Send the courier; return why it failed, or nothing."""
+        words = [sys.executable, "-m", "umami_ops.daemon.courier"]
         try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "umami_ops.daemon.courier"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-                start_new_session=True,
-            )
-            said, _ = self._process.communicate(json.dumps(content), timeout=_COURIER_SECONDS)
+            code, said = self._courier.run(words, _COURIER_SECONDS, given=json.dumps(content).encode())
         except subprocess.TimeoutExpired:
-            assert self._process is not None
-            self._process.kill()
-            self._process.communicate()
             return f"no answer within {_COURIER_SECONDS:.0f} s"
         except OSError as fault:
             return f"it could not be sent: {fault.strerror}"
-        code = self._process.returncode
-        self._process = None
         return self._log.redact(said.strip() or f"the courier ended with {code}") if code else ""
 
 

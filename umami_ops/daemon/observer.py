@@ -12,9 +12,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from umami_ops.daemon.child import Child
 from umami_ops.daemon.guard import Role
-from umami_ops.daemon.history import DatabaseSize, History
+from umami_ops.daemon.history import History
 from umami_ops.daemon.log import Log
+from umami_ops.daemon.records import DatabaseSize
 from umami_ops.daemon.runner import Program
 
 #: What is read: the name that it is kept under, and the command line.
@@ -41,14 +43,8 @@ class Observer:
         self._ending = threading.Event()
         self._now = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="observer", daemon=True)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._reader = Child()
         self._has_failed = False
-
-    @property
-    def child(self) -> int | None:
-        """The process that reads now, by its id."""
-        process = self._process
-        return process.pid if process is not None else None
 
     def start(self) -> None:
         """Begin to read."""
@@ -62,9 +58,7 @@ class Observer:
         """End reading."""
         self._ending.set()
         self._now.set()
-        process = self._process
-        if process is not None:
-            process.send_signal(signal.SIGTERM)
+        self._reader.end(signal.SIGTERM)
         self._thread.join(timeout=1)
 
     def _watch(self) -> None:
@@ -88,28 +82,17 @@ class Observer:
     def _document(self, arguments: tuple[str, ...]) -> Any:
         program = self._program()
         try:
-            self._process = subprocess.Popen(
-                [*program.words, *arguments],
-                env=dict(program.environment),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
+            _, printed = self._reader.run(
+                [*program.words, *arguments], _LONGEST_SECONDS, environment=program.environment
             )
-            printed, _ = self._process.communicate(timeout=_LONGEST_SECONDS)
             document = json.loads(printed)
-        except (OSError, ValueError, subprocess.TimeoutExpired) as fault:
-            if isinstance(fault, subprocess.TimeoutExpired) and self._process is not None:
-                self._process.kill()
-                self._process.communicate()
+        except (OSError, ValueError, subprocess.TimeoutExpired):
             if not self._has_failed and not self._ending.is_set():
                 self._has_failed = True
                 self._log.warning(
                     "not_examined", f"`umami-ops {arguments[0]}` could not be read", command=arguments[0]
                 )
             return None
-        finally:
-            self._process = None
         self._has_failed = False
         return document
 

@@ -11,7 +11,7 @@ import signal
 from collections.abc import Mapping
 from typing import Any
 
-from umami_ops.daemon.history import Result
+from umami_ops.daemon.records import Result
 
 _STOPPED, _LOCK_HELD = 3, 4
 #: What stands for "so much was moved" in the documents of the various commands, the first that is there

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import IO
 
 from umami_ops.daemon import outcome
-from umami_ops.daemon.history import Result, StepDone
 from umami_ops.daemon.jobs import Job, Step
+from umami_ops.daemon.records import Result, StepDone
 
 _TAIL_LINES = 60
 _LONGEST_LINE = 2_000
@@ -56,12 +56,6 @@ class Runner:
         self._stopping = threading.Event()
         self._mutex = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def child(self) -> int | None:
-        """The process that runs now, by its id."""
-        process = self._process
-        return process.pid if process is not None else None
 
     def run(self, job: Job, program: Program) -> Done:
         """Run the steps in order up to the first that fails."""

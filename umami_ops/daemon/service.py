@@ -19,11 +19,12 @@ from umami_ops.daemon.agenda import Agenda, Due
 from umami_ops.daemon.configuration import Configuration
 from umami_ops.daemon.dispatcher import Dispatcher
 from umami_ops.daemon.guard import Guard, Role
-from umami_ops.daemon.history import Cause, History, Result
+from umami_ops.daemon.history import History
 from umami_ops.daemon.jobs import Job
 from umami_ops.daemon.log import Log, Redaction
 from umami_ops.daemon.notify import Messenger
 from umami_ops.daemon.observer import Observer
+from umami_ops.daemon.records import Cause, Result
 from umami_ops.daemon.runner import Program
 from umami_ops.daemon.status import Status, snapshot
 from umami_ops.daemon.web import Pages

@@ -13,8 +13,9 @@ from umami_ops.daemon.configuration import Configuration
 from umami_ops.daemon.dispatcher import Dispatcher
 from umami_ops.daemon.forecast import forecast
 from umami_ops.daemon.guard import Role
-from umami_ops.daemon.history import History, Result, Run
+from umami_ops.daemon.history import History
 from umami_ops.daemon.jobs import Job
+from umami_ops.daemon.records import Result, Run
 from umami_ops.daemon.work import moment, report
 from umami_ops.errors import OpsError
 

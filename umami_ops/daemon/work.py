@@ -13,10 +13,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from umami_ops.daemon.guard import one_job
-from umami_ops.daemon.history import Cause, History, Result, Run
+from umami_ops.daemon.history import History
 from umami_ops.daemon.jobs import Job
 from umami_ops.daemon.log import Log
 from umami_ops.daemon.notify import Messenger
+from umami_ops.daemon.records import Cause, Result, Run
 from umami_ops.daemon.runner import Program, Runner
 from umami_ops.databases.base import Database
 
