@@ -114,7 +114,7 @@ for number in range(1, 120):
 assert history.fault, "the disk was not full"
 assert len(history.runs()) == 120
 resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-history._tried_at = 0.0
+history._store._tried_at = 0.0
 keep(history, 120)
 assert not history.fault
 assert len(history.runs()) == 121

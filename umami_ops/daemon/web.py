@@ -37,17 +37,8 @@ class Pages:
 
     def __init__(self, address: tuple[str, int], token: str, snapshot: Callable[[], dict[str, Any]]) -> None:
         self.token = token
-        pages = self
-
-        class Handler(_Handler):
-            def status(self) -> dict[str, Any]:
-                return snapshot()
-
-            def needed_token(self) -> str:
-                return pages.token
-
         try:
-            self._server = _Server(address, Handler)
+            self._server = _Server(address, snapshot, lambda: self.token)
         except OSError as fault:
             host, port = address
             raise OpsError(f"{host}:{port} can't be listened on: {fault.strerror}.") from None
@@ -76,13 +67,16 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+    def __init__(
+        self, address: tuple[str, int], snapshot: Callable[[], dict[str, Any]], token: Callable[[], str]
+    ) -> None:
         import socket
 
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
         self.places = threading.BoundedSemaphore(_MOST_REQUESTS)
-        super().__init__(address, handler)
+        self.snapshot, self.token = snapshot, token
+        super().__init__(address, _Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Answer in a thread, while there is place."""
@@ -107,14 +101,7 @@ class _Handler(BaseHTTPRequestHandler):
     server_version = "umami-ops"
     sys_version = ""
     protocol_version = "HTTP/1.1"
-
-    def status(self) -> dict[str, Any]:
-        """Return the snapshot."""
-        raise NotImplementedError
-
-    def needed_token(self) -> str:
-        """Return what the pages ask for; nothing where anybody may look."""
-        raise NotImplementedError
+    server: _Server
 
     def do_GET(self) -> None:  # noqa: N802 -- the name is http.server's
         """Answer."""
@@ -123,8 +110,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._healthz()
             return
         pages: Mapping[str, Callable[[], tuple[bytes, str]]] = {
-            "/": lambda: (page.html(self.status()).encode(), "text/html; charset=utf-8"),
-            "/status.json": lambda: (json.dumps(self.status(), indent=2).encode(), "application/json"),
+            "/": lambda: (page.html(self.server.snapshot()).encode(), "text/html; charset=utf-8"),
+            "/status.json": lambda: (
+                json.dumps(self.server.snapshot(), indent=2).encode(),
+                "application/json",
+            ),
             "/metrics": self._metrics,
         }
         if path not in pages:
@@ -141,17 +131,17 @@ class _Handler(BaseHTTPRequestHandler):
     def _metrics(self) -> tuple[bytes, str]:
         from umami_ops.daemon import metrics
 
-        return metrics.exposition(self.status()), metrics.CONTENT_TYPE
+        return metrics.exposition(self.server.snapshot()), metrics.CONTENT_TYPE
 
     def _healthz(self) -> None:
         """Answer 200 or 503. Why is for those who may see it: without the token, only whether."""
-        status = self.status()
+        status = self.server.snapshot()
         lines = ["ok" if status["ok"] else "not ok", *(status["problems"] if self._is_allowed() else [])]
         code = HTTPStatus.OK if status["ok"] else HTTPStatus.SERVICE_UNAVAILABLE
         self._answer(code, ("\n".join(lines) + "\n").encode())
 
     def _is_allowed(self) -> bool:
-        needed = self.needed_token()
+        needed = self.server.token()
         if not needed:
             return True
         kind, _, given = self.headers.get("Authorization", "").partition(" ")
