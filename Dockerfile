@@ -25,6 +25,8 @@ LABEL org.opencontainers.image.title="umami-ops" \
       org.opencontainers.image.version="${VERSION}"
 
 # PostgreSQL's own archive has clients new enough for every server; Debian's package brings its key and script.
+# Versions are not pinned: a build is to have today's security fixes, and an archive drops what it has replaced.
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates mariadb-client postgresql-common tini \
     && /usr/share/postgresql-common/pgdg/apt.postgresql.org.sh -y \

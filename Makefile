@@ -25,11 +25,12 @@ test: .venv/for-tests ## Run the tests on real servers; ARGS="-k prune" chooses
 test-all: .venv/for-tests ## Run the slow tests too, and those that kill servers
 	.venv/bin/python -m pytest --all $(ARGS)
 
-lint: .venv/for-tests ## Check style, types and the import contract
+lint: .venv/for-tests ## Check style, types, the import contract and the Dockerfile
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
+	.venv/bin/hadolint --no-color Dockerfile
 
 format: .venv/for-tests ## Put the code into its format
 	.venv/bin/ruff check --fix

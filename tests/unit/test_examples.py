@@ -263,27 +263,18 @@ def _uid() -> int:
 
 
 def test_the_dockerfile_keeps_to_the_rules() -> None:
-    """What hadolint would say first: pinned bases, no root at run time, lists removed, exec forms."""
+    """What hadolint, in `make lint`, doesn't look at."""
     steps = _instructions()
     names = [name for name, _ in steps]
     assert names.count("FROM") == 2
-    assert all(re.search(r":[\w.-]*\d", value) for name, value in steps if name == "FROM")
     assert _uid() == 10001
     assert names.index("USER") > max(place for place, name in enumerate(names) if name in ("RUN", "COPY"))
     for name, value in steps:
-        if name == "RUN" and "apt-get install" in value:
-            assert "--no-install-recommends" in value
-            assert "rm -rf /var/lib/apt/lists/*" in value
-        if name == "RUN" and "pip install" in value:
-            assert "--no-cache-dir" in value
-        if name in ("ENTRYPOINT", "CMD"):
-            assert json.loads(value)
         if name == "COPY" and "--from" not in value:
             *sources, _ = value.split()
             assert all((CHECKOUT / source).exists() for source in sources)
             ignored = (CHECKOUT / ".dockerignore").read_text()
             assert all(f"!{source}" in ignored for source in sources)
-        assert name != "ADD"
 
 
 def test_the_image_starts_what_there_is_and_sets_what_is_known() -> None:
