@@ -14,16 +14,20 @@ import pytest
 import yaml
 
 from umami_ops.cli import COMMANDS, variables
-from umami_ops.cli.sidecar import ABOUT_JOBS, commands, prepared, read_configuration
+from umami_ops.cli.sidecar import ABOUT_JOBS, all_commands, commands, prepared, read_configuration
 from umami_ops.daemon import metrics
 from umami_ops.daemon.jobs import Step
 from umami_ops.daemon.settings import SETTINGS
+from umami_ops.errors import UsageFault
 from umami_ops.operations.health import CHECKS
 from umami_ops.settings import Places, SettingsFile
 
 CHECKOUT = Path(__file__).parents[2]
 EXAMPLES = CHECKOUT / "examples"
-DOCUMENTS = sorted([*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/*.md"), *EXAMPLES.rglob("*.md")])
+DOCUMENTS = sorted(
+    [*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/**/*.md"), CHECKOUT / "Dockerfile"]
+    + [file for file in EXAMPLES.rglob("*") if file.is_file()]
+)
 COMPOSE = sorted(EXAMPLES.glob("docker-compose*.yml"))
 NOWHERE = Places({}, {}, SettingsFile())
 #: What a container of ours knows besides: Umami's address, the time zone, and what its image sets.
@@ -67,8 +71,6 @@ def check_line(words: list[str]) -> None:
 
 
 def _check_about_jobs(words: list[str]) -> None:
-    from umami_ops.cli.sidecar import all_commands
-
     found = dict(all_commands())
     path = tuple(words[:2]) if tuple(words[:2]) in found else (words[0],)
     given = words[len(path) :]
@@ -89,9 +91,41 @@ def lines_in(document: Path) -> Iterator[str]:
         yield found[1]
 
 
+def mentions_in(document: Path) -> Iterator[str]:
+    """Whatever a document shows of a command beyond whole lines: its name, a pattern, a line in backticks."""
+    yield from lines_in(document)
+    for found in re.finditer(r"`([a-z]+)((?: [^`\n]*)?)`", document.read_text()):
+        if found[1] in COMMANDS and "--" in found[2]:
+            yield found[1] + found[2]
+    for found in re.finditer(r"umami-ops ((?:--config \S+ )?[a-z]+(?: [^`#&\n]*)?)", document.read_text()):
+        if found[1].split()[0] in COMMANDS and " --" in found[1]:
+            yield found[1]
+
+
 def _is_pattern(words: str) -> bool:
     """Whether this is a way of writing, with [options] or a COMMAND, and no line to type."""
-    return bool(re.search(r"\[|…|\||\bCOMMAND\b|^\W|>", words)) or words.split()[0] not in COMMANDS
+    return bool(re.search(r"\[|…|\||\bCOMMAND\b|^\W|>", words))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda file: str(file.relative_to(CHECKOUT)))
+def test_what_a_document_mentions_exists(document: Path) -> None:
+    """Every command that is named, those below groups too, and every option beside it."""
+    found = dict(all_commands())
+    for words in mentions_in(document):
+        given = re.sub(r"^--config \S+ ", "", words)
+        name, _, rest = given.partition(" ")
+        if name.startswith(("[", "-", "…")):
+            continue
+        assert name in COMMANDS, words
+        below = [path[1] for path in found if len(path) == 2 and path[0] == name]
+        second = re.match(r"[a-z]+\b", rest)
+        if below and second and name != "backup":
+            assert second[0] in below, words
+        path = (name, second[0]) if second and second[0] in below else (name,)
+        options = [option for each, command in found.items() if each[: len(path)] == path
+                   for option in command.params]  # fmt: skip
+        known = {name for option in options for name in (*option.opts, *option.secondary_opts)}
+        assert set(re.findall(r"(?<!\S)\[?(--[a-z-]+)", rest)) <= known | {"--help", "--config"}, words
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda file: str(file.relative_to(CHECKOUT)))
@@ -100,19 +134,13 @@ def test_the_command_lines_of_a_document_are_understood(document: Path) -> None:
         if _is_pattern(words):
             continue
         split = shlex.split(words)
-        name = tuple(split)
-        if len(name) == 1 or (len(name) == 2 and not name[1].startswith("-")):
+        if len(split) == 1 or (len(split) == 2 and not split[1].startswith("-")):
             continue  # the name of a command in a sentence
         try:
             check_line(split)
-        except Exception as fault:
-            if (
-                "needs one of its commands" in str(fault)
-                or "Missing" in str(fault)
-                or "How much" in str(fault)
-            ):
-                continue
-            raise
+        except UsageFault as fault:
+            if not re.search("needs one of its commands|Missing|How much", str(fault)):
+                raise
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda file: str(file.relative_to(CHECKOUT)))
@@ -127,6 +155,17 @@ def _services(file: Path) -> dict[str, Any]:
     return services
 
 
+def _check_service(service: dict[str, Any]) -> None:
+    """Hold a service of ours to what the image takes."""
+    command = service.get("command", ["daemon"])
+    check_line(command if isinstance(command, list) else shlex.split(command))
+    for name in service["environment"]:
+        check_variable(name)
+    environment = {name: str(value) for name, value in service["environment"].items()}
+    environment["DATABASE_URL"] = environment["DATABASE_URL"].replace("${", "").replace("}", "")
+    read_configuration(Places(environment, {}, SettingsFile()))
+
+
 @pytest.mark.parametrize("file", COMPOSE, ids=lambda file: file.name)
 def test_compose_files(file: Path) -> None:
     document = yaml.safe_load(file.read_text())
@@ -137,19 +176,13 @@ def test_compose_files(file: Path) -> None:
     }
     assert ours
     for service in ours.values():
-        command = service.get("command", ["daemon"])
-        check_line(command if isinstance(command, list) else shlex.split(command))
-        for name in service["environment"]:
-            check_variable(name)
+        _check_service(service)
         assert service["read_only"]
         for volume in service.get("volumes", []):
             source = volume.partition(":")[0]
             base = _services(EXAMPLES / "docker-compose.yml")["umami-ops"]["volumes"]
             is_named = source in document.get("volumes", {}) or volume in base
             assert is_named or (EXAMPLES / source).exists(), volume
-        environment = {name: str(value) for name, value in service["environment"].items()}
-        environment["DATABASE_URL"] = environment["DATABASE_URL"].replace("${", "").replace("}", "")
-        read_configuration(Places(environment, {}, SettingsFile()))
     for service in document["services"].values():
         for other in service.get("depends_on", {}):
             names = {*document["services"], *_services(EXAMPLES / "docker-compose.yml")}
@@ -167,11 +200,22 @@ def test_the_settings_file() -> None:
     _check_settings(text)
 
 
-@pytest.mark.parametrize(
-    "block", re.findall(r"```toml\n(.*?)```", (CHECKOUT / "docs/daemon.md").read_text(), re.DOTALL)
-)
-def test_the_settings_in_the_handbook(block: str) -> None:
+def _blocks(kind: str) -> list[str]:
+    """What stands between ```kind and ``` in any document."""
+    return [block for document in DOCUMENTS
+            for block in re.findall(rf"```{kind}\n(.*?)```", document.read_text(), re.DOTALL)]  # fmt: skip
+
+
+@pytest.mark.parametrize("block", _blocks("toml"))
+def test_settings_in_documents(block: str) -> None:
     _check_settings(block)
+
+
+@pytest.mark.parametrize("block", _blocks("yaml"))
+def test_services_in_documents(block: str) -> None:
+    for service in yaml.safe_load(block).values():
+        if service["image"].startswith("umami-ops:"):
+            _check_service(service)
 
 
 def _check_settings(text: str) -> None:
@@ -181,8 +225,6 @@ def _check_settings(text: str) -> None:
     configuration = read_configuration(places)
     assert configuration.jobs
     for path in COMMANDS:
-        from umami_ops.cli.sidecar import all_commands
-
         command = next(command for name, command in all_commands() if name == (path,))
         variables.defaults(places, path, command)
 
