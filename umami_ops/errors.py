@@ -61,5 +61,9 @@ class TransientFault(DatabaseFault):
     """A deadlock, a serialisation failure or a lock timeout: the transaction may simply be tried again."""
 
 
+class UnreadableFault(DatabaseFault):
+    """The server holds the answer and can't express it: MySQL 9, while a statement with an emoji runs."""
+
+
 class ConnectionLost(DatabaseFault):
     """The connection broke in the middle of its work; the open transaction is rolled back by the server."""

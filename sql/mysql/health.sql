@@ -27,17 +27,24 @@ WHERE s.variable_name IN ('Innodb_buffer_pool_read_requests', 'Innodb_buffer_poo
 
 -- name: transactions
 -- Open transactions of other sessions in this database; idle_seconds is null for one that works. InnoDB shows its
--- times in the server's own time zone. In this order, or else MySQL shows nothing to a user who may not look; and
--- from this list, since MySQL's own in information_schema fails while any session runs a statement with an emoji in it.
+-- times in the server's own time zone. In this order, or else MySQL shows nothing to a user who may not look. Its list
+-- fails while a transaction runs a statement with an emoji in it; another can be read by who may.
 SELECT CAST(p.id AS CHAR) AS id,
        p.user AS `user`,
        p.host AS program,
-       TIMESTAMPDIFF(SECOND, t.trx_started, CONVERT_TZ(UTC_TIMESTAMP(), '+00:00', 'SYSTEM')) AS seconds,
+       TIMESTAMPDIFF(SECOND, t.trx_started, CONVERT_TZ(UTC_TIMESTAMP(), '+00:00', 'SYSTEM')) AS seconds,  --? !elsewhere
+       t.timer_wait / 1e12 AS seconds,                                                                   --? elsewhere
        CASE WHEN p.command = 'Sleep' THEN p.time END AS idle_seconds
-FROM information_schema.innodb_trx AS t
-STRAIGHT_JOIN /*!80022 performance_schema.*/ /*M!100000 information_schema.*/ processlist AS p ON p.id = t.trx_mysql_thread_id
+FROM information_schema.innodb_trx AS t                                                                  --? !elsewhere
+--? elsewhere
+FROM performance_schema.events_transactions_current AS t
+STRAIGHT_JOIN performance_schema.threads AS h ON h.thread_id = t.thread_id AND t.state = 'ACTIVE'
+--? end
+STRAIGHT_JOIN /*!80022 performance_schema.*/ /*M!100000 information_schema.*/ processlist AS p
+  ON p.id = t.trx_mysql_thread_id                                                                        --? !elsewhere
+  ON p.id = h.processlist_id                                                                             --? elsewhere
 WHERE p.db = DATABASE() AND p.id <> CONNECTION_ID()
-ORDER BY t.trx_started;
+ORDER BY seconds DESC;
 
 -- name: hidden_sessions
 -- None: who may see transactions here sees all of them.
@@ -45,13 +52,29 @@ SELECT 0 AS hidden;
 
 -- name: lock_waits
 -- Transactions of this database that wait for a row's lock; who is in their way, MySQL tells only its administrators.
+-- InnoDB's list fails while a transaction runs a statement with an emoji in it; another can be read by who may.
+--? !elsewhere
 SELECT CAST(p.id AS CHAR) AS id,
        NULL AS `table`,
        NULL AS blocker,
        TIMESTAMPDIFF(SECOND, t.trx_wait_started, CONVERT_TZ(UTC_TIMESTAMP(), '+00:00', 'SYSTEM')) AS seconds
 FROM information_schema.innodb_trx AS t
-STRAIGHT_JOIN /*!80022 performance_schema.*/ /*M!100000 information_schema.*/ processlist AS p ON p.id = t.trx_mysql_thread_id
+STRAIGHT_JOIN /*!80022 performance_schema.*/ /*M!100000 information_schema.*/ processlist AS p
+  ON p.id = t.trx_mysql_thread_id
 WHERE t.trx_state = 'LOCK WAIT' AND p.db = DATABASE() AND p.id <> CONNECTION_ID()
+--? end
+--? elsewhere
+SELECT CAST(p.processlist_id AS CHAR) AS id,
+       MIN(l.object_name) AS `table`,
+       CAST(MIN(b.processlist_id) AS CHAR) AS blocker,
+       MAX(p.processlist_time) AS seconds
+FROM performance_schema.data_lock_waits AS w
+JOIN performance_schema.data_locks AS l ON l.engine_lock_id = w.requesting_engine_lock_id
+JOIN performance_schema.threads AS p ON p.thread_id = w.requesting_thread_id
+JOIN performance_schema.threads AS b ON b.thread_id = w.blocking_thread_id
+WHERE p.processlist_db = DATABASE()
+GROUP BY p.processlist_id
+--? end
 ORDER BY seconds DESC;
 
 -- name: replication_slots

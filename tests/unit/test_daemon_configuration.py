@@ -154,7 +154,8 @@ def test_jobs_come_from_the_file_and_variables_move_them(tmp_path: Path) -> None
 
 def test_without_any_job_the_usual_ones_run_and_nothing_is_pruned_unasked(tmp_path: Path) -> None:
     usual = _jobs(tmp_path, "")
-    assert usual["nightly"][1] == ["backup --verify", "backup prune", "vacuum --if-needed"]
+    unasked = ["backup --verify", "backup prune", "partition maintain", "vacuum --if-needed"]
+    assert usual["nightly"][1] == unasked
     assert usual["health"][1] == ["health"]
     assert "prune" in _jobs(tmp_path, "", UMAMI_OPS_PRUNE_DAYS="365")["nightly"][1]
     assert "prune" in _jobs(tmp_path, "[prune]\nkeep = '13mo'\n")["nightly"][1]

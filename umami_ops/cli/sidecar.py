@@ -29,12 +29,9 @@ if TYPE_CHECKING:
 #: Commands that are about jobs can't be steps of one.
 ABOUT_JOBS = ("daemon", "run", "schedule", "history", "config")
 #: What runs where nothing is configured; a step that needs more than is there, prune without a horizon say,
-# is
-#: left out.
-_USUAL = (
-    ("nightly", "0 3 * * *", ("backup --verify", "backup prune", "prune", "vacuum --if-needed")),
-    ("health", "@hourly", ("health",)),
-)
+#: is left out.
+_NIGHTLY = ("backup --verify", "backup prune", "prune", "partition maintain", "vacuum --if-needed")
+_USUAL = (("nightly", "0 3 * * *", _NIGHTLY), ("health", "@hourly", ("health",)))
 _HELP = {"-h", "--help"}
 #: Variables that belong to no option and to no setting of the daemon.
 _READ_ELSEWHERE = ("CONFIG", "DEBUG", "DAEMON_PROCESS", "PROGRAMS", "STORE")

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
+import pytest
+
 from testbed.servers import Server
 from tests.examining import examined, execute, finding_of, findings_of, opened, until, user_with
 from umami_ops.errors import OpsError
@@ -52,8 +54,8 @@ def test_a_long_transaction(server: Server, healthy: str, admin: str) -> None:
 def test_an_emoji_in_a_running_statement_is_in_nobody_s_way(
     mysql_server: Server, healthy: str, admin: str
 ) -> None:
-    """MySQL's own list of sessions, in information_schema, fails as long as one runs such a statement."""
-    with _beside(healthy, "SELECT COUNT(*) AS n FROM website_event", "SELECT SLEEP(2) AS '\N{OWL}'"):
+    """MySQL's own lists, in information_schema, fail as long as a session runs such a statement."""
+    with _beside(healthy, "SELECT COUNT(*) AS n FROM website_event", "SELECT SLEEP(2) AS s, '\N{OWL}' AS e"):
         until(lambda: bool(findings_of(admin, "long_transactions", transaction_seconds=0)))
         for name in ("long_transactions", "idle_in_transaction", "lock_waits"):
             assert findings_of(admin, name) == []
@@ -84,9 +86,10 @@ def test_sessions_of_others_are_hidden(postgresql_server: Server, healthy: str) 
     assert "pg_read_all_stats" in verdict.unseen[0].needs
 
 
-def test_a_wait_for_a_lock(server: Server, healthy: str, admin: str) -> None:
+@pytest.mark.parametrize("other_name", ["Blog", "\N{OWL}"])
+def test_a_wait_for_a_lock(other_name: str, server: Server, healthy: str, admin: str) -> None:
     watcher = healthy if server.dialect == "postgresql" else admin
-    update = "UPDATE website SET name = 'Shop' WHERE name <> '\N{OWL}'"
+    update = f"UPDATE website SET name = 'Shop' WHERE name <> '{other_name}'"
     with opened(healthy) as first:
         first.begin(read_only=False)
         first.run(Query("first", "", update))
@@ -100,7 +103,7 @@ def test_a_wait_for_a_lock(server: Server, healthy: str, admin: str) -> None:
             first.rollback()
             waiting.join()
     assert finding.severity is Severity.WARNING
-    if server.dialect == "postgresql":
+    if server.dialect == "postgresql" or (server.flavour, other_name) == ("mysql", "\N{OWL}"):
         assert finding.evidence["blocker"] in finding.cure
     assert findings_of(watcher, "lock_waits", lock_wait_seconds=0) == []
 

@@ -36,6 +36,7 @@ from umami_ops.errors import (
     DatabaseFault,
     PermissionFault,
     TransientFault,
+    UnreadableFault,
     UsageFault,
 )
 from umami_ops.plan import Rebuild
@@ -44,6 +45,8 @@ from umami_ops.sql import Query
 # Numbers from https://dev.mysql.com/doc/mysql-errors/en/server-error-reference.html and mariadb.com/kb
 _DEADLOCK, _LOCK_WAIT_TIMEOUT, _RECORD_CHANGED, _DUPLICATE_INDEX = 1213, 1205, 1020, 1061
 _TRANSIENT = {_DEADLOCK, _LOCK_WAIT_TIMEOUT, _RECORD_CHANGED}
+#: Lists of information_schema hold utf8mb3, and fail over a statement of anybody's with an emoji in it.
+_NO_CONVERSION = 3854
 _FORBIDDEN = {1044, 1142, 1143, 1227, 1290, 1792, 1836, 3098, 1419}
 _BROKEN = {0, 1053, 1077, 1079, 1927, 2006, 2013, 2014, 2055, 3169, 4031}
 _UNKNOWN_DATABASE, _ACCESS_DENIED, _NO_SUCH_HOST = 1049, 1045, 2005
@@ -446,6 +449,8 @@ def _translated(query: Query) -> Iterator[None]:
                 f"The server refuses {query.name}: {text}",
                 hint="Grant the right to this user, or connect as the owner of Umami's tables.",
             ) from None
+        if number == _NO_CONVERSION:
+            raise UnreadableFault(f"{query.name} failed: {text}") from None
         # A killed client's ALTER TABLE goes on in the server, and may end between a plan and its statement.
         again = "Was a run killed just before? The server had not ended its statement: run the same again."
         raise DatabaseFault(

@@ -10,6 +10,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 from umami_ops.databases.base import Connection, Row
+from umami_ops.errors import UnreadableFault
 from umami_ops.operations.inspect import Installation
 from umami_ops.operations.thresholds import Thresholds
 
@@ -104,6 +105,8 @@ def check(
     return made
 
 
+#: The word for the lines of a query that ask somewhere else.
+_ELSEWHERE = "elsewhere"
 #: How to look into the place of the backups.
 Backups = Callable[[], "list[Listed]"]
 
@@ -142,9 +145,17 @@ class Examination:
         return self._installation
 
     def rows(self, name: str, *words: str, **values: Any) -> list[Row]:
-        """Return the rows of a query of sql/<dialect>/health.sql, with the lines that `words` ask for."""
-        query = self.connection.dialect.queries[f"health.{name}"].when(words)
-        return self.connection.rows(query, **values)
+        """Return the rows of a query of sql/<dialect>/health.sql, with the lines that `words` ask for.
+
+        What the server can't express is asked elsewhere, where the query has lines for that.
+        """
+        query = self.connection.dialect.queries[f"health.{name}"]
+        try:
+            return self.connection.rows(query.when(words), **values)
+        except UnreadableFault:
+            if _ELSEWHERE not in query.words:
+                raise
+            return self.connection.rows(query.when({*words, _ELSEWHERE}), **values)
 
     def row(self, name: str, *words: str, **values: Any) -> Row | None:
         """Return the first row, or None where the query has nothing to say on this server."""
