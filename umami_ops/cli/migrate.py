@@ -292,6 +292,8 @@ def _show_report(plan: Plan, report: Report, *, as_json: bool) -> None:
 
 def _next_steps(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield what is left to a person, each with what to type."""
+    from umami_ops.umami.schema import latest_level
+
     if facts["target_state"] != "filled":
         yield (
             "Is Umami still running on the source? Stop it, then bring over what has come since.",
@@ -301,9 +303,10 @@ def _next_steps(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     scheme, rest = facts["target"]["url"].split("://", 1)
     user, _, address = rest.rpartition("@")
     yield "Give Umami the new address.", f"DATABASE_URL={scheme}://{user or 'USER'}:PASSWORD@{address}"
-    if facts["level"] <= 13:
+    last = latest_level("mysql")
+    if facts["level"] <= last:
         image = f"ghcr.io/umami-software/umami:{dialect}-v2.20.2"
-        later = "" if dialect == "mysql" else ", or a v3, which upgrades this database at its start"
+        later = ", or a v3, which upgrades this database at its start" if latest_level(dialect) > last else ""
         yield f"Run the image that belongs to this schema{later}.", f"DATABASE_TYPE={dialect}, image {image}"
     else:
         yield "Run the image that you had.", f"Umami {facts['release']}"

@@ -47,6 +47,18 @@ class Features:
     rewrites_online: bool
     #: Must an index's name differ from those of other tables' indexes, too?
     index_names_are_global: bool
+    #: Can text and JSON hold a NUL character?
+    holds_nul: bool
+    #: Are there dates without a year, a month or a day?
+    has_zero_dates: bool
+    #: Does a TIMESTAMP column end in 2038?
+    timestamps_end_in_2038: bool
+    #: Do unique keys take texts for the same that differ in case, accents or blanks at the end?
+    keys_ignore_case: bool
+    #: Does CHAR give its values back without the blanks at their end?
+    char_loses_blanks: bool
+    #: Are times written with all digits that their column keeps, zeros included?
+    times_show_all_digits: bool
 
 
 @dataclass(frozen=True)
@@ -63,6 +75,10 @@ class Dialect:
     space_after_delete: str
     #: A time before every row's, as the server reads it.
     earliest: str
+    #: What a primary key is called where nobody names it; {} is the table.
+    primary_key_name: str
+    #: Types of columns that take neither a default nor, without a length, an index.
+    long_types: frozenset[str]
     #: How an empty database is made, and dropped with whoever is connected to it; {} is its quoted name.
     create_database: str
     drop_database: str

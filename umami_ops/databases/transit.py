@@ -16,8 +16,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any, Protocol
 
 from umami_ops.rows import Field, KeyRange, Kind, Pair, Rows
+from umami_ops.sql import Query
 from umami_ops.umami.schema import Table
 
 __all__ = [
@@ -119,12 +121,48 @@ class Loading:
     remark: str = ""
 
 
+class Quoting(Protocol):
+    """What is asked of a dialect here."""
+
+    def quote(self, identifier: str) -> str:
+        """Quote one identifier."""
+
+
+class Session(Protocol):
+    """What is asked of a connection here: `base.Connection` is one."""
+
+    @property
+    def dialect(self) -> Quoting:
+        """The dialect."""
+
+    def rows(self, query: Query, **values: Any) -> list[dict[str, Any]]:
+        """Run a query and return all its rows."""
+
+    def row(self, query: Query, **values: Any) -> dict[str, Any]:
+        """Run a query that returns exactly one row."""
+
+    def run(self, query: Query, **values: Any) -> int:
+        """Run a statement and return the number of rows it touched."""
+
+    def literal(self, value: Any) -> str:
+        """Return a value as this server would read it in a statement."""
+
+    def render(self, query: Query, values: Mapping[str, Any]) -> str:
+        """Return the statement with the known values written in."""
+
+
 class Transit(ABC):
     """What a session can do for rows on the move. Get it by `Connection.transit()`.
 
     Every method talks to the server and raises what `Connection` raises. Nothing here opens or ends a
     transaction but `freeze` and `begin_at`: the caller decides what is one.
     """
+
+    #: What makes the server walk along the primary key, behind a table's name.
+    _by_key = ""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
 
     # --- schema ---------------------------------------------------------------------------------------
 
@@ -202,39 +240,98 @@ class Transit(ABC):
         """Say how `write` will do it."""
 
     @abstractmethod
+    def offences(self, rows: Rows, asked: Sequence[tuple[Field, Offence]]) -> list[tuple[int, list[str]]]:
+        """Return for each question how many values offend, and the keys of three of them; one scan in all."""
+
     def prove(self, rows: Rows, keys: KeyRange = EVERYTHING) -> Proof:
         """Return count and checksum of a range, computed by the server over canonical text.
 
         Columns whose text differs between dialects (`Field.has_one_text`) are left out; see `transfer.proof`.
         """
+        statement = (
+            f"SELECT COUNT(*) AS row_count, COALESCE(SUM({self._hash(rows)}), 0) AS checksum"  # noqa: S608
+            f" FROM {self._quote(rows.table)}{self._where(rows, keys)}"
+        )
+        row = self._session.row(_query(statement, f"prove_{rows.table}"))
+        return Proof(int(row["row_count"]), int(row["checksum"]))
 
-    @abstractmethod
-    def offences(self, rows: Rows, asked: Sequence[tuple[Field, Offence]]) -> list[tuple[int, list[str]]]:
-        """Return for each question how many values offend, and the keys of three of them; one scan in all."""
-
-    @abstractmethod
     def fingerprints(self, rows: Rows, keys: KeyRange = EVERYTHING) -> dict[str, int]:
         """Return key → sum of the hashes of the rows with that key, for a range small enough to hold."""
+        statement = (
+            f"SELECT {self._key_text(rows)} AS found_key, SUM({self._hash(rows)}) AS hash"  # noqa: S608
+            f" FROM {self._quote(rows.table)}{self._where(rows, keys)} GROUP BY {self._key(rows)}"
+        )
+        found = self._session.rows(_query(statement, f"compare_{rows.table}"))
+        return {row["found_key"]: int(row["hash"]) for row in found}
 
-    @abstractmethod
     def key_after(self, rows: Rows, keys: KeyRange, skip: int) -> str | None:
         """Return the key that `skip` rows of the range come before; None when there are no more than that.
 
-        Cheap: walks the primary key. Only where `rows.key` is set.
+        Where many rows share that key with the range's start, the next key. Cheap: walks the primary key.
+        Only where `rows.key` is set.
         """
+        found = self._first_key(rows, self._where(rows, keys), skip)
+        return found if found is None or found != keys.since else self.next_key(rows, found)
 
-    @abstractmethod
     def next_key(self, rows: Rows, after: str) -> str | None:
         """Return the first key after this one; None when there is none."""
+        return self._first_key(rows, f" WHERE {self._key(rows)} > {self._session.literal(after)}", 0)
 
-    @abstractmethod
+    def _first_key(self, rows: Rows, where: str, skip: int) -> str | None:
+        statement = (
+            f"SELECT {self._key_text(rows)} AS found_key FROM {self._quote(rows.table)}{self._by_key}{where}"  # noqa: S608
+            f" ORDER BY {self._key(rows)} LIMIT 1 OFFSET {skip}"
+        )
+        found = self._session.rows(_query(statement, "transfer.first_key"))
+        return found[0]["found_key"] if found else None
+
     def delete(self, rows: Rows, keys: KeyRange) -> int:
         """Delete a range of rows; returns how many."""
+        where = self._where(rows, keys)
+        return self._session.run(_query(f"DELETE FROM {self._quote(rows.table)}{where}"))  # noqa: S608
 
-    @abstractmethod
     def delete_keys(self, rows: Rows, keys: Sequence[str]) -> int:
         """Delete the rows with these keys; returns how many."""
+        where = self._where_keys(rows, keys)
+        return self._session.run(_query(f"DELETE FROM {self._quote(rows.table)}{where}"))  # noqa: S608
 
     @abstractmethod
     def read_keys(self, rows: Rows, keys: Sequence[str]) -> Reading:
         """Return the rows with these keys, as `read` does."""
+
+    # --- text -----------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _hash(self, rows: Rows) -> str:
+        """Return the expression of a row's hash: the first 60 bits of the SHA-256 of its canonical text."""
+
+    @abstractmethod
+    def _key_text(self, rows: Rows) -> str:
+        """Return the expression of the key as text."""
+
+    def _quote(self, identifier: str) -> str:
+        return self._session.dialect.quote(identifier)
+
+    def _key(self, rows: Rows) -> str:
+        assert rows.key is not None, f"{rows.table} has no key to walk along"
+        return self._quote(rows.key)
+
+    def _where(
+        self, rows: Rows, keys: KeyRange, condition: str = "", values: Mapping[str, object] | None = None
+    ) -> str:
+        parts = []
+        if keys.since is not None:
+            parts.append(f"{self._key(rows)} >= {self._session.literal(keys.since)}")
+        if keys.until is not None:
+            parts.append(f"{self._key(rows)} < {self._session.literal(keys.until)}")
+        if condition:
+            parts.append(self._session.render(_query(f"({condition})"), values or {}))
+        return f" WHERE {' AND '.join(parts)}" if parts else ""
+
+    def _where_keys(self, rows: Rows, keys: Sequence[str]) -> str:
+        listed = ", ".join(self._session.literal(key) for key in keys)
+        return f" WHERE {self._key(rows)} IN ({listed})" if listed else " WHERE 1 = 0"
+
+
+def _query(text: str, name: str = "transfer.statement") -> Query:
+    return Query(name, "", text)

@@ -1,4 +1,4 @@
-"""Column types of one dialect in the other's words, through sqlglot's syntax trees.
+"""Column types and defaults of one dialect in the other's words, through sqlglot's syntax trees.
 
 Knows no connection. Umami's own columns need none of this: what they are on either side stands in
 `umami/schema.py`. This is for columns and tables that users added.
@@ -6,8 +6,10 @@ Knows no connection. Umami's own columns need none of this: what they are on eit
 
 from __future__ import annotations
 
+import re
 from functools import cache
 
+import sqlglot
 from sqlglot import exp
 
 from umami_ops.databases.transit import Kind
@@ -79,6 +81,31 @@ def translated(type_: str, source: str, target: str) -> str | None:
     if kind is Kind.TIME:
         return _time_type(listed, source, target)
     return (_TO_MYSQL if target == "mysql" else _TO_POSTGRESQL).get(parsed.this)
+
+
+def any_text(dialect: str) -> str:
+    """Return the type that holds text of any length."""
+    return "text" if dialect == "postgresql" else "longtext"
+
+
+def translated_default(text: str, source: str, target: str, type_: str) -> str | None:
+    """Return a default in the target's spelling, for a column of `type_`; None for more than a value."""
+    if re.match(r"(?i)(current_timestamp|now\(\))", text):
+        digits = re.search(r"\((\d)\)", type_) if target == "mysql" else None
+        return "CURRENT_TIMESTAMP" + (f"({digits[1]})" if digits else "")
+    if source == "mysql":
+        if type_ == "boolean":
+            return {"0": "false", "1": "true"}.get(text)
+        is_number = re.fullmatch(r"-?\d+(\.\d+)?", text) is not None
+        return text if is_number else exp.Literal.string(text).sql(dialect="postgres")
+    value = sqlglot.parse_one(text, read="postgres")
+    while isinstance(value, exp.Cast):
+        value = value.this
+    if isinstance(value, exp.Boolean):
+        return "1" if value.this else "0"
+    if isinstance(value, exp.Neg) and isinstance(value.this, exp.Literal):
+        return f"-{value.this.this}"
+    return str(value.this) if isinstance(value, exp.Literal) else None
 
 
 def time_digits(type_: str, dialect: str) -> int:

@@ -139,7 +139,7 @@ def _write_dump(
             writer.write(piece)
             advanced(len(piece))
     writer.close()
-    return _manifest(plan, installation, programs.title, facts, [stored.facts])
+    return _manifest(plan, installation, database.dialect.name, programs.title, facts, [stored.facts])
 
 
 def _write_portable(
@@ -149,7 +149,8 @@ def _write_portable(
     with ExitStack() as stack:
         packed = pack(database, plan.tables, installation.level, draft.spool, stack, advanced)
         own = [facts for facts, _ in packed.files]
-        manifest = _manifest(plan, installation, f"umami-ops {__version__}", packed.tables, own)
+        dialect = database.dialect.name
+        manifest = _manifest(plan, installation, dialect, f"umami-ops {__version__}", packed.tables, own)
         stored = _begin(draft, ARCHIVE, plan)
         packed.assemble(manifest, _closing(stored, plan))
     return replace(manifest, files=(stored.facts,))
@@ -168,6 +169,7 @@ def _closing(stored: Hashing, plan: BackupPlan) -> Writer:
 def _manifest(
     plan: BackupPlan,
     installation: Installation,
+    dialect: str,
     tool: str,
     facts: Mapping[str, TableFacts],
     files: Sequence[FileFacts],
@@ -180,7 +182,7 @@ def _manifest(
         seconds=0.0,
         umami_ops=__version__,
         tool=tool,
-        dialect="mysql" if server.flavour == "mariadb" else server.flavour,
+        dialect=dialect,
         flavour=server.flavour,
         version=server.version,
         database=server.database,

@@ -112,7 +112,7 @@ def collisions(connection: Connection, rows: Rows, target: Table, side: Side) ->
 
     Only short tables of names have such keys; their values are read.
     """
-    if side.dialect != "mysql":
+    if not side.features.keys_ignore_case:
         return []
     texts = {item.name: item.expression for item in rows.fields if item.kind is Kind.TEXT}
     keys = [index.columns for index in target.indexes if index.unique]
@@ -143,27 +143,38 @@ def _questions(
     """Yield what may be wrong with a column's values, with the length that they must not pass."""
     here, there = columns
     source, target = sides
-    if source.dialect == "mysql" and target.dialect == "postgresql":
-        if own.kind in (Kind.TEXT, Kind.JSON):
+    match own.kind:
+        case Kind.TEXT | Kind.JSON if source.features.holds_nul and not target.features.holds_nul:
             yield Offence.NUL, None
-        elif own.kind is Kind.ID:
+        case Kind.ID if here.type != "uuid" and there.type == "uuid":
             yield Offence.NOT_AN_ID, None
-        elif own.kind is Kind.TIME:
-            yield Offence.ZERO_DATE, None
-        elif own.kind is Kind.BOOLEAN:
+        case Kind.TIME:
+            if source.features.has_zero_dates and not target.features.has_zero_dates:
+                yield Offence.ZERO_DATE, None
+            if _ends_in_2038(there, target) and not _ends_in_2038(here, source):
+                yield Offence.OUTSIDE_TIMESTAMP, None
+        case Kind.BOOLEAN if here.type != "boolean" and there.type == "boolean":
             yield Offence.NOT_BOOLEAN, None
-        elif here.type.endswith("unsigned") and there.type == "integer":
-            yield Offence.TOO_LARGE, None
-    if target.dialect == "mysql" and source.dialect == "postgresql":
-        if own.kind is Kind.TIME and there.type.startswith("timestamp"):
-            yield Offence.OUTSIDE_TIMESTAMP, None
-        if own.kind is Kind.INTEGER and there.type.endswith("unsigned"):
-            yield Offence.NEGATIVE, None
-        if own.kind is Kind.TEXT and there.type.startswith("char(") and not here.type.startswith("char"):
-            yield Offence.BLANK_END, None
+        case Kind.INTEGER:
+            if here.type.endswith("unsigned") and there.type == "integer":
+                yield Offence.TOO_LARGE, None
+            if there.type.endswith("unsigned") and not here.type.endswith("unsigned"):
+                yield Offence.NEGATIVE, None
+    if own.kind is not Kind.TEXT:
+        return
+    if target.features.char_loses_blanks and _is_padded(there) and not _is_padded(here):
+        yield Offence.BLANK_END, None
     limits = (types.text_length(here.type, source.dialect), types.text_length(there.type, target.dialect))
-    if own.kind is Kind.TEXT and limits[1] is not None and (limits[0] is None or limits[0] > limits[1]):
+    if limits[1] is not None and (limits[0] is None or limits[0] > limits[1]):
         yield Offence.TOO_LONG, limits[1]
+
+
+def _ends_in_2038(column: Column, side: Side) -> bool:
+    return side.features.timestamps_end_in_2038 and column.type.startswith("timestamp")
+
+
+def _is_padded(column: Column) -> bool:
+    return column.type.startswith(("char(", "character("))
 
 
 def _repaired(field: Field, asked: Field, offence: Offence, choice: str) -> Field:

@@ -128,7 +128,7 @@ class _Planner:
                 empty.append((table.name, self._statements(table)))
             else:
                 moves.append(self._move(source_table, table, findings, is_there=state in _FILLED))
-        self._add_notes(translation, state)
+        self._add_notes(translation, moves, state)
         rows = {move.pair.target.table: move.rows for move in moves}
         step = Move(
             title="catch up" if state == "filled" else "move",
@@ -348,11 +348,12 @@ class _Planner:
 
     # --- words ----------------------------------------------------------------------------------------
 
-    def _add_notes(self, translation: Translation, state: str) -> None:
+    def _add_notes(self, translation: Translation, moves: Iterable[TableMove], state: str) -> None:
         for remark in translation.remarks:
             self._notes.append(Note(f"Not translated: {remark}."))
-        if [side.dialect for side in self._sides] == ["postgresql", "mysql"]:
-            self._notes.append(Note("Fractions of seconds are cut off, not rounded: MySQL keeps none."))
+        if any(item.digits == 0 for move in moves for item in move.pair.source.fields):
+            keeps = f"{self._target.dialect.title} keeps none"
+            self._notes.append(Note(f"Fractions of seconds are cut off, not rounded: {keeps}."))
         loading = self._target.transit().loading()
         if not loading.in_bulk:
             self._notes.append(Note(loading.remark))

@@ -6,23 +6,19 @@ by type. Knows no connection.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from functools import cache
-
-import sqlglot
-from sqlglot import exp
 
 from umami_ops.databases import types
+from umami_ops.databases.base import Features
+from umami_ops.databases.dialects import dialect_named
 from umami_ops.databases.transit import Description
 from umami_ops.rows import Field, Kind, Pair, Rows
-from umami_ops.umami.schema import Column, Index, Schema, Table, latest_level, schema_at
+from umami_ops.umami.schema import Column, Index, Table, id_columns, schema_at
 
 PRISMA_TABLE = "_prisma_migrations"
 #: What begins so is ours, and stands in Umami's schema on MySQL alone, for a while.
 OURS_PREFIX = "_umami_ops_"
-_LONG_TEXT = ("longtext", "longblob", "json", "jsonb")
 
 
 @dataclass(frozen=True)
@@ -31,6 +27,11 @@ class Side:
 
     dialect: str
     flavour: str
+
+    @property
+    def features(self) -> Features:
+        """What the dialect can and can't do."""
+        return dialect_named(self.dialect).features
 
 
 @dataclass(frozen=True)
@@ -137,16 +138,19 @@ def _translated(table: Table, umami: Table | None, side: Side, target: Side, rem
     present = {column.name for column in columns}
     own = {index.name for index in umami.indexes} if umami else set()
     indexes = [index for index in (umami.indexes if umami else ()) if present.issuperset(index.columns)]
-    wide = {column.name for column in columns if column.type in (*_LONG_TEXT, "text")}
+    dialect = dialect_named(target.dialect)
+    wide = {column.name for column in columns if column.type in dialect.long_types}
     for index in table.indexes:
         if index.name not in own and present.issuperset(index.columns):
-            if target.dialect == "mysql" and not wide.isdisjoint(index.columns):
-                remarks.append(f"index {index.name} on {table.name}: MySQL indexes no text without a length")
+            if not wide.isdisjoint(index.columns):
+                remarks.append(
+                    f"index {index.name} on {table.name}: {dialect.title} indexes no text without a length"
+                )
             elif not _stands_for(index, indexes):
                 indexes.append(index)
     primary = umami.primary_key if umami and umami.primary_key else table.primary_key
     if primary and target.dialect != side.dialect and not umami:
-        primary = replace(primary, name="PRIMARY" if target.dialect == "mysql" else f"{table.name}_pkey")
+        primary = replace(primary, name=dialect.primary_key_name.format(table.name))
     keys = {key.name: key for key in (*(umami.foreign_keys if umami else ()), *table.foreign_keys)}
     return Table(table.name, columns, primary, tuple(indexes), tuple(keys.values()))
 
@@ -159,7 +163,7 @@ def _stands_for(index: Index, others: Collection[Index]) -> bool:
 def _translated_column(table: str, column: Column, side: Side, target: Side, remarks: list[str]) -> Column:
     type_ = types.translated(column.type, side.dialect, target.dialect)
     if type_ is None:
-        type_ = "text" if target.dialect == "postgresql" else "longtext"
+        type_ = types.any_text(target.dialect)
         remarks.append(f"column {table}.{column.name}: {column.type} becomes {type_}")
     default = _default(column.default, side, target, type_)
     if column.default is not None and default is None:
@@ -169,24 +173,9 @@ def _translated_column(table: str, column: Column, side: Side, target: Side, rem
 
 def _default(text: str | None, side: Side, target: Side, type_: str) -> str | None:
     """Return a default in the other dialect's spelling; None for what is more than a value."""
-    if text is None or (target.dialect == "mysql" and type_ in _LONG_TEXT):
+    if text is None or type_ in dialect_named(target.dialect).long_types:
         return None
-    if re.match(r"(?i)(current_timestamp|now\(\))", text):
-        digits = re.search(r"\((\d)\)", type_) if target.dialect == "mysql" else None
-        return "CURRENT_TIMESTAMP" + (f"({digits[1]})" if digits else "")
-    if side.dialect == "mysql":
-        if type_ == "boolean":
-            return {"0": "false", "1": "true"}.get(text)
-        is_number = re.fullmatch(r"-?\d+(\.\d+)?", text) is not None
-        return text if is_number else exp.Literal.string(text).sql(dialect="postgres")
-    value = sqlglot.parse_one(text, read="postgres")
-    while isinstance(value, exp.Cast):
-        value = value.this
-    if isinstance(value, exp.Boolean):
-        return "1" if value.this else "0"
-    if isinstance(value, exp.Neg) and isinstance(value.this, exp.Literal):
-        return f"-{value.this.this}"
-    return str(value.this) if isinstance(value, exp.Literal) else None
+    return types.translated_default(text, side.dialect, target.dialect, type_)
 
 
 def _fields(table: str, column: Column, side: Side, other: Column, target: Side) -> tuple[Field, Field]:
@@ -205,13 +194,14 @@ def _fields(table: str, column: Column, side: Side, other: Column, target: Side)
 
 def _digits(own: int, other: int, side: Side, target: Side) -> int | None:
     """Return the digits to cut a time to on one side: None where the server's own text has just those."""
-    if own <= other and (side.dialect == "mysql" or target.dialect == "postgresql"):
+    shows_all = side.features.times_show_all_digits
+    if own <= other and (shows_all or not target.features.times_show_all_digits):
         return None
     return min(own, other)
 
 
 def _kind(table: str, column: Column, side: Side, other: Column, target: Side) -> Kind:
-    if column.name in _id_columns(table):
+    if column.name in id_columns(table):
         return Kind.ID
     own, theirs = types.kind_of(column.type, side.dialect), types.kind_of(other.type, target.dialect)
     if own is theirs:
@@ -222,21 +212,10 @@ def _kind(table: str, column: Column, side: Side, other: Column, target: Side) -
     return own if theirs is Kind.OTHER else theirs
 
 
-@cache
-def _id_columns(table: str) -> frozenset[str]:
-    """Return the columns that hold UUIDs in Umami's own tables: on MySQL their type doesn't say so."""
-    found: set[str] = set()
-    for level in (1, 5, latest_level("mysql"), latest_level("postgresql")):
-        schema: Schema = schema_at("postgresql", level)
-        if table in schema:
-            found |= {column.name for column in schema.table(table).columns if column.type == "uuid"}
-    return frozenset(found)
-
-
 def _key(table: Table, side: Side) -> str | None:
     """Return the first column of the primary key, if both dialects put its values into the same order."""
     if table.primary_key is None:
         return None
     column = table.column(table.primary_key.columns[0])
-    kind = Kind.ID if column.name in _id_columns(table.name) else types.kind_of(column.type, side.dialect)
+    kind = Kind.ID if column.name in id_columns(table.name) else types.kind_of(column.type, side.dialect)
     return column.name if kind in (Kind.ID, Kind.INTEGER) else None

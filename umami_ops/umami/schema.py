@@ -130,6 +130,13 @@ def schema_at(dialect: str, level: int) -> Schema:
 
 
 @cache
+def id_columns(table: str) -> frozenset[str]:
+    """Return the columns of a table that hold UUIDs, at any level: MySQL's types don't say so."""
+    entry = _document("postgresql")["tables"].get(table, {"columns": []})
+    return frozenset(column["name"] for column in entry["columns"] if column["type"] == "uuid")
+
+
+@cache
 def _document(dialect: str) -> Mapping[str, Any]:
     if dialect not in DIALECTS:
         raise ValueError(f"Umami runs on {' and '.join(DIALECTS)}, not on {dialect}")

@@ -14,9 +14,19 @@ MYSQL = Dialect(
         rebuilds_indexes=False,
         rewrites_online=True,
         index_names_are_global=False,
+        holds_nul=True,
+        has_zero_dates=True,
+        timestamps_end_in_2038=True,
+        keys_ignore_case=True,
+        char_loses_blanks=True,
+        times_show_all_digits=True,
     ),
     space_after_delete="The space is reusable for new rows, but not returned to the disk.",
     earliest="1970-01-01 00:00:01",
+    primary_key_name="PRIMARY",
+    long_types=frozenset(
+        {"tinytext", "text", "mediumtext", "longtext", "tinyblob", "blob", "mediumblob", "longblob", "json"}
+    ),
     create_database="CREATE DATABASE {} CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci",
     drop_database="DROP DATABASE IF EXISTS {}",
 )

@@ -24,7 +24,6 @@ from umami_ops.databases.transit import (
     Loading,
     Moment,
     Offence,
-    Proof,
     Reading,
     Rows,
     Transit,
@@ -59,9 +58,11 @@ _PLAIN = "SET SESSION sql_mode = CONCAT(@@sql_mode, ',NO_BACKSLASH_ESCAPES')"
 class MysqlTransit(Transit):
     """What a MySQL or MariaDB session can do for rows on the move."""
 
+    _by_key = " FORCE INDEX (PRIMARY)"
+
     def __init__(self, connection: MysqlConnection) -> None:
+        super().__init__(connection)
         self._connection = connection
-        self._quote = connection.dialect.quote
         connection.run(_query(_SETTINGS))
 
     # --- schema ---------------------------------------------------------------------------------------
@@ -142,7 +143,7 @@ class MysqlTransit(Transit):
             statement = (
                 "SELECT COUNT(*) AS row_count,"  # noqa: S608
                 f" CAST(GROUP_CONCAT({self._line(rows)} SEPARATOR '\n') AS BINARY) AS piece"
-                f" FROM {self._quote(rows.table)} FORCE INDEX (PRIMARY){where}"
+                f" FROM {self._quote(rows.table)}{self._by_key}{where}"
             )
             row = self._connection.unwarned_row(_query(statement, f"read_{rows.table}"))
             if row is None and wanted == 1:
@@ -220,15 +221,6 @@ class MysqlTransit(Transit):
             f" LINES TERMINATED BY '\n' ({columns}){f' SET {binary}' if binary else ''}"
         )
 
-    def prove(self, rows: Rows, keys: KeyRange = EVERYTHING) -> Proof:
-        """Return count and checksum of a range."""
-        statement = (
-            f"SELECT COUNT(*) AS row_count, COALESCE(SUM({self._hash(rows)}), 0) AS checksum"  # noqa: S608
-            f" FROM {self._quote(rows.table)}{self._where(rows, keys)}"
-        )
-        row = self._connection.row(_query(statement, f"prove_{rows.table}"))
-        return Proof(int(row["row_count"]), int(row["checksum"]))
-
     def offences(self, rows: Rows, asked: Sequence[tuple[Field, Offence]]) -> list[tuple[int, list[str]]]:
         """Return counts by one scan, and examples by another where there are any."""
         conditions = [_offends(item, offence, self._quote(item.name)) for item, offence in asked]
@@ -240,77 +232,15 @@ class MysqlTransit(Transit):
             count = int(row[f"c{place}"] or 0)
             examples: list[str] = []
             if count and rows.key:
-                statement = (
-                    f"SELECT CAST({self._key(rows)} AS CHAR) AS k FROM {table} WHERE {condition} LIMIT 3"  # noqa: S608
-                )
+                statement = f"SELECT {self._key_text(rows)} AS k FROM {table} WHERE {condition} LIMIT 3"  # noqa: S608
                 examples = [str(hit["k"]) for hit in self._connection.rows(_query(statement))]
             found.append((count, examples))
         return found
 
-    def fingerprints(self, rows: Rows, keys: KeyRange = EVERYTHING) -> dict[str, int]:
-        """Return key → hash for a range."""
-        key = self._key(rows)
-        statement = (
-            f"SELECT CAST({key} AS CHAR) AS `key`, SUM({self._hash(rows)}) AS hash"  # noqa: S608
-            f" FROM {self._quote(rows.table)}{self._where(rows, keys)} GROUP BY {key}"
-        )
-        found = self._connection.rows(_query(statement, f"compare_{rows.table}"))
-        return {row["key"]: int(row["hash"]) for row in found}
-
-    def key_after(self, rows: Rows, keys: KeyRange, skip: int) -> str | None:
-        """Return the key that `skip` rows come before, or the next one where many rows share a key."""
-        key = self._key(rows)
-        statement = (
-            f"SELECT CAST({key} AS CHAR) AS `key` FROM {self._quote(rows.table)} FORCE INDEX (PRIMARY)"  # noqa: S608
-            f"{self._where(rows, keys)} ORDER BY {key} LIMIT 1 OFFSET {skip}"
-        )
-        found = self._connection.rows(_query(statement, "transfer.key_after"))
-        if not found or found[0]["key"] != keys.since:
-            return found[0]["key"] if found else None
-        return self.next_key(rows, found[0]["key"])
-
-    def next_key(self, rows: Rows, after: str) -> str | None:
-        """Return the first key after this one."""
-        key, literal = self._key(rows), self._connection.literal(after)
-        statement = (
-            f"SELECT CAST({key} AS CHAR) AS `key` FROM {self._quote(rows.table)} FORCE INDEX (PRIMARY)"  # noqa: S608
-            f" WHERE {key} > {literal} ORDER BY {key} LIMIT 1"
-        )
-        found = self._connection.rows(_query(statement, "transfer.next_key"))
-        return found[0]["key"] if found else None
-
-    def delete(self, rows: Rows, keys: KeyRange) -> int:
-        """Delete a range of rows."""
-        where = self._where(rows, keys)
-        return self._connection.run(_query(f"DELETE FROM {self._quote(rows.table)}{where}"))  # noqa: S608
-
-    def delete_keys(self, rows: Rows, keys: Sequence[str]) -> int:
-        """Delete the rows with these keys."""
-        where = self._where_keys(rows, keys)
-        return self._connection.run(_query(f"DELETE FROM {self._quote(rows.table)}{where}"))  # noqa: S608
-
     # --- text -----------------------------------------------------------------------------------------
 
-    def _key(self, rows: Rows) -> str:
-        assert rows.key is not None, f"{rows.table} has no key to walk along"
-        return self._quote(rows.key)
-
-    def _where(
-        self, rows: Rows, keys: KeyRange, condition: str = "", values: Mapping[str, object] | None = None
-    ) -> str:
-        literal = self._connection.literal
-        parts = []
-        if keys.since is not None:
-            parts.append(f"{self._key(rows)} >= {literal(keys.since)}")
-        if keys.until is not None:
-            parts.append(f"{self._key(rows)} < {literal(keys.until)}")
-        if condition:
-            parts.append(self._connection.render(_query(f"({condition})"), values or {}))
-        return f" WHERE {' AND '.join(parts)}" if parts else ""
-
-    def _where_keys(self, rows: Rows, keys: Sequence[str]) -> str:
-        listed = ", ".join(self._connection.literal(key) for key in keys)
-        return f" WHERE {self._key(rows)} IN ({listed})" if listed else " WHERE 1 = 0"
+    def _key_text(self, rows: Rows) -> str:
+        return f"CAST({self._key(rows)} AS CHAR)"
 
     def _line(self, rows: Rows) -> str:
         """Return the expression of a row as a line of CSV, constant parts joined."""

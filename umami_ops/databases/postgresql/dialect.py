@@ -14,10 +14,18 @@ POSTGRESQL = Dialect(
         rebuilds_indexes=True,
         rewrites_online=False,
         index_names_are_global=True,
+        holds_nul=False,
+        has_zero_dates=False,
+        timestamps_end_in_2038=False,
+        keys_ignore_case=False,
+        char_loses_blanks=False,
+        times_show_all_digits=False,
     ),
     space_after_delete="The space is reusable for new rows once autovacuum has passed,"
     " but not returned to the disk.",
     earliest="-infinity",
+    primary_key_name="{}_pkey",
+    long_types=frozenset(),
     create_database="CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'",
     drop_database="DROP DATABASE IF EXISTS {} WITH (FORCE)",
 )

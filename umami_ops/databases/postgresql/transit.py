@@ -22,7 +22,6 @@ from umami_ops.databases.transit import (
     Loading,
     Moment,
     Offence,
-    Proof,
     Reading,
     Rows,
     Transit,
@@ -43,8 +42,8 @@ class PostgresqlTransit(Transit):
     """What a PostgreSQL session can do for rows on the move."""
 
     def __init__(self, connection: PostgresqlConnection) -> None:
+        super().__init__(connection)
         self._connection = connection
-        self._quote = connection.dialect.quote
 
     # --- schema ---------------------------------------------------------------------------------------
 
@@ -149,19 +148,9 @@ class PostgresqlTransit(Transit):
         """Say that it is COPY."""
         return Loading(in_bulk=True)
 
-    def prove(self, rows: Rows, keys: KeyRange = EVERYTHING) -> Proof:
-        """Return count and checksum of a range."""
-        where = self._where(rows, keys)
-        statement = (
-            f"SELECT COUNT(*) AS row_count, COALESCE(SUM({self._hash(rows)}), 0) AS checksum"  # noqa: S608
-            f" FROM {self._quote(rows.table)}{where}"
-        )
-        row = self._connection.row(_query(statement, f"prove_{rows.table}"))
-        return Proof(int(row["row_count"]), int(row["checksum"]))
-
     def offences(self, rows: Rows, asked: Sequence[tuple[Field, Offence]]) -> list[tuple[int, list[str]]]:
         """Return counts and examples by one scan, which sorts nothing."""
-        key = f"CAST({self._quote(rows.key)} AS text)" if rows.key else "''"
+        key = self._key_text(rows) if rows.key else "''"
         parts = []
         for place, (item, offence) in enumerate(asked):
             condition = _offends(item, offence, self._quote(item.name))
@@ -171,67 +160,10 @@ class PostgresqlTransit(Transit):
         row = self._connection.row(_query(statement, f"check_{rows.table}"))
         return [(int(row[f"c{place}"]), list(row[f"e{place}"] or ())) for place in range(len(asked))]
 
-    def fingerprints(self, rows: Rows, keys: KeyRange = EVERYTHING) -> dict[str, int]:
-        """Return key → hash for a range."""
-        key = self._key(rows)
-        statement = (
-            f"SELECT CAST({key} AS text) AS key, SUM({self._hash(rows)}) AS hash"  # noqa: S608
-            f" FROM {self._quote(rows.table)}{self._where(rows, keys)} GROUP BY {key}"
-        )
-        found = self._connection.rows(_query(statement, f"compare_{rows.table}"))
-        return {row["key"]: int(row["hash"]) for row in found}
-
-    def key_after(self, rows: Rows, keys: KeyRange, skip: int) -> str | None:
-        """Return the key that `skip` rows come before, or the next one where many rows share a key."""
-        key, where = self._key(rows), self._where(rows, keys)
-        source = f"SELECT CAST({key} AS text) AS key FROM {self._quote(rows.table)}{where} ORDER BY {key}"  # noqa: S608
-        found = self._connection.rows(_query(f"{source} LIMIT 1 OFFSET {skip}", "transfer.key_after"))
-        if not found or found[0]["key"] != keys.since:
-            return found[0]["key"] if found else None
-        return self.next_key(rows, found[0]["key"])
-
-    def next_key(self, rows: Rows, after: str) -> str | None:
-        """Return the first key after this one."""
-        key, literal = self._key(rows), self._connection.literal(after)
-        statement = (
-            f"SELECT CAST({key} AS text) AS key FROM {self._quote(rows.table)}"  # noqa: S608
-            f" WHERE {key} > {literal} ORDER BY {key} LIMIT 1"
-        )
-        found = self._connection.rows(_query(statement, "transfer.next_key"))
-        return found[0]["key"] if found else None
-
-    def delete(self, rows: Rows, keys: KeyRange) -> int:
-        """Delete a range of rows."""
-        where = self._where(rows, keys)
-        return self._connection.run(_query(f"DELETE FROM {self._quote(rows.table)}{where}"))  # noqa: S608
-
-    def delete_keys(self, rows: Rows, keys: Sequence[str]) -> int:
-        """Delete the rows with these keys."""
-        where = self._where_keys(rows, keys)
-        return self._connection.run(_query(f"DELETE FROM {self._quote(rows.table)}{where}"))  # noqa: S608
-
     # --- text -----------------------------------------------------------------------------------------
 
-    def _key(self, rows: Rows) -> str:
-        assert rows.key is not None, f"{rows.table} has no key to walk along"
-        return self._quote(rows.key)
-
-    def _where(
-        self, rows: Rows, keys: KeyRange, condition: str = "", values: Mapping[str, object] | None = None
-    ) -> str:
-        literal = self._connection.literal
-        parts = []
-        if keys.since is not None:
-            parts.append(f"{self._key(rows)} >= {literal(keys.since)}")
-        if keys.until is not None:
-            parts.append(f"{self._key(rows)} < {literal(keys.until)}")
-        if condition:
-            parts.append(self._connection.render(_query(f"({condition})"), values or {}))
-        return f" WHERE {' AND '.join(parts)}" if parts else ""
-
-    def _where_keys(self, rows: Rows, keys: Sequence[str]) -> str:
-        listed = ", ".join(self._connection.literal(key) for key in keys)
-        return f" WHERE {self._key(rows)} IN ({listed})" if listed else " WHERE false"
+    def _key_text(self, rows: Rows) -> str:
+        return f"CAST({self._key(rows)} AS text)"
 
     def _hash(self, rows: Rows) -> str:
         """Return the expression of a row's hash: the first 60 bits of SHA-256."""

@@ -37,5 +37,6 @@ _ENDS: Mapping[str, Mapping[str, date]] = {
 def support_ends(flavour: str, version: str) -> date | None:
     """Return the day on which a release's support ends or ended; None for a release that isn't known here."""
     parts = version.split(".")
-    release = parts[0] if flavour == "postgresql" else ".".join(parts[:2])
-    return _ENDS.get(flavour, {}).get(release)
+    ends = _ENDS.get(flavour, {})
+    # PostgreSQL counts its releases by one number, the others by two.
+    return ends.get(parts[0]) or ends.get(".".join(parts[:2]))
