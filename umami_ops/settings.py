@@ -280,8 +280,7 @@ def _address(name: str, given: Mapping[str, Any], place: str) -> dict[str, Addre
     if file is not None and not text:
         return {name: Address.found(_read_secret(str(file), f"{variable}_FILE"), f"{variable}_FILE ({file})")}
     if text is not None:
-        source = variable if place == "environment" else f"{variable} in {place}"
-        return {name: Address.found(str(text), source)}
+        return {name: Address.found(str(text), in_words(variable, place))}
     return {}
 
 
@@ -314,6 +313,13 @@ def _check_threshold(name: str, sentence: str, prefix: str = "") -> None:
         raise UsageFault(
             sentence, hint=f"Did you mean {shown}?" if near else "docs/health.md lists them all."
         )
+
+
+def in_words(variable: str, place: str) -> str:
+    """Say where a variable was found; a place that names the variable itself says enough."""
+    if place == "environment":
+        return variable
+    return place if place.startswith(variable) else f"{variable} in {place}"
 
 
 def _title(place: str) -> str:

@@ -23,7 +23,7 @@ _LOOK = '[jobs.look]\nschedule = "@every 1s"\nsteps = ["health --only connection
 
 
 def test_stopped_in_the_middle_of_a_prune_it_finishes_it_after_the_next_start(
-    postgresql_server: Server, scene: Scene, tmp_path: Path
+    server: Server, scene: Scene, tmp_path: Path
 ) -> None:
     settings = (
         '[jobs.prune]\nschedule = "@every 2s"\n'
@@ -54,7 +54,9 @@ def test_stopped_in_the_middle_of_a_prune_it_finishes_it_after_the_next_start(
     scene.assert_done()
 
 
-@pytest.fixture(params=["postgresql-18", pytest.param("mariadb", marks=pytest.mark.fault)])
+@pytest.fixture(
+    params=["postgresql-18", *(pytest.param(n, marks=pytest.mark.fault) for n in ("mariadb", "mysql"))]
+)
 def own_server(request: pytest.FixtureRequest) -> Iterator[tuple[Server, str]]:
     """A server that may be stopped, with an empty Umami on it."""
     with servers.start(request.param) as server:

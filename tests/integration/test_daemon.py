@@ -11,7 +11,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -88,12 +89,24 @@ def test_two_on_one_database_run_each_job_once_and_one_takes_over(
     assert max(ran.values()) == 1
 
 
+@contextmanager
+def _locked(server: Server, url: str) -> Iterator[Callable[[], object]]:
+    """Lock a table that `info` reads, until what is yielded is called."""
+    lock, release = (
+        ("LOCK TABLE website IN ACCESS EXCLUSIVE MODE", "COMMIT")
+        if server.dialect == "postgresql"
+        else ("LOCK TABLES website WRITE", "UNLOCK TABLES")
+    )
+    with connect(url) as loader:
+        loader.execute(lock)
+        yield lambda: loader.execute(release)
+
+
 def test_killed_in_a_step_it_runs_the_job_once_more(
-    postgresql_server: Server, umami_database: str, tmp_path: Path
+    server: Server, umami_database: str, tmp_path: Path
 ) -> None:
     """The step ends with it; the run is repeated after the start, and if that is killed, too, no more."""
-    with connect(umami_database) as loader:
-        loader.execute("LOCK TABLE website IN ACCESS EXCLUSIVE MODE")  # `info` waits for it
+    with _locked(server, umami_database) as release:
         settings = '[jobs.look]\nschedule = "@every 3s"\nsteps = ["info"]\n'
         with Sidecar(tmp_path / "a", umami_database, settings) as sidecar:
             for _ in range(2):
@@ -104,7 +117,7 @@ def test_killed_in_a_step_it_runs_the_job_once_more(
                 sidecar.forget()
                 sidecar.start()
             sidecar.wait_for("given_up")
-            loader.commit()
+            release()
             done = sidecar.wait_for("run_ended", lambda event: event["result"] == "success", seconds=60)
             assert done
             sidecar.stop()
@@ -156,10 +169,12 @@ def test_hanging_up_reloads_and_a_wrong_file_changes_nothing(
 
 
 def test_a_run_by_hand_keeps_the_daemon_waiting_and_the_other_way_round(
-    postgresql_server: Server, umami_database: str, tmp_path: Path
+    server: Server, umami_database: str, tmp_path: Path
 ) -> None:
-    with connect(umami_database) as loader, Sidecar(tmp_path / "a", umami_database, _BY_HAND) as sidecar:
-        loader.execute("LOCK TABLE website IN ACCESS EXCLUSIVE MODE")
+    with (
+        Sidecar(tmp_path / "a", umami_database, _BY_HAND) as sidecar,
+        _locked(server, umami_database) as release,
+    ):
         variables = {"UMAMI_OPS_STATE_DIR": str(sidecar.state)}
         answers = []
 
@@ -172,7 +187,7 @@ def test_a_run_by_hand_keeps_the_daemon_waiting_and_the_other_way_round(
         code, _, err = _in_a_process(sidecar.folder, umami_database, variables)
         assert code == 4, err
         assert "A job of umami-ops runs on this database" in err
-        loader.commit()
+        release()
         first.join()
         assert answers[0][0] == 0, answers[0]
         assert [run.cause for run in sidecar.runs()] == [Cause.HAND]

@@ -143,11 +143,11 @@ def test_jobs_come_from_the_file_and_variables_move_them(tmp_path: Path) -> None
     steps = ["prune --days 365", "vacuum --if-needed"]
     assert _jobs(tmp_path, GOOD) == {"nightly": ("0 3 * * *", steps, "umami-ops.toml line 5")}
     moved = _jobs(tmp_path, GOOD, UMAMI_OPS_SCHEDULE_NIGHTLY="0 5 * * *", UMAMI_OPS_SCHEDULE_HEALTH="@hourly")
-    assert moved["nightly"] == ("0 5 * * *", steps, "UMAMI_OPS_SCHEDULE_NIGHTLY, environment")
+    assert moved["nightly"] == ("0 5 * * *", steps, "UMAMI_OPS_SCHEDULE_NIGHTLY")
     assert moved["health"][:2] == ("@hourly", ["health"])
     assert _jobs(tmp_path, GOOD, UMAMI_OPS_SCHEDULE_NIGHTLY="off")["nightly"][0] is None
     own = _jobs(tmp_path, "", UMAMI_OPS_SCHEDULE_OWN="@daily", UMAMI_OPS_STEPS_OWN="info; vacuum --if-needed")
-    assert own == {"own": ("@daily", ["info", "vacuum --if-needed"], "UMAMI_OPS_SCHEDULE_OWN, environment")}
+    assert own == {"own": ("@daily", ["info", "vacuum --if-needed"], "UMAMI_OPS_SCHEDULE_OWN")}
     below = _jobs(tmp_path, "", UMAMI_OPS_SCHEDULE_PARTITION_MAINTAIN="@daily")
     assert below["partition-maintain"][1] == ["partition maintain"]
 
@@ -187,7 +187,7 @@ def test_secrets_are_masked_and_places_named(tmp_path: Path) -> None:
         assert done.code == 0, done.said
         assert "s3same" not in done.said
         assert "umami-ops.toml line 2" in done.out
-        assert "environment" in done.out
+        assert "UMAMI_OPS_NOTIFY_APPRISE" in done.out
     both = '[daemon]\nhttp_token_file = "token"\nhttp_token = "x"\n'
     code, said = check(tmp_path, both)
     assert code == 2
@@ -217,4 +217,6 @@ def test_schedule_shows_the_next_runs_in_order(tmp_path: Path) -> None:
     times = [entry["at"] for entry in shown.document]
     assert times == sorted(times)
     assert {entry["job"] for entry in shown.document} == {"nightly", "often"}
+    few = run("schedule", "--json", "--count", "1", url=URL, folder=tmp_path)
+    assert sorted(entry["job"] for entry in few.document) == ["nightly", "often"], "the next run of each job"
     assert "Europe/Berlin" in run("schedule", folder=tmp_path).out

@@ -107,19 +107,21 @@ def show(everything: bool, as_json: bool) -> None:
     columns = [render.text("Setting"), render.text("Value"), render.text("From")]
     unset = [place for place, row in enumerate(rows) if row.source in ("default", "not set")]
     render.print_table(columns, rows, dim=unset)
-    render.print_table(
-        [render.text("Job"), render.text("Schedule"), render.text("Steps"), render.text("From")],
-        [
-            (
-                job.name,
-                f"{job.schedule.text} ({job.schedule.zone.key})" if job.schedule else "only by hand",
-                "; ".join(step.text for step in job.steps),
-                job.source,
-            )
-            for job in configuration.jobs
-        ],
-        title="Jobs",
-    )
+    head = [render.text("Job"), render.text("Schedule"), render.text("Steps"), render.text("From")]
+    render.print_table(head, list(_job_rows(configuration)), title="Jobs")
+
+
+def _job_rows(configuration: Configuration) -> Iterator[tuple[str, str, str, str]]:
+    """Yield the lines of a job: one for each step, the first of which says the rest, too."""
+    usual = configuration["daemon.timezone"]
+    for job in configuration.jobs:
+        schedule = job.schedule.text if job.schedule else "only by hand"
+        if job.schedule and job.schedule.zone != usual:
+            schedule = f"{schedule} ({job.schedule.zone.key})"
+        first, *others = [step.text for step in job.steps] or [""]
+        yield job.name, schedule, first, job.source
+        for text in others:
+            yield "", "", text, ""
 
 
 def _database_rows() -> Iterator[Row]:
@@ -139,11 +141,14 @@ def _setting_rows(configuration: Configuration) -> Iterator[Row]:
 
 def _threshold_rows(places: Places) -> Iterator[Row]:
     """Yield the thresholds of health that somebody has moved."""
+    from umami_ops.settings import in_words
+
     table = places.file.values.get("health", {})
     for key in sorted(variables.owned("health")):
         given = places.variable(variables.variable(("health",), key))
         if given is not None:
-            yield Row(f"health.{key}", given[0], f"{variables.variable(('health',), key)}, {given[1]}")
+            name = variables.variable(("health",), key)
+            yield Row(f"health.{key}", given[0], in_words(name, given[1]))
         elif key in table:
             yield Row(f"health.{key}", str(table[key]), places.file.place("health", key))
 
@@ -151,6 +156,7 @@ def _threshold_rows(places: Places) -> Iterator[Row]:
 def _option_rows(places: Places, everything: bool) -> Iterator[Row]:
     """Yield the options of commands that a variable or the file sets, or all of them."""
     from umami_ops.cli import sidecar
+    from umami_ops.settings import in_words
 
     for path, command in sidecar.all_commands():
         for key, option in variables.options_of(command).items():
@@ -161,7 +167,7 @@ def _option_rows(places: Places, everything: bool) -> Iterator[Row]:
             for part in path:
                 table = table.get(part, {}) if isinstance(table, dict) else {}
             if given is not None:
-                yield Row(".".join((*path, key)), _masked(key, given[0]), f"{name}, {given[1]}")
+                yield Row(".".join((*path, key)), _masked(key, given[0]), in_words(name, given[1]))
             elif isinstance(table, dict) and key in table:
                 yield Row(
                     ".".join((*path, key)), _masked(key, str(table[key])), places.file.place(*path, key)

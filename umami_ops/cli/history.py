@@ -46,6 +46,8 @@ def history(job: str | None, limit: int, log: bool, as_json: bool) -> None:
     if as_json:
         render.print_json([report(_with_steps(store, run)) for run in runs])
     elif not runs:
+        if job:
+            configuration.job(job)
         render.print_line(f"{job} has not run yet." if job else "Nothing has run yet.")
     elif log:
         _show_log(_with_steps(store, runs[0]))
@@ -83,11 +85,26 @@ def _show(runs: list[Run], zone_name: str) -> None:
             "" if run.seconds is None else render.duration(run.seconds),
             "" if run.rows is None else render.count(run.rows),
             "" if run.size_bytes is None else render.signed_size(run.size_bytes),
-            " ".join(filter(None, (_cause(run), run.reason))),
+            _cause(run),
         )
         for run in runs
     ]
     render.print_table(columns, rows)
+    _show_reasons(runs)
+
+
+def _show_reasons(runs: list[Run]) -> None:
+    """Say below the table why runs did not succeed, each reason of a job once."""
+    from umami_ops.cli import render
+
+    found: dict[tuple[str, str], Run] = {}
+    for run in runs:
+        if run.reason:
+            found.setdefault((run.job, run.reason), run)
+    if found:
+        render.print_line()
+    for run in found.values():
+        render.print_remark(_SIGNS[run.result], f"{run.job}: {run.reason}", run.hint)
 
 
 def _cause(run: Run) -> str:

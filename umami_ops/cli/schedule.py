@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     default=10,
     show_default=True,
     metavar="N",
-    help="How many of the next runs to show.",
+    help="How many of the next runs to show; of every job at least the next.",
 )
 @options.json_output
 def schedule(count: int, as_json: bool) -> None:
@@ -70,14 +70,18 @@ def schedule(count: int, as_json: bool) -> None:
 
 
 def _coming(configuration: Configuration, now: datetime, count: int) -> list[tuple[datetime, Job]]:
-    """Return the next runs of all jobs together, in order."""
+    """Return the next runs of all jobs together, in order; of each job at least the first."""
     from itertools import islice
 
     from umami_ops.daemon.schedule import jitter
 
-    found: list[tuple[datetime, Job]] = []
+    first: list[tuple[datetime, Job]] = []
+    later: list[tuple[datetime, Job]] = []
     for job in configuration.jobs:
         if job.schedule is not None:
             slots = islice(job.schedule.slots(now), count)
-            found += [(slot + jitter(job.name, slot, job.jitter_seconds), job) for slot in slots]
-    return sorted(found, key=lambda pair: pair[0])[:count]
+            coming = [(slot + jitter(job.name, slot, job.jitter_seconds), job) for slot in slots]
+            first += coming[:1]
+            later += coming[1:]
+    later.sort(key=lambda pair: pair[0])
+    return sorted([*first, *later[: max(count - len(first), 0)]], key=lambda pair: pair[0])

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from umami_ops.daemon.schedule import zone_named
 from umami_ops.errors import UsageFault
-from umami_ops.settings import Places, read_secret
+from umami_ops.settings import Places, in_words, read_secret
 
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)?")
 _SECONDS = {None: 1, "s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400}
@@ -175,7 +175,7 @@ def found_in(setting: Setting, places: Places) -> Found:
     table, _, key = setting.key.partition(".")
     given = places.secret(setting.variable) if setting.is_secret else places.variable(setting.variable)
     if given is not None:
-        return _understood(setting, given[0], given[1], setting.variable)
+        return _understood(setting, given[0], in_words(setting.variable, given[1]), setting.variable)
     values = places.file.values.get(table, {})
     file = values.get(f"{key}_file") if setting.is_secret else None
     if key in values and file is not None:
@@ -189,7 +189,7 @@ def found_in(setting: Setting, places: Places) -> Found:
         place = places.file.place(table, f"{key}_file")
         return _understood(setting, read_secret(str(file), f"{place}: {setting.key}_file"), place, place)
     if setting.also and (given := places.variable(setting.also)):
-        return _understood(setting, given[0], f"{setting.also}, {given[1]}", setting.also)
+        return _understood(setting, given[0], in_words(setting.also, given[1]), setting.also)
     return _default(setting)
 
 

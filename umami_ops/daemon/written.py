@@ -13,7 +13,7 @@ from umami_ops.daemon.jobs import Job, Step
 from umami_ops.daemon.schedule import Schedule
 from umami_ops.daemon.settings import OFF, span, zone
 from umami_ops.errors import UsageFault
-from umami_ops.settings import Places
+from umami_ops.settings import Places, in_words
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 SCHEDULE, STEPS = "UMAMI_OPS_SCHEDULE_", "UMAMI_OPS_STEPS_"
@@ -116,7 +116,7 @@ class WrittenJobs:
             )
         )
         if schedule is not None:
-            source = f"{SCHEDULE}{_variable_part(name)}, {schedule[1]}"
+            source = in_words(f"{SCHEDULE}{_variable_part(name)}", schedule[1])
             when = self._schedule(schedule[0], own_zone, f"{SCHEDULE}{_variable_part(name)}")
         else:
             written = table.get("schedule", OFF)
@@ -156,7 +156,7 @@ class WrittenJobs:
             when = self._schedule(schedule[0], self._zone, f"{SCHEDULE}{written}")
         place = (schedule or steps or ("", ""))[1]
         variable = f"{SCHEDULE if schedule is not None else STEPS}{written}"
-        return Job(name, when, made, self._jitter_seconds, f"{variable}, {place}")
+        return Job(name, when, made, self._jitter_seconds, in_words(variable, place))
 
     def _steps_of(self, steps: tuple[str, str], name: str) -> tuple[Step, ...]:
         variable = f"{STEPS}{_variable_part(name)}"
