@@ -335,10 +335,19 @@ WITH picked AS MATERIALIZED (
     AND s.session_id <= CAST(:last AS uuid) --? undated
     AND s.website_id = CAST(:website_id AS uuid) --? website
     AND s.website_id <> ALL(CAST(:websites AS uuid[])) --? except
+--? partitioned
+), kept AS MATERIALIZED (
+  -- One walk through each partition's index, where looks by each session would go through all of them.
+  SELECT DISTINCT e.session_id
+  FROM website_event AS e
+  WHERE e.session_id = ANY(ARRAY(SELECT p.session_id FROM picked AS p ORDER BY p.session_id))
+--? end
 ), doomed AS MATERIALIZED (
   SELECT p.ctid, p.session_id
   FROM picked AS p
-  WHERE NOT EXISTS (SELECT FROM website_event AS e WHERE e.session_id = p.session_id)
+  WHERE TRUE
+    AND NOT EXISTS (SELECT FROM website_event AS e WHERE e.session_id = p.session_id) --? !partitioned
+    AND NOT EXISTS (SELECT FROM kept AS e WHERE e.session_id = p.session_id) --? partitioned
     AND NOT EXISTS (SELECT FROM revenue AS r WHERE r.session_id = p.session_id) --? has_revenue
     AND NOT EXISTS (SELECT FROM session_replay AS r WHERE r.session_id = p.session_id) --? has_session_replay
     AND NOT EXISTS (SELECT FROM umami_ops_heatmap_session AS h WHERE h.session_id = p.session_id) --? has_heatmap_event
@@ -488,10 +497,10 @@ SELECT
 SELECT COUNT(*) AS revenue
 FROM revenue AS r
 WHERE (
-  SELECT e.session_id <> r.session_id
-    AND (e.created_at < :event_horizon OR (CAST(:null_past AS boolean) AND e.created_at IS NULL))
+  SELECT BOOL_OR(e.session_id <> r.session_id)
   FROM website_event AS e
   WHERE e.event_id = r.event_id
+    AND (e.created_at < :event_horizon OR (CAST(:null_past AS boolean) AND e.created_at IS NULL))
 );
 
 -- name: count_heatmaps

@@ -53,19 +53,25 @@ class Crew:
     pause_seconds: float
     _mutex: threading.Lock = field(default_factory=threading.Lock)
     _fault: BaseException | None = None
+    _helpers: list[threading.Thread] = field(default_factory=list)
 
     def work(self, jobs: int) -> None:
         """Run the step to its end, or to a reason to stop."""
         self._rows = min(_FIRST_BATCH, self.most_rows or _FIRST_BATCH)
         self._cursors = [dict(cursor) for cursor in self.step.cursors]
-        threads = [threading.Thread(target=self._run_worker) for _ in range(jobs - 1)]
-        for thread in threads:
-            thread.start()
+        self._helpers_left = jobs - 1
         self._run_worker()
-        for thread in threads:
+        for thread in self._helpers:
             thread.join()
         if self._fault is not None:
             raise self._fault
+
+    def _call_helpers(self) -> None:
+        """Let the others begin, once there is more than one slice: a session that does nothing costs time."""
+        for _ in range(self._helpers_left):
+            self._helpers.append(threading.Thread(target=self._run_worker))
+            self._helpers[-1].start()
+        self._helpers_left = 0
 
     def _run_worker(self) -> None:
         try:
@@ -84,6 +90,8 @@ class Crew:
         with self._mutex:
             while self._cursors and not self.is_ending:
                 if found := self.cut(connection, self._cursors[0]):
+                    if found.picked == found.values["batch_rows"] or len(self._cursors) > 1:
+                        self._call_helpers()
                     return found
                 self._cursors.pop(0)
         return None
@@ -113,6 +121,7 @@ class Crew:
                 if rows and rows[0]["picked"] == values["batch_rows"] and rows[0]["until"] != values["since"]:
                     stretch = {**cursor, "horizon": rows[0]["until"]}
                     cursor |= {"since": rows[0]["until"], "after": None}
+                    self._call_helpers()
                     return stretch
                 self._cursors.pop(0)
                 if rows:
