@@ -32,6 +32,8 @@ class Batches:
     copies, the slice. Each of `cursors` is a disjoint range of its own (a website, say) with the values it
     begins with; `values` are the same for all of them. `prepare` runs once in each worker's session.
 
+    With `is_kept` what is deleted must be written down before it is gone (`execute`'s `keep`).
+
     With `apart` workers keep away from each other: each cuts its slices off a stretch of its own, which is
     a range from one time (`since`) to another (`horizon`). `work` must not look at `horizon` then.
     """
@@ -43,6 +45,7 @@ class Batches:
     cursors: tuple[Mapping[str, Any], ...] = ({},)
     prepare: tuple[Query, ...] = ()
     apart: bool = False
+    is_kept: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@
 --
 -- Words: website (one website), only / except (some, all but some), null_past (no time counts as past),
 -- dated / undated (slices run over times, or over the ids of rows without one), partitioned, orphans, and
--- has_<table> for the tables this database has.
+-- has_<table> for the tables this database has; keeps_<table> (what is deleted there is left in
+-- umami_ops_kept_<table>, locked before).
 
 -- part: event_slice
 -- The events (e) of a slice.
@@ -163,6 +164,35 @@ FROM website_event AS e
 WHERE TRUE
   --+ event_slice
 FOR UPDATE;
+--? keeps_event_data
+-- copies: event_data
+INSERT INTO umami_ops_kept_event_data
+SELECT d.*
+FROM website_event AS e
+STRAIGHT_JOIN event_data AS d ON d.website_event_id = e.event_id
+WHERE TRUE
+  --+ event_slice
+FOR UPDATE;
+--? end
+--? keeps_revenue
+-- copies: revenue
+INSERT INTO umami_ops_kept_revenue
+SELECT r.*
+FROM website_event AS e
+STRAIGHT_JOIN revenue AS r ON r.event_id = e.event_id AND r.session_id = e.session_id
+WHERE TRUE
+  --+ event_slice
+FOR UPDATE;
+--? end
+--? keeps_website_event
+-- copies: website_event
+INSERT INTO umami_ops_kept_website_event
+SELECT e.*
+FROM website_event AS e
+WHERE TRUE
+  --+ event_slice
+FOR UPDATE;
+--? end
 --? has_event_data
 -- deletes: event_data
 DELETE d
@@ -201,6 +231,24 @@ WHERE r.session_id <> e.session_id
   AND e.website_id = :website_id --? website
   AND e.website_id NOT IN :websites --? except
 FOR UPDATE;
+--? keeps_event_data
+-- copies: event_data
+INSERT INTO umami_ops_kept_event_data
+SELECT * FROM event_data WHERE website_event_id IN :doomed
+FOR UPDATE;
+--? end
+--? keeps_revenue
+-- copies: revenue
+INSERT INTO umami_ops_kept_revenue
+SELECT * FROM revenue WHERE event_id IN :doomed
+FOR UPDATE;
+--? end
+--? keeps_website_event
+-- copies: website_event
+INSERT INTO umami_ops_kept_website_event
+SELECT * FROM website_event WHERE event_id IN :doomed
+FOR UPDATE;
+--? end
 --? has_event_data
 -- deletes: event_data
 DELETE FROM event_data WHERE website_event_id IN :doomed;
@@ -231,6 +279,17 @@ LIMIT 1;
 
 -- name: delete_heatmaps
 -- Deletes a slice of one website's heatmap events.
+--? keeps_heatmap_event
+-- copies: heatmap_event
+INSERT INTO umami_ops_kept_heatmap_event
+SELECT h.* FROM heatmap_event AS h
+WHERE h.website_id = :website_id
+  AND h.created_at >= :since
+  AND h.created_at <= :until
+  AND (:after IS NULL OR h.created_at > :since OR h.heatmap_event_id > :after)
+  AND (h.created_at < :until OR h.heatmap_event_id <= :last)
+FOR UPDATE;
+--? end
 -- deletes: heatmap_event
 DELETE h FROM heatmap_event AS h
 WHERE h.website_id = :website_id
@@ -280,8 +339,27 @@ WHERE r.website_id = :website_id
       AND k.visit_id = r.visit_id
       AND COALESCE(k.created_at >= :horizon, NOT :null_past)
   );
+--? keeps_session_replay
+-- copies: session_replay
+INSERT INTO umami_ops_kept_session_replay
+SELECT * FROM session_replay WHERE website_id = :website_id AND visit_id IN :doomed
+FOR UPDATE;
+--? end
 -- deletes: session_replay
 DELETE FROM session_replay WHERE website_id = :website_id AND visit_id IN :doomed;
+
+-- name: prepare_archive
+-- Makes, for this worker alone, tables for the rows that a batch deletes: they are written into the archive from
+-- there. What was allowed when a row was written is, whatever the server is set to now.
+SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION';
+CREATE TEMPORARY TABLE umami_ops_kept_website_event ENGINE=InnoDB AS SELECT * FROM website_event WHERE FALSE; --? keeps_website_event
+CREATE TEMPORARY TABLE umami_ops_kept_event_data ENGINE=InnoDB AS SELECT * FROM event_data WHERE FALSE; --? keeps_event_data
+CREATE TEMPORARY TABLE umami_ops_kept_revenue ENGINE=InnoDB AS SELECT * FROM revenue WHERE FALSE; --? keeps_revenue
+CREATE TEMPORARY TABLE umami_ops_kept_heatmap_event ENGINE=InnoDB AS SELECT * FROM heatmap_event WHERE FALSE; --? keeps_heatmap_event
+CREATE TEMPORARY TABLE umami_ops_kept_session_replay ENGINE=InnoDB AS SELECT * FROM session_replay WHERE FALSE; --? keeps_session_replay
+CREATE TEMPORARY TABLE umami_ops_kept_session ENGINE=InnoDB AS SELECT * FROM session WHERE FALSE; --? keeps_session
+CREATE TEMPORARY TABLE umami_ops_kept_session_data ENGINE=InnoDB AS SELECT * FROM session_data WHERE FALSE; --? keeps_session_data
+CREATE TEMPORARY TABLE umami_ops_kept_session_link ENGINE=InnoDB AS SELECT * FROM session_link WHERE FALSE; --? keeps_session_link
 
 -- name: prepare_sessions
 -- Notes, for this worker alone, the old sessions that only a heatmap event still refers to: no index finds those.
@@ -365,6 +443,24 @@ WHERE s.session_id IN :doomed
   )
   --? end
 ;
+--? keeps_session_data
+-- copies: session_data
+INSERT INTO umami_ops_kept_session_data
+SELECT * FROM session_data WHERE session_id IN :doomed
+FOR UPDATE;
+--? end
+--? keeps_session_link
+-- copies: session_link
+INSERT INTO umami_ops_kept_session_link
+SELECT * FROM session_link WHERE session_id IN :doomed
+FOR UPDATE;
+--? end
+--? keeps_session
+-- copies: session
+INSERT INTO umami_ops_kept_session
+SELECT * FROM session WHERE session_id IN :doomed
+FOR UPDATE;
+--? end
 --? has_session_data
 -- deletes: session_data
 DELETE FROM session_data WHERE session_id IN :doomed;
@@ -393,6 +489,17 @@ LIMIT 1;
 
 -- name: delete_orphan_event_data
 -- Deletes the event_data of a slice that has no event.
+--? keeps_event_data
+-- copies: event_data
+INSERT INTO umami_ops_kept_event_data
+SELECT d.* FROM event_data AS d
+WHERE (:after IS NULL OR d.website_event_id > :after)
+  AND d.website_event_id <= :last
+  AND d.website_id IN :websites --? only
+  AND d.website_id NOT IN :websites --? except
+  AND NOT EXISTS (SELECT 1 FROM website_event AS e WHERE e.event_id = d.website_event_id)
+FOR UPDATE;
+--? end
 -- deletes: event_data
 DELETE d FROM event_data AS d
 WHERE (:after IS NULL OR d.website_event_id > :after)
@@ -418,6 +525,17 @@ LIMIT 1;
 
 -- name: delete_orphan_revenue
 -- Deletes the revenue of a slice that has no event.
+--? keeps_revenue
+-- copies: revenue
+INSERT INTO umami_ops_kept_revenue
+SELECT r.* FROM revenue AS r
+WHERE (:after IS NULL OR r.session_id > :after)
+  AND r.session_id <= :last
+  AND r.website_id IN :websites --? only
+  AND r.website_id NOT IN :websites --? except
+  AND NOT EXISTS (SELECT 1 FROM website_event AS e WHERE e.event_id = r.event_id)
+FOR UPDATE;
+--? end
 -- deletes: revenue
 DELETE r FROM revenue AS r
 WHERE (:after IS NULL OR r.session_id > :after)
@@ -443,6 +561,21 @@ LIMIT 1;
 
 -- name: delete_orphan_session_data
 -- Deletes the session_data of a slice that has no session, and whose session id nothing else mentions.
+--? keeps_session_data
+-- copies: session_data
+INSERT INTO umami_ops_kept_session_data
+SELECT d.* FROM session_data AS d
+WHERE (:after IS NULL OR d.session_id > :after)
+  AND d.session_id <= :last
+  AND d.website_id IN :websites --? only
+  AND d.website_id NOT IN :websites --? except
+  AND NOT EXISTS (SELECT 1 FROM session AS s WHERE s.session_id = d.session_id)
+  AND NOT EXISTS (SELECT 1 FROM website_event AS e WHERE e.session_id = d.session_id)
+  AND NOT EXISTS (SELECT 1 FROM revenue AS r WHERE r.session_id = d.session_id) --? has_revenue
+  AND NOT EXISTS (SELECT 1 FROM session_replay AS r WHERE r.session_id = d.session_id) --? has_session_replay
+  AND NOT EXISTS (SELECT 1 FROM heatmap_event AS h WHERE h.session_id = d.session_id) --? has_heatmap_event
+FOR UPDATE;
+--? end
 -- deletes: session_data
 DELETE d FROM session_data AS d
 WHERE (:after IS NULL OR d.session_id > :after)

@@ -4,7 +4,8 @@
 --
 -- Words: website (one website), only / except (some, all but some), null_past (no time counts as past),
 -- dated / undated (slices run over times, or over the ids of rows without one), partitioned, orphans, and
--- has_<table> for the tables this database has.
+-- has_<table> for the tables this database has; keeps_<table> (what is deleted
+-- there is left in umami_ops_kept_<table>).
 
 -- part: nothing_kept_refers
 -- Nothing that stays mentions the session id of o: no event, revenue, replay or heatmap.
@@ -154,14 +155,17 @@ WITH gone_event AS (
     AND e.event_id <= CAST(:last AS uuid) --? undated
     AND e.website_id = CAST(:website_id AS uuid) --? website
     AND e.website_id <> ALL(CAST(:websites AS uuid[])) --? except
-  RETURNING e.event_id, e.session_id
+  RETURNING e.event_id, e.session_id --? !keeps_website_event
+  RETURNING e.* --? keeps_website_event
 )
 --? has_event_data
 , gone_event_data AS (
   DELETE FROM event_data AS d
   WHERE d.website_event_id = ANY(ARRAY(SELECT x.event_id FROM gone_event AS x ORDER BY x.event_id))
-  RETURNING 1
+  RETURNING 1 --? !keeps_event_data
+  RETURNING d.* --? keeps_event_data
 )
+, kept_event_data AS (INSERT INTO umami_ops_kept_event_data SELECT * FROM gone_event_data) --? keeps_event_data
 --? end
 --? has_revenue
 , gone_revenue AS (
@@ -170,9 +174,12 @@ WITH gone_event AS (
   WHERE r.session_id = ANY(ARRAY(SELECT DISTINCT y.session_id FROM gone_event AS y ORDER BY y.session_id))
     AND r.event_id = x.event_id
     AND r.session_id = x.session_id
-  RETURNING 1
+  RETURNING 1 --? !keeps_revenue
+  RETURNING r.* --? keeps_revenue
 )
+, kept_revenue AS (INSERT INTO umami_ops_kept_revenue SELECT * FROM gone_revenue) --? keeps_revenue
 --? end
+, kept_event AS (INSERT INTO umami_ops_kept_website_event SELECT * FROM gone_event) --? keeps_website_event
 SELECT
   (SELECT COUNT(*) FROM gone_event_data) AS event_data, --? has_event_data
   (SELECT COUNT(*) FROM gone_revenue) AS revenue, --? has_revenue
@@ -193,15 +200,18 @@ WITH doomed AS MATERIALIZED (
 ),
 --? has_event_data
 gone_event_data AS (
-  DELETE FROM event_data AS d USING doomed AS x WHERE d.website_event_id = x.event_id RETURNING 1
+  DELETE FROM event_data AS d USING doomed AS x WHERE d.website_event_id = x.event_id RETURNING d.*
 ),
+kept_event_data AS (INSERT INTO umami_ops_kept_event_data SELECT * FROM gone_event_data), --? keeps_event_data
 --? end
 gone_revenue AS (
-  DELETE FROM revenue AS r USING doomed AS x WHERE r.event_id = x.event_id RETURNING 1
+  DELETE FROM revenue AS r USING doomed AS x WHERE r.event_id = x.event_id RETURNING r.*
 ),
+kept_revenue AS (INSERT INTO umami_ops_kept_revenue SELECT * FROM gone_revenue), --? keeps_revenue
 gone_event AS (
-  DELETE FROM website_event AS e USING doomed AS x WHERE e.event_id = x.event_id RETURNING 1
+  DELETE FROM website_event AS e USING doomed AS x WHERE e.event_id = x.event_id RETURNING e.*
 )
+, kept_event AS (INSERT INTO umami_ops_kept_website_event SELECT * FROM gone_event) --? keeps_website_event
 SELECT
   (SELECT COUNT(*) FROM gone_event_data) AS event_data, --? has_event_data
   (SELECT COUNT(*) FROM gone_revenue) AS revenue,
@@ -230,12 +240,19 @@ LIMIT 1;
 -- name: delete_heatmaps
 -- Deletes a slice of one website's heatmap events.
 -- deletes: heatmap_event
+WITH gone AS ( --? keeps_heatmap_event
 DELETE FROM heatmap_event AS h
 WHERE h.website_id = CAST(:website_id AS uuid)
   AND h.created_at >= CAST(:since AS timestamptz)
   AND h.created_at <= CAST(:until AS timestamptz)
   AND (CAST(:after AS uuid) IS NULL OR h.created_at > CAST(:since AS timestamptz) OR h.heatmap_event_id > CAST(:after AS uuid))
-  AND (h.created_at < CAST(:until AS timestamptz) OR h.heatmap_event_id <= CAST(:last AS uuid));
+  AND (h.created_at < CAST(:until AS timestamptz) OR h.heatmap_event_id <= CAST(:last AS uuid))
+--? keeps_heatmap_event
+RETURNING h.*
+)
+INSERT INTO umami_ops_kept_heatmap_event SELECT * FROM gone
+--? end
+;
 
 -- name: next_replays
 -- Finds the end of the next slice of one website's replay chunks.
@@ -282,9 +299,23 @@ WITH doomed AS MATERIALIZED (
   DELETE FROM session_replay AS r
   USING doomed AS x
   WHERE r.website_id = CAST(:website_id AS uuid) AND r.visit_id = x.visit_id
-  RETURNING 1
+  RETURNING 1 --? !keeps_session_replay
+  RETURNING r.* --? keeps_session_replay
 )
+, kept AS (INSERT INTO umami_ops_kept_session_replay SELECT * FROM gone) --? keeps_session_replay
 SELECT COUNT(*) AS session_replay FROM gone;
+
+-- name: prepare_archive
+-- Makes, for this worker alone, tables for the rows that a batch deletes, empty again after each transaction: they
+-- are written into the archive from there.
+CREATE TEMPORARY TABLE umami_ops_kept_website_event (LIKE website_event) ON COMMIT DELETE ROWS; --? keeps_website_event
+CREATE TEMPORARY TABLE umami_ops_kept_event_data (LIKE event_data) ON COMMIT DELETE ROWS; --? keeps_event_data
+CREATE TEMPORARY TABLE umami_ops_kept_revenue (LIKE revenue) ON COMMIT DELETE ROWS; --? keeps_revenue
+CREATE TEMPORARY TABLE umami_ops_kept_heatmap_event (LIKE heatmap_event) ON COMMIT DELETE ROWS; --? keeps_heatmap_event
+CREATE TEMPORARY TABLE umami_ops_kept_session_replay (LIKE session_replay) ON COMMIT DELETE ROWS; --? keeps_session_replay
+CREATE TEMPORARY TABLE umami_ops_kept_session (LIKE session) ON COMMIT DELETE ROWS; --? keeps_session
+CREATE TEMPORARY TABLE umami_ops_kept_session_data (LIKE session_data) ON COMMIT DELETE ROWS; --? keeps_session_data
+CREATE TEMPORARY TABLE umami_ops_kept_session_link (LIKE session_link) ON COMMIT DELETE ROWS; --? keeps_session_link
 
 -- name: prepare_sessions
 -- Makes, for this worker alone, the list of a slice's sessions that went, empty again after each transaction; and
@@ -366,8 +397,10 @@ WITH picked AS MATERIALIZED (
 ), gone AS (
   DELETE FROM ONLY session AS s
   WHERE s.ctid = ANY(ARRAY(SELECT x.ctid FROM doomed AS x))
-  RETURNING s.session_id
+  RETURNING s.session_id --? !keeps_session
+  RETURNING s.* --? keeps_session
 )
+, kept AS (INSERT INTO umami_ops_kept_session SELECT * FROM gone) --? keeps_session
 INSERT INTO umami_ops_gone_session SELECT g.session_id FROM gone AS g;
 SELECT
   (SELECT COUNT(*) FROM website_event AS e WHERE e.session_id = ANY(ARRAY(SELECT g.session_id FROM umami_ops_gone_session AS g)))
@@ -381,11 +414,19 @@ SELECT
   AS returned;
 --? has_session_data
 -- deletes: session_data
-DELETE FROM session_data WHERE session_id = ANY(ARRAY(SELECT g.session_id FROM umami_ops_gone_session AS g));
+WITH gone AS ( --? keeps_session_data
+DELETE FROM session_data WHERE session_id = ANY(ARRAY(SELECT g.session_id FROM umami_ops_gone_session AS g))
+RETURNING * --? keeps_session_data
+) INSERT INTO umami_ops_kept_session_data SELECT * FROM gone --? keeps_session_data
+;
 --? end
 --? has_session_link
 -- deletes: session_link
-DELETE FROM session_link WHERE session_id = ANY(ARRAY(SELECT g.session_id FROM umami_ops_gone_session AS g));
+WITH gone AS ( --? keeps_session_link
+DELETE FROM session_link WHERE session_id = ANY(ARRAY(SELECT g.session_id FROM umami_ops_gone_session AS g))
+RETURNING * --? keeps_session_link
+) INSERT INTO umami_ops_kept_session_link SELECT * FROM gone --? keeps_session_link
+;
 --? end
 
 -- name: next_orphan_event_data
@@ -406,12 +447,16 @@ LIMIT 1;
 -- name: delete_orphan_event_data
 -- Deletes the event_data of a slice that has no event.
 -- deletes: event_data
+WITH gone AS ( --? keeps_event_data
 DELETE FROM event_data AS d
 WHERE (CAST(:after AS uuid) IS NULL OR d.website_event_id > CAST(:after AS uuid))
   AND d.website_event_id <= CAST(:last AS uuid)
   AND d.website_id = ANY(CAST(:websites AS uuid[])) --? only
   AND d.website_id <> ALL(CAST(:websites AS uuid[])) --? except
-  AND NOT EXISTS (SELECT FROM website_event AS e WHERE e.event_id = d.website_event_id);
+  AND NOT EXISTS (SELECT FROM website_event AS e WHERE e.event_id = d.website_event_id)
+RETURNING d.* --? keeps_event_data
+) INSERT INTO umami_ops_kept_event_data SELECT * FROM gone --? keeps_event_data
+;
 
 -- name: next_orphan_revenue
 -- Finds the end of the next slice of revenue, in the order of its session ids.
@@ -431,12 +476,16 @@ LIMIT 1;
 -- name: delete_orphan_revenue
 -- Deletes the revenue of a slice that has no event.
 -- deletes: revenue
+WITH gone AS ( --? keeps_revenue
 DELETE FROM revenue AS r
 WHERE (CAST(:after AS uuid) IS NULL OR r.session_id > CAST(:after AS uuid))
   AND r.session_id <= CAST(:last AS uuid)
   AND r.website_id = ANY(CAST(:websites AS uuid[])) --? only
   AND r.website_id <> ALL(CAST(:websites AS uuid[])) --? except
-  AND NOT EXISTS (SELECT FROM website_event AS e WHERE e.event_id = r.event_id);
+  AND NOT EXISTS (SELECT FROM website_event AS e WHERE e.event_id = r.event_id)
+RETURNING r.* --? keeps_revenue
+) INSERT INTO umami_ops_kept_revenue SELECT * FROM gone --? keeps_revenue
+;
 
 -- name: next_orphan_session_data
 -- Finds the end of the next slice of session_data, in the order of its session ids.
@@ -456,6 +505,7 @@ LIMIT 1;
 -- name: delete_orphan_session_data
 -- Deletes the session_data of a slice that has no session, and whose session id nothing else mentions.
 -- deletes: session_data
+WITH gone AS ( --? keeps_session_data
 DELETE FROM session_data AS d
 WHERE (CAST(:after AS uuid) IS NULL OR d.session_id > CAST(:after AS uuid))
   AND d.session_id <= CAST(:last AS uuid)
@@ -466,6 +516,8 @@ WHERE (CAST(:after AS uuid) IS NULL OR d.session_id > CAST(:after AS uuid))
   AND NOT EXISTS (SELECT FROM revenue AS r WHERE r.session_id = d.session_id) --? has_revenue
   AND NOT EXISTS (SELECT FROM session_replay AS r WHERE r.session_id = d.session_id) --? has_session_replay
   AND NOT EXISTS (SELECT FROM heatmap_event AS h WHERE h.session_id = d.session_id) --? has_heatmap_event
+RETURNING d.* --? keeps_session_data
+) INSERT INTO umami_ops_kept_session_data SELECT * FROM gone --? keeps_session_data
 ;
 
 -- name: count_events

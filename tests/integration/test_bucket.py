@@ -133,3 +133,23 @@ def test_a_backup_goes_there_and_comes_back(variables: dict[str, str], tmp_path:
     finally:
         server.drop_database(url)
         server.drop_database(target)
+
+
+def test_what_a_prune_deletes_goes_there_and_comes_back(variables: dict[str, str], tmp_path: Path) -> None:
+    server = servers.get("postgresql-18")
+    url = backups.fill(server, server.create_database(), events=100)
+    place = f"s3://{_BUCKET}/pruned"
+    try:
+        before = backups.rows_of(url)
+        pruned = run(
+            "prune", "--before", "2025-05-20", "--yes", "--json", "--archive", place, url=url, folder=tmp_path
+        )
+        assert pruned.code == 0, pruned.said
+        name = pruned.document["archive"]["name"]
+        store = open_store(place)
+        assert (store.names(), store.begun()) == ([name], [])
+        outcome = run("restore", name, "--store", place, "--yes", url=url, folder=tmp_path)
+        assert outcome.code == 0, outcome.said
+        assert backups.rows_of(url) == before
+    finally:
+        server.drop_database(url)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -54,10 +54,17 @@ class BucketStore(Store):
 
     def names(self) -> list[str]:
         """Return the prefixes that have a seal."""
+        return [name for name in self._folders() if SEAL in self.files(name)]
+
+    def begun(self) -> list[str]:
+        """Return the prefixes that have none."""
+        return [name for name in self._folders() if SEAL not in self.files(name)]
+
+    def _folders(self) -> list[str]:
         with self._told():
             found = self._obstore.list_with_delimiter(self._bucket, self._prefix or None)
             folders = [path.removeprefix(self._prefix).strip("/") for path in found["common_prefixes"]]
-            return sorted(name for name in folders if NAME.fullmatch(name) and SEAL in self.files(name))
+            return sorted(name for name in folders if NAME.fullmatch(name))
 
     def files(self, name: str) -> Mapping[str, int]:
         """Return the files of a backup."""
@@ -70,6 +77,15 @@ class BucketStore(Store):
         with self._told():
             reader = self._obstore.open_reader(self._bucket, self._key(name, file), buffer_size=_PART_BYTES)
             return cast(BinaryIO, io.BufferedReader(_Reader(reader, self), 1 << 20))
+
+    def begin(self, name: str) -> None:
+        """Do nothing: a prefix is there with its first object."""
+
+    def discard(self, name: str, files: Sequence[str]) -> None:
+        """Delete them one by one."""
+        with self._told():
+            for file in files:
+                self._obstore.delete(self._bucket, self._key(name, file))
 
     def note(self, name: str, file: str, content: bytes) -> None:
         """Put an object."""

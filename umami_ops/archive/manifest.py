@@ -19,8 +19,9 @@ from umami_ops.errors import Refused
 MANIFEST = "manifest.json"
 #: Grows when an older umami-ops couldn't read what a newer one writes.
 FORMAT = 1
-#: The kinds of backups: by the server's own programs, or by none, for either kind of server.
-DUMP, PORTABLE = "dump", "portable"
+#: The kinds of backups: by the server's own programs, or by none, for either kind of server; and what a prune
+#: has deleted, in the form of the latter: no backup of a database, and the only copy that there is.
+DUMP, PORTABLE, PRUNED = "dump", "portable", "pruned"
 _CHUNK_BYTES = 1 << 20
 
 

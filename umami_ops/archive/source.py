@@ -139,11 +139,13 @@ def find(store: Store, typed: str, identities: Sequence[Any] = ()) -> Source:
 
 
 def newest(store: Store, names: Sequence[str]) -> str | None:
-    """Return the newest backup whose manifest can be read."""
+    """Return the newest backup whose manifest can be read; what a prune has archived is none."""
     known = []
     for name in names:
         try:
-            known.append((manifests.read(store, name).created_at, name))
+            found = manifests.read(store, name)
         except OpsError:
             continue
+        if found.kind != manifests.PRUNED:
+            known.append((found.created_at, name))
     return max(known)[1] if known else None

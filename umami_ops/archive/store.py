@@ -11,8 +11,8 @@ import os
 import re
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -62,6 +62,10 @@ class Store(ABC):
         """Return the names of all complete backups, sorted; folders without a seal are not among them."""
 
     @abstractmethod
+    def begun(self) -> list[str]:
+        """Return the names of all folders without a seal, sorted; drafts are not among them."""
+
+    @abstractmethod
     def files(self, name: str) -> Mapping[str, int]:
         """Return the files of a backup with their sizes in bytes."""
 
@@ -70,22 +74,35 @@ class Store(ABC):
         """Open a file of a backup to read it."""
 
     @abstractmethod
+    def begin(self, name: str) -> None:
+        """Make a folder that `note` fills, and that is no backup."""
+
+    @abstractmethod
     def note(self, name: str, file: str, content: bytes) -> None:
-        """Put a small file beside those of a complete backup, whole or not at all."""
+        """Put a small file into a folder, whole or not at all; it lasts when this returns."""
+
+    @abstractmethod
+    def discard(self, name: str, files: Sequence[str]) -> None:
+        """Delete these files of a folder without a seal, and the folder if nothing else is in it."""
 
     @abstractmethod
     def remove(self, name: str) -> None:
         """Delete a backup, its seal first, so that it isn't taken for one while it goes."""
 
     @abstractmethod
-    @contextmanager
-    def draft(self, name: str) -> Iterator[Draft]:
+    def draft(self, name: str) -> AbstractContextManager[Draft]:
         """Write a backup: complete when the block ends well, gone without a trace otherwise."""
-        raise NotImplementedError
 
     def free_bytes(self) -> int | None:
         """Return what is free there, or None where that can't be known."""
         return None
+
+    def free_name(self, wanted: str) -> str:
+        """Return a name that no backup has: the wanted one, or that with a number."""
+        taken = set(self.names())
+        return next(
+            name for name in (wanted, *(f"{wanted}-{n}" for n in range(2, 10_000))) if name not in taken
+        )
 
     def read(self, name: str, file: str) -> bytes:
         """Return a small file of a backup."""
@@ -127,13 +144,20 @@ class FolderStore(Store):
 
     def names(self) -> list[str]:
         """Return the folders that have a seal."""
+        return [name for name in self._folders() if (self._folder / name / SEAL).is_file()]
+
+    def begun(self) -> list[str]:
+        """Return the folders that have none."""
+        return [name for name in self._folders() if not (self._folder / name / SEAL).is_file()]
+
+    def _folders(self) -> list[str]:
         with _told(self._folder):
             if not self._folder.is_dir():
                 return []
             return sorted(
                 entry.name
                 for entry in self._folder.iterdir()
-                if NAME.fullmatch(entry.name) and (entry / SEAL).is_file()
+                if NAME.fullmatch(entry.name) and entry.is_dir()
             )
 
     def files(self, name: str) -> Mapping[str, int]:
@@ -149,6 +173,22 @@ class FolderStore(Store):
         """Open a file."""
         with _told(self._folder / name / file):
             return (self._folder / name / file).open("rb")
+
+    def begin(self, name: str) -> None:
+        """Make the folder, and make it last."""
+        with _told(self._folder / name):
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            (self._folder / name).mkdir(mode=0o700)
+            _sync(self._folder)
+
+    def discard(self, name: str, files: Sequence[str]) -> None:
+        """Delete them one by one."""
+        folder = self._folder / name
+        with _told(folder):
+            for file in files:
+                (folder / file).unlink(missing_ok=True)
+            if not any(folder.iterdir()):
+                folder.rmdir()
 
     def note(self, name: str, file: str, content: bytes) -> None:
         """Write beside, sync, rename."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +16,10 @@ from umami_ops.errors import OpsError, UsageFault
 from umami_ops.plan import Batches, Change, Rebuild, Statements
 
 if TYPE_CHECKING:
+    from umami_ops.archive.store import Store
     from umami_ops.databases.base import Connection, Database
     from umami_ops.operations.prune import Retention
+    from umami_ops.operations.pruned import Archiving
     from umami_ops.plan import Note, Plan, Report, Step
 
 _STOPPED = 3
@@ -82,6 +86,12 @@ _ORDER = (
     help="MySQL and MariaDB: copy the events that stay into new tables and swap them in; faster when half or "
     "more goes, needs disk space for the copies.",
 )
+@click.option(
+    "--archive",
+    "place",
+    metavar="DIR|s3://…",
+    help="Write what goes into an archive there first, which `umami-ops restore` brings back.",
+)
 @options.url
 @options.json_output
 def prune(
@@ -100,6 +110,7 @@ def prune(
     pause: float | None,
     max_duration: float | None,
     rebuild: bool,
+    place: str | None,
     as_json: bool,
 ) -> None:
     """Delete visitor data older than a horizon, and what hangs on it, in small transactions.
@@ -118,15 +129,17 @@ def prune(
         delete_undated=undated == "delete",
         delete_orphans=orphans,
         rebuild=rebuild,
+        archived=place is not None,
     )
+    store = options.open_store_from_options(place) if place else None
     database = options.open_from_options(needs_session=True)
-    plan = _plan(database, retention, dry_run=dry_run, yes=yes, as_json=as_json)
+    plan = _plan(database, retention, store, dry_run=dry_run, yes=yes, as_json=as_json)
     if dry_run or (plan.expected is not None and not any(plan.expected.values())):
         return
     pace = {"jobs": jobs, "batch_rows": batch_size, "pause_seconds": pause or 0.0}
-    report = _run(database, retention, plan, max_duration, pace)
+    report, archive = _run(database, retention, plan, store, max_duration, pace)
     try:
-        _show_report(plan, report, as_json=as_json)
+        _show_report(plan, report, archive, as_json=as_json)
         sys.stdout.flush()
     except OSError as fault:
         raise OpsError(
@@ -149,15 +162,22 @@ def horizon_days(params: Mapping[str, Any]) -> float | None:
     return None if horizon is None else (now - horizon).total_seconds() / 86_400
 
 
-def _plan(database: Database, retention: Retention, *, dry_run: bool, yes: bool, as_json: bool) -> Plan:
+def _plan(
+    database: Database, retention: Retention, store: Store | None, *, dry_run: bool, yes: bool, as_json: bool
+) -> Plan:
     """Make the plan, show it, and have it confirmed."""
     from umami_ops.cli import render
     from umami_ops.operations.inspect import inspect, require_session
     from umami_ops.operations.prune import plan_prune
+    from umami_ops.operations.pruned import require_room
 
     with database.connect("umami-ops prune") as connection:
         require_session(connection.server())
-        plan = plan_prune(connection, inspect(connection), retention, counted=dry_run or not yes)
+        installation = inspect(connection)
+        plan = plan_prune(connection, installation, retention, counted=dry_run or not yes)
+        if store is not None:
+            require_room(installation, plan, store)
+            plan = replace(plan, facts={**plan.facts, "archive": store.title})
         if dry_run:
             _show_dry_run(plan, connection, as_json=as_json)
             return plan
@@ -174,26 +194,39 @@ def _plan(database: Database, retention: Retention, *, dry_run: bool, yes: bool,
 
 
 def _run(
-    database: Database, retention: Retention, plan: Plan, max_duration: float | None, pace: Mapping[str, Any]
-) -> Report:
+    database: Database,
+    retention: Retention,
+    plan: Plan,
+    store: Store | None,
+    max_duration: float | None,
+    pace: Mapping[str, Any],
+) -> tuple[Report, Archiving | None]:
     """Carry the plan out under the lock, with progress, until it is done or there is a reason to stop."""
     from umami_ops.cli import render
     from umami_ops.execute import RunLock, StopSignal, execute
     from umami_ops.operations.inspect import inspect
     from umami_ops.operations.prune import conclude
+    from umami_ops.operations.pruned import archiving
 
     stop = StopSignal(max_duration)
     # A rebuild looks at rows that stay, too: how many there will be in all isn't known.
     total = None if _is_rebuild(plan) else plan.events
+    archive = None
     with (
         stop.on_signals(),
         RunLock(database, "prune") as lock,
         render.Progress("prune", total) as progress,
+        ExitStack() as stack,
     ):
+        if store is not None:
+            with database.connect("umami-ops prune") as connection:
+                installation = inspect(connection)
+            archive = stack.enter_context(archiving(database, installation, store))
+            pace = {**pace, "keep": archive.keep}
         report = execute(plan, database, lock=lock, stop=stop, observer=_Watcher(progress), **pace)
         with database.connect("umami-ops prune") as connection:
             conclude(connection, inspect(connection), retention, report)
-    return report
+    return report, archive
 
 
 def _horizon(
@@ -265,6 +298,8 @@ def _show_plan(plan: Plan, connection: Connection) -> None:
         name = f"  in {table}" if facts["horizon"] else f"Before, in {table}"
         shown[name] = f"{render.moment(horizon, seconds=True)} UTC"
     names = ", ".join(facts["website_names"])
+    if "archive" in facts:
+        shown["Archive in"] = facts["archive"]
     shown["Websites"] = names if facts["websites"] else f"all but {names}" if names else "all"
     render.print_facts(shown)
     if plan.expected:
@@ -282,6 +317,14 @@ def _show_plan(plan: Plan, connection: Connection) -> None:
             title="What goes",
         )
     _show_notes(plan.notes)
+
+
+def _kept(archive: Archiving) -> dict[str, Any]:
+    """Return the archive for JSON; without a name where nothing was deleted."""
+    earlier = [made.name for made in archive.earlier]
+    made = archive.made
+    found = {"name": made.name, "rows": made.rows, "size_bytes": made.size_bytes} if made else {"name": None}
+    return found | {"completed": earlier}
 
 
 def _in_a_line(report: Report) -> str:
@@ -362,12 +405,13 @@ def _show_notes(notes: tuple[Note, ...] | list[Note]) -> None:
         render.print_remark("•", note.text, note.cure or "")
 
 
-def _show_report(plan: Plan, report: Report, *, as_json: bool) -> None:
+def _show_report(plan: Plan, report: Report, archive: Archiving | None, *, as_json: bool) -> None:
     from umami_ops.cli import render
 
     if as_json:
         planned, done = plan.to_dict(), report.to_dict()
-        render.print_json(planned | done | {"notes": planned["notes"] + done["notes"]})
+        kept = {"archive": _kept(archive)} if archive else {}
+        render.print_json(planned | done | {"notes": planned["notes"] + done["notes"]} | kept)
         return
     deleted = {table: count for table, count in _ordered(report.deleted).items() if count}
     if deleted:
@@ -380,12 +424,16 @@ def _show_report(plan: Plan, report: Report, *, as_json: bool) -> None:
         render.print_line()
         render.print_line("Nothing was deleted." if report.stopped else "Nothing was past the horizon.")
     render.print_line()
-    render.print_facts(
-        {
-            "Time": f"{render.duration(report.seconds)}, {render.count(report.transactions)} transactions",
-            "Longest transaction": render.duration(report.longest_transaction_seconds),
-        }
-    )
+    shown = {
+        "Time": f"{render.duration(report.seconds)}, {render.count(report.transactions)} transactions",
+        "Longest transaction": render.duration(report.longest_transaction_seconds),
+    }
+    if archive is not None and archive.made is not None:
+        made = archive.made
+        shown["Archive"] = f"{made.name}, {render.count(made.rows)} rows, {render.size(made.size_bytes)}"
+    for made in archive.earlier if archive else ():
+        shown["Completed"] = f"{made.name}, the archive of an earlier run that was cut off"
+    render.print_facts(shown)
     _show_notes(report.notes)
     if report.stopped:
         render.print_line()

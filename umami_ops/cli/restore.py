@@ -11,6 +11,7 @@ from umami_ops.cli import options
 
 if TYPE_CHECKING:
     from umami_ops.archive.source import Source
+    from umami_ops.archive.store import Store
     from umami_ops.databases.base import Database
     from umami_ops.execute.restore import Restored
     from umami_ops.operations.restore import RestorePlan
@@ -32,6 +33,13 @@ if TYPE_CHECKING:
     metavar="TABLE",
     help="Restore this table alone; may be given more than once.",
 )
+@click.option(
+    "--website",
+    "websites",
+    multiple=True,
+    metavar="ID|DOMAIN|NAME",
+    help="Add the rows of this website alone, from a portable backup; may be given more than once.",
+)
 @options.identity
 @options.yes
 @options.url
@@ -41,6 +49,7 @@ def restore(
     place: str | None,
     replace: bool,
     only: tuple[str, ...],
+    websites: tuple[str, ...],
     identities: tuple[Path, ...],
     yes: bool,
     as_json: bool,
@@ -53,20 +62,27 @@ def restore(
     from umami_ops.archive.source import find
     from umami_ops.archive.streams import read_identities
     from umami_ops.cli import render
+    from umami_ops.operations.addition import is_addition, plan_addition
     from umami_ops.operations.inspect import require_session
     from umami_ops.operations.restore import plan_restore
 
-    source = find(options.open_store_from_options(place), name, read_identities(identities))
+    store = options.open_store_from_options(place)
     is_elsewhere = options.settings_from_options().target_database_url is not None
     database = (
         options.open_target_from_options() if is_elsewhere else options.open_from_options(needs_session=True)
     )
     with database.connect("umami-ops restore") as connection:
         require_session(connection.server())
-        plan = plan_restore(connection, source.manifest, replace=replace, only=only)
+        _complete(store, name, database)
+        source = find(store, name, read_identities(identities))
+        if is_addition(source.manifest, websites):
+            plan = plan_addition(connection, source, websites=websites, replace=replace, only=only)
+        else:
+            plan = plan_restore(connection, source.manifest, replace=replace, only=only)
     if not as_json:
         _show_plan(source, plan)
-    render.confirm("Replace these tables?" if plan.replaces else "Restore it?", yes)
+    what = "these rows" if plan.wanted.adds else "these tables"
+    render.confirm(f"Replace {what}?" if plan.replaces else "Restore it?", yes)
     restored = _run(source, database, plan)
     if as_json:
         render.print_json(
@@ -74,13 +90,30 @@ def restore(
                 "name": source.title,
                 "database": plan.database,
                 "replaced": plan.wanted.replaced,
+                "added": plan.wanted.adds,
                 "tables": restored.tables,
                 "seconds": round(restored.seconds, 3),
                 "notes": restored.notes,
             }
         )
         return
-    _show_restored(restored, is_compared=source.manifest is not None)
+    if plan.wanted.adds:
+        _show_added(source, restored)
+    else:
+        _show_restored(restored, is_compared=source.manifest is not None)
+
+
+def _complete(store: Store, name: str, database: Database) -> None:
+    """Complete the archive of that name where its prune was killed; not while one is at work."""
+    from umami_ops.cli import render
+    from umami_ops.execute import RunLock
+    from umami_ops.transfer.pruned import complete, unfinished
+
+    if name in unfinished(store):
+        with RunLock(database, "restore"):
+            made = complete(store, name)
+        if made is not None:
+            render.say(f"Completed {made.name}, the archive of a prune that was cut off.")
 
 
 def _run(source: Source, database: Database, plan: RestorePlan) -> Restored:
@@ -124,6 +157,22 @@ def _show_plan(source: Source, plan: RestorePlan) -> None:
         render.print_remark("!", f"Replaced: {', '.join(plan.wanted.replaced)}.", style="yellow")
     if plan.kept:
         render.print_remark("•", f"Left alone: {', '.join(plan.kept)}.")
+
+
+def _show_added(source: Source, restored: Restored) -> None:
+    from umami_ops.cli import render
+
+    render.print_table(
+        [render.text("Table"), render.number("Rows added")],
+        [(table.name, render.count(table.rows)) for table in restored.tables if table.rows],
+        footer=("in all", render.count(restored.rows)),
+    )
+    render.print_line()
+    render.print_remark(
+        "✓", f"Added from {source.title} in {render.duration(restored.seconds)}.", style="green"
+    )
+    for note in restored.notes:
+        render.print_remark("•", note)
 
 
 def _show_restored(restored: Restored, *, is_compared: bool) -> None:

@@ -33,15 +33,20 @@ Check = Callable[[Any, Mapping[str, str]], None]
 
 @dataclass(frozen=True)
 class Wanted:
-    """What of a dump is to be restored, and what it takes the place of.
+    """What of a backup is to be restored, and what it takes the place of.
 
     `tables` are the only ones that are wanted, all where it is empty; `replaced` are those there are now
     that give way. `schema` is the one that the dump's tables stand in, where the server has such a thing.
+
+    With `adds` rows join those that the tables have; those of these `websites` alone, where any are named.
+    Then `replaced` are the tables in which the rows of these websites give way.
     """
 
     tables: tuple[str, ...] = ()
     replaced: tuple[str, ...] = ()
     schema: str = ""
+    adds: bool = False
+    websites: tuple[str, ...] = ()
 
 
 class DumpPrograms(ABC, Generic[Session]):

@@ -7,11 +7,28 @@ left is cleared away by the next.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 #: A database of the dialect's own.
 Place = TypeVar("Place")
+
+
+@dataclass(frozen=True)
+class Addition:
+    """Rows of a staged table that join those of the table itself, unless their `key` is there already.
+
+    With a `column`, those alone that have one of `ids` in it; with `replaces` the table's own such rows go
+    first.
+    """
+
+    table: str
+    columns: tuple[str, ...]
+    key: tuple[str, ...]
+    column: str = ""
+    ids: tuple[str, ...] = ()
+    replaces: bool = False
 
 
 class Staging(ABC, Generic[Place]):
@@ -32,6 +49,13 @@ class Staging(ABC, Generic[Place]):
         """Put the staged tables of these names into their places, where the replaced ones give way for good.
 
         Others see all of it or nothing. Locks: all of them, for a moment.
+        """
+
+    @abstractmethod
+    def add(self, additions: Sequence[Addition]) -> Mapping[str, int]:
+        """Add rows to the tables that are there, all or none; returns how many joined, by table.
+
+        Locks: the rows that go and come.
         """
 
     @abstractmethod

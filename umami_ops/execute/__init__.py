@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from umami_ops.databases.base import Database
 from umami_ops.errors import Interrupted, OpsError
-from umami_ops.execute.batches import Crew
+from umami_ops.execute.batches import Crew, Keep, nowhere
 from umami_ops.execute.change import Changer
 from umami_ops.execute.events import (
     Advanced,
@@ -47,12 +47,14 @@ def execute(
     jobs: int = 2,
     batch_rows: int | None = None,
     pause_seconds: float = 0.0,
+    keep: Keep = nowhere,
 ) -> Report:
     """Carry a plan out and report what was done.
 
     `source` is the other database of a Move. `batch_rows` caps the keys of one transaction, which otherwise
-    adapts to about 250 ms; `jobs` is the number of sessions that work on disjoint slices. Ends early, with
-    `Report.stopped` set, when `stop` asks for it. An error carries in `done` what had been committed by then.
+    adapts to about 250 ms; `jobs` is the number of sessions that work on disjoint slices. `keep` writes down
+    what batches that are to be kept delete, before it is gone. Ends early, with `Report.stopped` set, when
+    `stop` asks for it. An error carries in `done` what had been committed by then.
 
     Locks taken: row locks of one batch at a time; on PostgreSQL also Prisma's advisory lock, shared, for
     the length of a transaction, so that a migration waits for the batch and the run then ends. A Maintenance
@@ -68,7 +70,8 @@ def execute(
             observer(StepBegan(step.title))
             match step:
                 case Batches():
-                    Crew(step, database, lock, stop, observer, report, batch_rows, pause_seconds).work(jobs)
+                    pace = (batch_rows, pause_seconds)
+                    Crew(step, database, lock, stop, observer, report, *pace, keep).work(jobs)
                 case Rebuild():
                     Rebuilder(step, database, lock, stop, observer, report, batch_rows, pause_seconds).run(
                         jobs

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from umami_ops.databases.base import Connection, Database
-from umami_ops.errors import ConnectionFault, ConnectionLost, OpsError, TransientFault
+from umami_ops.errors import ConnectionFault, ConnectionLost, OpsError, Refused, TransientFault
 from umami_ops.execute.events import BatchDone, Observer, Trouble
 from umami_ops.execute.lock import RunLock
 from umami_ops.execute.stop import StopSignal
@@ -27,6 +27,15 @@ _SMALLEST_BATCH, _FIRST_BATCH, _LARGEST_BATCH = 50, 500, 50_000
 _STRETCH = 8
 _TRIES = 7
 _RECONNECT_SECONDS = 30.0
+
+#: Writes down what a batch has deleted, by table, before its open transaction is committed.
+Keep = Callable[[Connection, Mapping[str, int]], None]
+
+
+def nowhere(_connection: Connection, _deleted: Mapping[str, int]) -> None:
+    """Raise Refused: there is no place where it could be written down."""
+    raise Refused("What this plan deletes is to be archived, and there is no archive.")
+
 
 _Result = TypeVar("_Result")
 
@@ -51,6 +60,7 @@ class Crew:
     report: Report
     most_rows: int | None
     pause_seconds: float
+    keep: Keep = nowhere
     _mutex: threading.Lock = field(default_factory=threading.Lock)
     _fault: BaseException | None = None
     _helpers: list[threading.Thread] = field(default_factory=list)
@@ -134,6 +144,8 @@ class Crew:
         with connection.transaction():
             self._fence(connection)
             deleted = _run_batch(connection, self.step, found.values)
+            if self.step.is_kept:
+                self.keep(connection, deleted)
         seconds = time.monotonic() - began
         with self._mutex:
             self._note(deleted, seconds)

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from umami_ops.archive.manifest import PRUNED
 from umami_ops.databases.base import Connection, Database
 from umami_ops.databases.dumps import Check, Wanted
-from umami_ops.databases.staging import Staging
+from umami_ops.databases.staging import Addition, Staging
 from umami_ops.databases.transit import Description, Rows
 from umami_ops.errors import Refused
 from umami_ops.sql import Query
@@ -23,6 +24,7 @@ from umami_ops.transfer.schema import Side, pair, rows_of, translate
 from umami_ops.umami import prisma
 from umami_ops.umami.migrations import migrations
 from umami_ops.umami.schema import Table, latest_level
+from umami_ops.umami.tables import belonging_column
 
 _INDEX_SESSIONS = 2
 
@@ -34,6 +36,12 @@ def restore_archive(database: Database, chunks: Iterable[bytes], wanted: Wanted,
     columns that the other kind of server has no place for.
     """
     archive = Archive(chunks)
+    if archive.manifest.kind == PRUNED and wanted.replaced:
+        raise Refused(
+            "The file holds what a prune has archived: it can't take the place of anything.",
+            hint="Restore it by its folder's name: its rows join those there are.",
+            done="Nothing was changed.",
+        )
     staging: Staging[Database] = database.staging()
     staging.prepare()
     try:
@@ -46,12 +54,53 @@ def restore_archive(database: Database, chunks: Iterable[bytes], wanted: Wanted,
     return loader.remarks
 
 
+def add_archive(
+    database: Database, chunks: Iterable[bytes], wanted: Wanted, check: Check
+) -> tuple[Mapping[str, int], list[str]]:
+    """Add an archive's rows to the tables of a database; returns how many joined by table, and sentences.
+
+    They are loaded aside and checked first, and join in one transaction. Raises Refused where they have a
+    column that isn't there.
+    """
+    archive = Archive(chunks)
+    staging: Staging[Database] = database.staging()
+    with database.connect("umami-ops restore") as connection:
+        here = connection.transit().describe()
+    staging.prepare()
+    try:
+        with _Loader(staging, archive.head, indexed=False) as loader:
+            names = loader.load(archive, wanted)
+            check(loader.connection, names)
+        added = staging.add([_addition(table, here, wanted) for table in loader.loaded])
+    finally:
+        staging.discard()
+    return added, loader.remarks
+
+
+def _addition(table: Table, here: Description, wanted: Wanted) -> Addition:
+    there = here.table(table.name)
+    assert there is not None, "the plan names tables that are there"
+    if homeless := [name for name in table.column_names if name not in there.column_names]:
+        raise Refused(
+            f"The backup's {table.name} has a column {homeless[0]}, which this database hasn't.",
+            hint="Restore it into a database at its own level of Umami, and upgrade that.",
+        )
+    key = (there.primary_key or table.primary_key).columns  # type: ignore[union-attr]
+    column = belonging_column(table.name) or ""
+    if not wanted.websites:
+        return Addition(table.name, table.column_names, key)
+    replaces = table.name in wanted.replaced
+    return Addition(table.name, table.column_names, key, column, wanted.websites, replaces)
+
+
 class _Loader:
     """Loads tables one after the other, on one session, while others build indexes."""
 
-    def __init__(self, staging: Staging[Database], head: Head) -> None:
+    def __init__(self, staging: Staging[Database], head: Head, *, indexed: bool = True) -> None:
         self._staging = staging
         self._head = head
+        self._is_indexed = indexed
+        self.loaded: list[Table] = []
         self._pool = ThreadPoolExecutor(_INDEX_SESSIONS)
         self._sessions = threading.local()
         self._opened: list[Connection] = []
@@ -71,6 +120,7 @@ class _Loader:
     def load(self, archive: Archive, wanted: Wanted) -> dict[str, str]:
         """Load what is wanted; returns each table's name with its name in the staging place."""
         targets = {name: table for name, table in self._targets().items() if _is_wanted(name, wanted)}
+        self.loaded = list(targets.values())
         for table, rows in archive.tables():
             if table.name not in targets:
                 continue
@@ -81,7 +131,7 @@ class _Loader:
                 self._fill(target, self._travel(table, target), rows)
         for future in self._building:
             future.result()
-        for table in targets.values():
+        for table in targets.values() if self._is_indexed else ():
             for statement in self.connection.transit().finish_statements(self._staged(table)):
                 self._run(statement)
         names = {name: self._staging.name(name) for name in targets}
@@ -126,7 +176,7 @@ class _Loader:
             self._run(statement)
         with self.connection.transaction():
             transit.write(replace(rows, table=staged.name), pieces)
-        for statement in transit.index_statements(staged):
+        for statement in transit.index_statements(staged) if self._is_indexed else ():
             self._building.append(self._pool.submit(self._build, statement))
 
     def _staged(self, table: Table) -> Table:

@@ -18,7 +18,7 @@ from umami_ops.archive.source import Source
 from umami_ops.databases.base import Connection, Database
 from umami_ops.databases.dumps import DumpPrograms, Peeked, Wanted
 from umami_ops.errors import DatabaseFault, OpsError, PermissionFault, Refused
-from umami_ops.execute.portable import restore_archive
+from umami_ops.execute.portable import add_archive, restore_archive
 from umami_ops.sql import Query
 from umami_ops.transfer.contents import table_facts
 from umami_ops.transfer.portable import is_archive
@@ -50,16 +50,19 @@ def restore(
 ) -> Restored:
     """Bring a backup into a database, all of it or nothing; `advanced` hears of bytes as they are read.
 
-    Whoever calls has checked the sums. Locks: the replaced tables, for the moment of the swap. Raises
-    DatabaseFault when what came out isn't what the backup holds; then, and after any failure, the database
-    is as it was.
+    Whoever calls has checked the sums. Where rows are added, the result counts those that joined. Locks: the
+    replaced tables, for the moment of the swap. Raises DatabaseFault when what came out isn't what the backup
+    holds; then, and after any failure, the database is as it was.
     """
     began = time.monotonic()
     with database.connect("umami-ops restore") as connection:
         comparison = _Comparison(source.manifest, wanted)
         chunks = Peeked(_told(source.chunks(), advanced))
         try:
-            if is_archive(chunks.head):
+            if wanted.adds:
+                added, notes = add_archive(database, chunks, wanted, comparison)
+                comparison.found = {table: TableFacts(table, rows) for table, rows in added.items()}
+            elif is_archive(chunks.head):
                 notes = restore_archive(database, chunks, wanted, comparison)
             else:
                 programs = database.dump_programs(connection.server())

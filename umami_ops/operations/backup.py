@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 
 from umami_ops import __version__
 from umami_ops.archive import manifest as manifests
-from umami_ops.archive.manifest import DUMP, FileFacts, Manifest, TableFacts
+from umami_ops.archive.manifest import DUMP, PRUNED, FileFacts, Manifest, TableFacts
 from umami_ops.archive.rotation import Aged, Keep, sort_out
 from umami_ops.archive.store import SEAL, Draft, Store, Writer
 from umami_ops.archive.streams import AGE, ZSTD, Compressing, Encrypting, Hashing, parse_recipients
@@ -93,7 +93,7 @@ def plan_backup(
         )
     server = connection.server()
     return BackupPlan(
-        name=_fresh_name(server.database, store),
+        name=fresh_name(server.database, store),
         kind=kind,
         tables=tuple(table.name for table in tables),
         table_bytes=sum(table.table_bytes for table in tables),
@@ -139,7 +139,7 @@ def _write_dump(
             writer.write(piece)
             advanced(len(piece))
     writer.close()
-    return _manifest(plan, installation, database.dialect.name, programs.title, facts, [stored.facts])
+    return manifest_of(plan, installation, database.dialect.name, programs.title, facts, [stored.facts])
 
 
 def _write_portable(
@@ -150,7 +150,7 @@ def _write_portable(
         packed = pack(database, plan.tables, installation.level, draft.spool, stack, advanced)
         own = [facts for facts, _ in packed.files]
         dialect = database.dialect.name
-        manifest = _manifest(plan, installation, dialect, f"umami-ops {__version__}", packed.tables, own)
+        manifest = manifest_of(plan, installation, dialect, f"umami-ops {__version__}", packed.tables, own)
         stored = _begin(draft, ARCHIVE, plan)
         packed.assemble(manifest, _closing(stored, plan))
     return replace(manifest, files=(stored.facts,))
@@ -166,7 +166,7 @@ def _closing(stored: Hashing, plan: BackupPlan) -> Writer:
     return Encrypting(stored, plan.encrypt_to) if plan.encrypt_to else stored
 
 
-def _manifest(
+def manifest_of(
     plan: BackupPlan,
     installation: Installation,
     dialect: str,
@@ -174,6 +174,7 @@ def _manifest(
     facts: Mapping[str, TableFacts],
     files: Sequence[FileFacts],
 ) -> Manifest:
+    """Return the manifest of what was planned, of this database and moment."""
     server = installation.server
     return Manifest(
         name=plan.name,
@@ -195,12 +196,10 @@ def _manifest(
     )
 
 
-def _fresh_name(database: str, store: Store) -> str:
+def fresh_name(database: str, store: Store, what: str = "") -> str:
     """Name a backup by its database and the second, which sorts them by time."""
     stem = re.sub(r"[^A-Za-z0-9_]+", "-", database).strip("-") or "umami"
-    name = f"{stem}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-    known = set(store.names())
-    return next(free for free in (name, *(f"{name}-{n}" for n in range(2, 1000))) if free not in known)
+    return store.free_name(f"{stem}{what}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
 
 
 # --- what there is ---------------------------------------------------------------------------------------
@@ -253,12 +252,15 @@ def _verified_at(store: Store, name: str) -> datetime | None:
 
 
 def plan_rotation(store: Store, keep: Keep) -> dict[str, str | None]:
-    """Return every readable backup's name with why it is kept, or None when it goes; newest first."""
+    """Return every readable backup's name with why it is kept, or None when it goes; newest first.
+
+    What prune has archived is no backup, and nothing that ages.
+    """
     return sort_out(
         [
             Aged(each.name, each.manifest.created_at, each.manifest.source, each.verified_at is not None)
             for each in list_backups(store)
-            if each.manifest is not None
+            if each.manifest is not None and each.manifest.kind != PRUNED
         ],
         keep,
     )

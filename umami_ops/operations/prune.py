@@ -29,6 +29,11 @@ OWN_HORIZON = ("website_event", "heatmap_event", "session_replay")
 #: What --rebuild makes anew, and the size from which it is worth offering.
 _REBUILT = ("website_event", "event_data", "revenue")
 _REBUILD_PAYS_FROM_ROWS = 50_000
+#: All that retention deletes from.
+PRUNED = (
+    "website_event", "event_data", "revenue", "heatmap_event", "session_replay", "session", "session_data",
+    "session_link",
+)  # fmt: skip
 _FOLLOWS = {
     "event_data": "its event",
     "revenue": "its event",
@@ -46,7 +51,7 @@ class Retention:
     `tables` are horizons of their own (see OWN_HORIZON), `websites` and `excluded` ids, domains or names as
     typed. `delete_undated` counts a missing time as past; `delete_orphans` also deletes rows whose event or
     session was gone before. `rebuild` copies the events that stay, with event_data and revenue, instead of
-    deleting those that go.
+    deleting those that go. With `archived` each batch leaves what it deletes where an archive takes it from.
     """
 
     horizon: datetime | None
@@ -56,6 +61,7 @@ class Retention:
     delete_undated: bool = False
     delete_orphans: bool = False
     rebuild: bool = False
+    archived: bool = False
 
     def of(self, table: str) -> datetime | None:
         """Return the horizon of a table, or None when it isn't to be pruned."""
@@ -132,18 +138,12 @@ class Scope:
 
 def _require_fit(installation: Installation, retention: Retention) -> None:
     installation.require_safe()
+    if retention.archived and retention.rebuild:
+        raise UsageFault("--archive keeps what batches delete, and --rebuild deletes none.")
     for table in OWN_HORIZON:
         if table in retention.tables and not installation.has(table):
             raise UsageFault(f"This database has no table {table}: Umami's level is {installation.level}.")
-    for table in (
-        "session",
-        "event_data",
-        "revenue",
-        "session_data",
-        "session_link",
-        "session_replay",
-        "heatmap_event",
-    ):
+    for table in PRUNED[1:]:
         if installation.has(table) and installation.relations[table].kind != "table":
             raise Refused(
                 f"{table} is a {installation.relations[table].kind}, where Umami makes a plain table.",
@@ -179,8 +179,8 @@ def _scope(connection: Connection, installation: Installation, retention: Retent
         return Scope()
     words = {f"has_{table}" for table in ("link", "pixel") if installation.has(table)}
     known = connection.rows(connection.dialect.queries["prune.websites"].when(words))
-    only = [_matching(known, typed, "--website") for typed in retention.websites]
-    excluded = [_matching(known, typed, "--exclude-website") for typed in retention.excluded]
+    only = [matching(known, typed, "--website") for typed in retention.websites]
+    excluded = [matching(known, typed, "--exclude-website") for typed in retention.excluded]
     out = {row["id"] for row in excluded}
     if only and not [row for row in only if row["id"] not in out]:
         raise UsageFault("Every website named by --website is excluded again by --exclude-website.")
@@ -192,7 +192,7 @@ def _scope(connection: Connection, installation: Installation, retention: Retent
     )
 
 
-def _matching(known: list[dict[str, Any]], typed: str, option: str) -> dict[str, Any]:
+def matching(known: Sequence[dict[str, Any]], typed: str, option: str) -> dict[str, Any]:
     """Return the one website, link or pixel that has the typed id, domain, slug or name."""
     for column in ("id", "domain", "name"):
         found = [row for row in known if row[column] and row[column].lower() == typed.strip().lower()]
@@ -233,6 +233,8 @@ class _Planner:
             words.add("partitioned")
         if retention.delete_orphans:
             words.add("orphans")
+        if retention.archived:
+            words |= {f"keeps_{table}" for table in PRUNED if installation.has(table)}
         self._words = frozenset(words)
         self._earliest = connection.dialect.earliest
         # A table that isn't pruned keeps every row: nothing is before the earliest time.
@@ -406,11 +408,18 @@ class _Planner:
             yield self._step("events without a time", "events", horizon, {"undated"}, cursors)
 
     def _unfinished_drops(self) -> list[Step]:
-        return self._connection.partitioning().dropping()
+        steps = self._connection.partitioning().dropping()
+        if steps and self._retention.archived:
+            raise Refused(
+                "An earlier prune was cut off while it dropped a partition, which has left the table.",
+                hint="Prune once without --archive, which finishes that.",
+                done="Nothing was changed.",
+            )
+        return steps
 
     def _whole_partitions(self, horizon: datetime) -> Iterator[Step]:
         """Return the steps that drop partitions which lie past the horizon whole, whatever the website."""
-        if "partitioned" not in self._words or self._scope.words:
+        if "partitioned" not in self._words or self._scope.words or self._retention.archived:
             return
         partitioning = self._connection.partitioning()
         for part in partitioning.layout().dated:
@@ -433,6 +442,8 @@ class _Planner:
     ) -> Batches:
         cursors = tuple(cursors)
         chosen = self._words | set(words)
+        if self._retention.archived:
+            prepare = (self._queries["prune.prepare_archive"], *prepare)
         if any("website_id" in cursor for cursor in cursors):
             chosen |= {"website"}
         elif self._scope.except_:
@@ -444,6 +455,7 @@ class _Planner:
             values=self._values | {"horizon": horizon, "since": self._earliest, "after": None},
             cursors=cursors,
             prepare=tuple(query.when(chosen) for query in prepare),
+            is_kept=self._retention.archived,
         )
 
     def _cursors(self, website_ids: Iterable[str]) -> tuple[Mapping[str, Any], ...]:

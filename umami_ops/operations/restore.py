@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from umami_ops.archive.manifest import DUMP, PORTABLE, Manifest
+from umami_ops.archive.manifest import DUMP, Manifest
 from umami_ops.databases.base import WORKING_PREFIX, Connection, Introspector
 from umami_ops.databases.dumps import Wanted
 from umami_ops.errors import Refused, UsageFault
@@ -82,7 +82,7 @@ def plan_restore(
 
 
 def _check_kind(connection: Connection, manifest: Manifest) -> None:
-    if manifest.dialect == connection.dialect.name or manifest.kind == PORTABLE:
+    if manifest.dialect == connection.dialect.name or manifest.kind != DUMP:
         return
     raise Refused(
         f"A dump of {manifest.flavour} can't be restored into {connection.dialect.title}.",

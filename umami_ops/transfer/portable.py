@@ -30,9 +30,9 @@ from umami_ops.transfer.schema import Side, rows_of
 from umami_ops.transfer.snapshot import Snapshot
 from umami_ops.umami.schema import Column, ForeignKey, Index, PrimaryKey, Table
 
-#: The archive's name in a backup.
+#: The archive's name in a backup, and the name of its description of the tables.
 ARCHIVE = "database.tar"
-_SCHEMA = "schema.json"
+SCHEMA = "schema.json"
 _CSV = f".csv{ZSTD}"
 
 
@@ -62,7 +62,7 @@ class Head:
             tables = tuple(_table(entry) for entry in found["tables"])
             return cls(found["dialect"], found["flavour"], found["level"], tables)
         except (ValueError, KeyError, TypeError):
-            raise Refused(f"{_SCHEMA} in the archive can't be understood.") from None
+            raise Refused(f"{SCHEMA} in the archive can't be understood.") from None
 
 
 def _table(entry: dict[str, Any]) -> Table:
@@ -91,7 +91,7 @@ class Packed:
         """Write the archive: manifest and schema first, then the tables, the largest first."""
         target: Any = writer
         with tarfile.open(fileobj=target, mode="w|", format=tarfile.PAX_FORMAT) as archive:
-            for name, content in ((MANIFEST, manifest.to_bytes()), (_SCHEMA, self.head.to_bytes())):
+            for name, content in ((MANIFEST, manifest.to_bytes()), (SCHEMA, self.head.to_bytes())):
                 archive.addfile(_member(name, len(content), manifest), io.BytesIO(content))
             for facts, spool in self.files:
                 spool.seek(0)
@@ -190,7 +190,7 @@ class Archive:
         source: Any = Joined(chunks)
         self._tar: Any = tarfile.open(fileobj=source, mode="r|")  # noqa: SIM115
         self.manifest = self._manifest()
-        self.head = Head.parse(self._small(_SCHEMA))
+        self.head = Head.parse(self._small(SCHEMA))
 
     def tables(self) -> Iterator[tuple[Table, Iterator[bytes]]]:
         """Yield each table with its rows, which must be read before the next. Raises Refused for damage."""

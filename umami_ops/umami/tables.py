@@ -181,6 +181,18 @@ TABLES: Mapping[str, TableFacts] = {
 }
 
 
+#: Where a row is about one website, link or pixel as such.
+_ABOUT_ONE = {
+    "website": "website_id", "link": "link_id", "pixel": "pixel_id", "share": "entity_id",
+    "team_website": "website_id",
+}  # fmt: skip
+
+
+def belonging_column(table_name: str) -> str | None:
+    """Return the column that says to which website, link or pixel a row belongs; None where none does."""
+    return facts_of(table_name).website_column or _ABOUT_ONE.get(table_name)
+
+
 def facts_of(table_name: str) -> TableFacts:
     """Return what is known of a table; a table that isn't Umami's has the role UNKNOWN and no columns."""
     return TABLES.get(table_name) or TableFacts(table_name, Role.UNKNOWN, "not one of Umami's tables")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from umami_ops.databases.base import WORKING_PREFIX
-from umami_ops.databases.staging import Staging
+from umami_ops.databases.staging import Addition, Staging
 from umami_ops.errors import OpsError
 from umami_ops.sql import Query
 
@@ -38,6 +38,27 @@ class MysqlStaging(Staging["MysqlDatabase"]):
             renames += [f"{quote(_NEW + table)} TO {quote(table)}" for table in moved]
             if renames:
                 connection.run(Query("restore.swap", "", f"RENAME TABLE {', '.join(renames)}"))
+
+    def add(self, additions: Sequence[Addition]) -> Mapping[str, int]:
+        """Add rows in one transaction; not by INSERT IGNORE, which would cut values short, too."""
+        added = {}
+        with self.database.connect("umami-ops restore") as connection, connection.transaction():
+            quote = connection.dialect.quote
+            for each in additions:
+                target, staged = quote(each.table), quote(_NEW + each.table)
+                if each.replaces:
+                    statement = f"DELETE FROM {target} WHERE {quote(each.column)} IN :ids"  # noqa: S608
+                    connection.run(Query("restore.replace", "", statement), ids=list(each.ids))
+                columns = ", ".join(map(quote, each.columns))
+                values = ", ".join(f"s.{quote(name)}" for name in each.columns)
+                same = " AND ".join(f"t.{quote(name)} = s.{quote(name)}" for name in each.key)
+                chosen = f" AND s.{quote(each.column)} IN :ids" if each.column else ""
+                statement = (
+                    f"INSERT INTO {target} ({columns}) SELECT {values} FROM {staged} AS s"  # noqa: S608
+                    f" LEFT JOIN {target} AS t ON {same} WHERE t.{quote(each.key[0])} IS NULL{chosen}"
+                )
+                added[each.table] = connection.run(Query("restore.add", "", statement), ids=list(each.ids))
+        return added
 
     def discard(self) -> None:
         """Drop whatever stands under a working name of ours."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from umami_ops.databases.staging import Staging
+from umami_ops.databases.staging import Addition, Staging
 from umami_ops.errors import TransientFault
 from umami_ops.sql import Query
 
@@ -40,6 +40,23 @@ class PostgresqlStaging(Staging["PostgresqlDatabase"]):
         """Move the tables in one transaction."""
         with self._target.connect("umami-ops restore") as connection, connection.transaction():
             swap(connection, _STAGING, connection.server().schema, moved, replaced)
+
+    def add(self, additions: Sequence[Addition]) -> Mapping[str, int]:
+        """Add rows in one transaction; whatever key a row offends against, the one that is there stays."""
+        added = {}
+        with self._target.connect("umami-ops restore") as connection, connection.transaction():
+            quote = connection.dialect.quote
+            schema = quote(connection.server().schema)
+            for each in additions:
+                chosen = f" WHERE {quote(each.column)} = ANY(CAST(:ids AS uuid[]))" if each.column else ""
+                target, columns = f"{schema}.{quote(each.table)}", ", ".join(map(quote, each.columns))
+                if each.replaces:
+                    going = Query("restore.replace", "", f"DELETE FROM {target}{chosen}")  # noqa: S608
+                    connection.run(going, ids=list(each.ids))
+                source = f"SELECT {columns} FROM {quote(_STAGING)}.{quote(each.table)}{chosen}"  # noqa: S608
+                statement = f"INSERT INTO {target} ({columns}) {source} ON CONFLICT DO NOTHING"
+                added[each.table] = connection.run(Query("restore.add", "", statement), ids=list(each.ids))
+        return added
 
     def discard(self) -> None:
         """Drop the schema."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from umami_ops.archive.manifest import PRUNED
 from umami_ops.errors import OpsError
 from umami_ops.operations.backup import Listed
 from umami_ops.operations.health.check import (
@@ -49,7 +50,11 @@ def backups(examination: Examination) -> Iterator[Outcome]:
         return
     server = examination.connection.server()
     source = f"{examination.connection.dialect.name}:{server.database}:{server.schema}"
-    mine = [each for each in listed if each.manifest is not None and each.manifest.source == source]
+    mine = [
+        each
+        for each in listed
+        if each.manifest is not None and each.manifest.source == source and each.manifest.kind != PRUNED
+    ]
     yield from _damaged(listed)
     yield from _newest(examination, mine)
     yield from _verified(examination, mine)
