@@ -110,6 +110,16 @@ def test_who_may_make_no_database_verifies_elsewhere(
     assert outcome.code == 0, outcome.said
 
 
+def test_verified_on_a_server_of_its_own(server: Server, stored: str, filled: str, cli: Cli) -> None:
+    if server.dialect != "postgresql":
+        refused = cli("backup", "verify", "--scratch-url", "embedded", url=filled)
+        assert refused.code in (1, 5), refused.said
+        return
+    outcome = cli("backup", "verify", stored, "--scratch-url", "embedded", "--json", url=filled)
+    assert outcome.code == 0, outcome.said
+    assert outcome.document["verified"] is True
+
+
 def _scratch_databases(url: str) -> list[str]:
     with backups.opened(url) as connection:
         rows = connection.rows(connection.dialect.queries["backup.databases"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import tarfile
 import threading
 import uuid
@@ -90,6 +91,7 @@ def test_visitors_who_write_old_events_meanwhile_lose_none(server: Server, cli: 
         ((website, session),) = loader.execute("SELECT website_id, session_id FROM website_event LIMIT 1")
     written: list[str] = []
     over = threading.Event()
+    chance = random.Random(3)
 
     def visit() -> None:
         with connect(url) as loader:
@@ -98,7 +100,7 @@ def test_visitors_who_write_old_events_meanwhile_lose_none(server: Server, cli: 
                 loader.execute(
                     "INSERT INTO website_event (event_id, website_id, session_id, visit_id, url_path,"
                     f" created_at) VALUES ('{event}', '{website}', '{session}', '{session}', '/',"
-                    " '2025-05-01 12:00:00')"
+                    f" '2025-{chance.randint(3, 4):02}-{chance.randint(1, 30):02} 12:00:00')"
                 )
                 loader.commit()
                 written.append(event)

@@ -94,7 +94,8 @@ def create(
             render.print_remark("•", f"Not in it, since only tables are: {', '.join(left_out)}.")
     if and_verify:
         source = StoredBackup(store, manifest.name, keys)
-        restored = _verify(source, options.other_database(scratch_url) or database)
+        with options.scratch_server(scratch_url) as scratch:
+            restored = _verify(source, scratch or database)
         document["verified"] = {"rows": restored.rows, "seconds": round(restored.seconds, 3)}
         if not as_json:
             _show_verified(manifest.name, restored)
@@ -152,8 +153,8 @@ def verify(
     source = find(options.open_store_from_options(place), name, read_identities(identities))
     if not isinstance(source, StoredBackup):
         raise UsageFault(f"{name} is a file without a manifest: nothing says what should be in it.")
-    database = options.other_database(scratch_url) or options.open_from_options(needs_session=True)
-    restored = _verify(source, database)
+    with options.scratch_server(scratch_url) as scratch:
+        restored = _verify(source, scratch or options.open_from_options(needs_session=True))
     if as_json:
         render.print_json(
             {

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from umami_ops.archive.store import Store
     from umami_ops.databases.base import Database
     from umami_ops.settings import Places, Settings
@@ -102,10 +105,10 @@ identity = click.option(
 
 scratch_url = click.option(
     "--scratch-url",
-    metavar="URL",
+    metavar="URL|embedded",
     envvar="UMAMI_OPS_SCRATCH_URL",
-    help="Verify on the server of this URL instead of the database's own; prefer the variable "
-    "UMAMI_OPS_SCRATCH_URL, which other users of this machine can't see.",
+    help="Verify on the server of this URL, or on a PostgreSQL that runs for that moment alone, instead of "
+    "the database's own. Prefer the variable UMAMI_OPS_SCRATCH_URL, which other users can't see.",
 )
 
 
@@ -179,12 +182,20 @@ def open_from_options(*, needs_session: bool = False) -> Database:
     return open_database(settings_from_options().database(needs_session=needs_session))
 
 
-def other_database(text: str | None) -> Database | None:
-    """Return the database behind the URL of an option, None without one. Raises UsageFault."""
-    from umami_ops.databases.registry import open_database
+@contextmanager
+def scratch_server(text: str | None) -> Iterator[Database | None]:
+    """Give the server that --scratch-url names, for the length of the block; None without one.
+
+    Raises UsageFault, and Refused where no embedded one can run.
+    """
+    from umami_ops.databases.registry import embedded_database, open_database
     from umami_ops.databases.url import DatabaseUrl
 
-    return open_database(DatabaseUrl.parse(text, source="The URL")) if text else None
+    if text == "embedded":
+        with embedded_database() as database:
+            yield database
+    else:
+        yield open_database(DatabaseUrl.parse(text, source="The URL")) if text else None
 
 
 def open_store_from_options(place: str | None) -> Store:

