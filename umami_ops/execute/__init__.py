@@ -25,7 +25,6 @@ from umami_ops.execute.events import (
 )
 from umami_ops.execute.lock import RunLock
 from umami_ops.execute.maintenance import Maintainer
-from umami_ops.execute.move import Mover
 from umami_ops.execute.rebuild import Rebuilder
 from umami_ops.execute.stop import StopSignal
 from umami_ops.plan import Batches, Change, Maintenance, Move, Plan, Rebuild, Report, Statements
@@ -81,6 +80,8 @@ def execute(
                 case Change():
                     Changer(step, database, lock, stop, observer, report).run()
                 case Move():
+                    from umami_ops.execute.move import Mover  # with all that compares two databases
+
                     assert source is not None, "a move comes from somewhere"
                     Mover(step, source, database, lock, stop, observer, report, jobs).run()
                 case Statements():

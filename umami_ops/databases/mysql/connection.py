@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pymysql
 from pymysql.constants import CLIENT, CR, FIELD_TYPE
@@ -19,16 +19,11 @@ from pymysql.converters import conversions, escape_datetime
 from pymysql.converters import convert_datetime as _convert_datetime
 from pymysql.cursors import DictCursor, SSCursor
 
-from umami_ops.databases.alterations import Alterations
 from umami_ops.databases.base import Connection, Database, Row, Server, Values
 from umami_ops.databases.mysql import rebuild
 from umami_ops.databases.mysql.dialect import MYSQL
-from umami_ops.databases.mysql.dumps import MysqlDumpPrograms
 from umami_ops.databases.mysql.partitioning import MysqlPartitioning
 from umami_ops.databases.mysql.pipe import Pipe
-from umami_ops.databases.mysql.staging import MysqlStaging
-from umami_ops.databases.mysql.transit import MysqlTransit
-from umami_ops.databases.mysql.upkeep import MysqlUpkeep
 from umami_ops.databases.url import DatabaseUrl
 from umami_ops.errors import (
     ConnectionFault,
@@ -41,6 +36,13 @@ from umami_ops.errors import (
 )
 from umami_ops.plan import Rebuild
 from umami_ops.sql import Query
+
+if TYPE_CHECKING:  # each is loaded with the first verb that needs it
+    from umami_ops.databases.alterations import Alterations
+    from umami_ops.databases.mysql.dumps import MysqlDumpPrograms
+    from umami_ops.databases.mysql.staging import MysqlStaging
+    from umami_ops.databases.mysql.upkeep import MysqlUpkeep
+    from umami_ops.databases.transit import Transit
 
 # Numbers from https://dev.mysql.com/doc/mysql-errors/en/server-error-reference.html and mariadb.com/kb
 _DEADLOCK, _LOCK_WAIT_TIMEOUT, _RECORD_CHANGED, _DUPLICATE_INDEX = 1213, 1205, 1020, 1061
@@ -80,10 +82,14 @@ class MysqlDatabase(Database):
 
     def staging(self) -> MysqlStaging:
         """Return a place for tables that are being restored."""
+        from umami_ops.databases.mysql.staging import MysqlStaging
+
         return MysqlStaging(self)
 
     def dump_programs(self, server: Server) -> MysqlDumpPrograms:
         """Return mysqldump or mariadb-dump, with its client."""
+        from umami_ops.databases.mysql.dumps import MysqlDumpPrograms
+
         return MysqlDumpPrograms(self, server.flavour, server.version)
 
     def _no_tls(self) -> ConnectionFault:
@@ -142,11 +148,15 @@ class MysqlConnection(Connection):
 
     def upkeep(self) -> MysqlUpkeep:
         """Return what MySQL and MariaDB can do for their tables."""
+        from umami_ops.databases.mysql.upkeep import MysqlUpkeep
+
         return MysqlUpkeep(self)
 
     @functools.lru_cache  # noqa: B019 -- one small object a connection
-    def transit(self) -> MysqlTransit:
+    def transit(self) -> Transit:
         """Return what MySQL and MariaDB can do for rows on the move."""
+        from umami_ops.databases.mysql.transit import MysqlTransit
+
         return MysqlTransit(self)
 
     def sum_of(self, table: str, columns: Mapping[str, str]) -> tuple[int, str]:

@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import errors as pg
@@ -18,14 +18,9 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 from psycopg.types.string import TextLoader
 
-from umami_ops.databases.alterations import Alterations
 from umami_ops.databases.base import Connection, Database, Row, Server
 from umami_ops.databases.postgresql.dialect import POSTGRESQL
-from umami_ops.databases.postgresql.dumps import PostgresqlDumpPrograms
 from umami_ops.databases.postgresql.partitioning import PostgresqlPartitioning
-from umami_ops.databases.postgresql.staging import PostgresqlStaging
-from umami_ops.databases.postgresql.transit import PostgresqlTransit
-from umami_ops.databases.postgresql.upkeep import PostgresqlUpkeep
 from umami_ops.databases.url import DatabaseUrl
 from umami_ops.errors import (
     ConnectionFault,
@@ -36,6 +31,13 @@ from umami_ops.errors import (
     UsageFault,
 )
 from umami_ops.sql import Query
+
+if TYPE_CHECKING:  # each is loaded with the first verb that needs it
+    from umami_ops.databases.alterations import Alterations
+    from umami_ops.databases.postgresql.dumps import PostgresqlDumpPrograms
+    from umami_ops.databases.postgresql.staging import PostgresqlStaging
+    from umami_ops.databases.postgresql.upkeep import PostgresqlUpkeep
+    from umami_ops.databases.transit import Transit
 
 #: URL parameters that libpq knows under the same name.
 _PASSED_ON = (
@@ -96,10 +98,14 @@ class PostgresqlDatabase(Database):
 
     def staging(self) -> PostgresqlStaging:
         """Return a place for tables that are being restored."""
+        from umami_ops.databases.postgresql.staging import PostgresqlStaging
+
         return PostgresqlStaging(self)
 
     def dump_programs(self, server: Server) -> PostgresqlDumpPrograms:
         """Return pg_dump and pg_restore."""
+        from umami_ops.databases.postgresql.dumps import PostgresqlDumpPrograms
+
         return PostgresqlDumpPrograms(self, server.version)
 
 
@@ -170,11 +176,15 @@ class PostgresqlConnection(Connection):
 
     def upkeep(self) -> PostgresqlUpkeep:
         """Return what PostgreSQL can do for its tables."""
+        from umami_ops.databases.postgresql.upkeep import PostgresqlUpkeep
+
         return PostgresqlUpkeep(self)
 
     @functools.lru_cache  # noqa: B019 -- one small object a connection
-    def transit(self) -> PostgresqlTransit:
+    def transit(self) -> Transit:
         """Return what PostgreSQL can do for rows on the move."""
+        from umami_ops.databases.postgresql.transit import PostgresqlTransit
+
         return PostgresqlTransit(self)
 
     def copy_out(self, query: Query) -> Iterator[bytes]:
