@@ -101,20 +101,45 @@ WITH RECURSIVE w AS (
 )
 SELECT w.website_id FROM w WHERE w.website_id IS NOT NULL;
 
+-- part: events_ahead
+-- The events from where the last slice ended.
+FROM website_event AS e
+WHERE TRUE
+  AND e.created_at >= CAST(:since AS timestamptz) --? dated
+  AND (CAST(:after AS uuid) IS NULL OR e.created_at > CAST(:since AS timestamptz) OR e.event_id > CAST(:after AS uuid)) --? dated
+  AND e.created_at < :horizon --? dated
+  AND e.created_at IS NULL --? undated
+  AND (CAST(:after AS uuid) IS NULL OR e.event_id > CAST(:after AS uuid)) --? undated
+  AND e.website_id = CAST(:website_id AS uuid) --? website
+  AND e.website_id <> ALL(CAST(:websites AS uuid[])) --? except
+
 -- name: next_events
--- Finds the end of the next slice of events, in the order of their time.
+-- Finds the end of the next slice of events, in the order of their time: the time at which the event after it has, as
+-- the index on it tells alone, without `last`; or, where too many share one time, the last id of a slice among them.
+--? dated
+WITH beyond AS MATERIALIZED (
+  SELECT e.created_at AS at
+  --+ events_ahead
+  ORDER BY e.created_at
+  LIMIT 1 OFFSET :batch_rows
+)
+SELECT CAST(b.at AS text) AS until, CAST(NULL AS text) AS last, CAST(:batch_rows AS bigint) AS picked
+FROM beyond AS b
+WHERE b.at > CAST(:since AS timestamptz)
+UNION ALL
+SELECT CAST(CAST(:horizon AS timestamptz) AS text), NULL, r.picked
+FROM (
+  SELECT COUNT(*) AS picked
+  --+ events_ahead
+) AS r
+WHERE r.picked > 0 AND NOT EXISTS (SELECT FROM beyond)
+UNION ALL
+--? end
 SELECT CAST(MAX(t.created_at) AS text) AS until, CAST((ARRAY_AGG(t.event_id))[COUNT(*)] AS text) AS last, COUNT(*) AS picked
 FROM (
   SELECT e.created_at, e.event_id
-  FROM website_event AS e
-  WHERE TRUE
-    AND e.created_at >= CAST(:since AS timestamptz) --? dated
-    AND (CAST(:after AS uuid) IS NULL OR e.created_at > CAST(:since AS timestamptz) OR e.event_id > CAST(:after AS uuid)) --? dated
-    AND e.created_at < :horizon --? dated
-    AND e.created_at IS NULL --? undated
-    AND (CAST(:after AS uuid) IS NULL OR e.event_id > CAST(:after AS uuid)) --? undated
-    AND e.website_id = CAST(:website_id AS uuid) --? website
-    AND e.website_id <> ALL(CAST(:websites AS uuid[])) --? except
+  --+ events_ahead
+    AND e.created_at = (SELECT b.at FROM beyond AS b) AND e.created_at = CAST(:since AS timestamptz) --? dated
   ORDER BY e.created_at, e.event_id
   LIMIT :batch_rows
 ) AS t
@@ -330,20 +355,44 @@ WHERE COALESCE(s.created_at < :horizon, TRUE)
   AND NOT EXISTS (SELECT FROM website_event AS e WHERE e.session_id = h.session_id);
 --? end
 
+-- part: sessions_ahead
+-- The sessions from where the last slice ended.
+FROM session AS s
+WHERE TRUE
+  AND s.created_at >= CAST(:since AS timestamptz) --? dated
+  AND (CAST(:after AS uuid) IS NULL OR s.created_at > CAST(:since AS timestamptz) OR s.session_id > CAST(:after AS uuid)) --? dated
+  AND s.created_at < :horizon --? dated
+  AND s.created_at IS NULL --? undated
+  AND (CAST(:after AS uuid) IS NULL OR s.session_id > CAST(:after AS uuid)) --? undated
+  AND s.website_id = CAST(:website_id AS uuid) --? website
+  AND s.website_id <> ALL(CAST(:websites AS uuid[])) --? except
+
 -- name: next_sessions
--- Finds the end of the next slice of sessions first seen before the horizon.
+-- Finds the end of the next slice of sessions first seen before the horizon, as next_events does.
+--? dated
+WITH beyond AS MATERIALIZED (
+  SELECT s.created_at AS at
+  --+ sessions_ahead
+  ORDER BY s.created_at
+  LIMIT 1 OFFSET :batch_rows
+)
+SELECT CAST(b.at AS text) AS until, CAST(NULL AS text) AS last, CAST(:batch_rows AS bigint) AS picked
+FROM beyond AS b
+WHERE b.at > CAST(:since AS timestamptz)
+UNION ALL
+SELECT CAST(CAST(:horizon AS timestamptz) AS text), NULL, r.picked
+FROM (
+  SELECT COUNT(*) AS picked
+  --+ sessions_ahead
+) AS r
+WHERE r.picked > 0 AND NOT EXISTS (SELECT FROM beyond)
+UNION ALL
+--? end
 SELECT CAST(MAX(t.created_at) AS text) AS until, CAST((ARRAY_AGG(t.session_id))[COUNT(*)] AS text) AS last, COUNT(*) AS picked
 FROM (
   SELECT s.created_at, s.session_id
-  FROM session AS s
-  WHERE TRUE
-    AND s.created_at >= CAST(:since AS timestamptz) --? dated
-    AND (CAST(:after AS uuid) IS NULL OR s.created_at > CAST(:since AS timestamptz) OR s.session_id > CAST(:after AS uuid)) --? dated
-    AND s.created_at < :horizon --? dated
-    AND s.created_at IS NULL --? undated
-    AND (CAST(:after AS uuid) IS NULL OR s.session_id > CAST(:after AS uuid)) --? undated
-    AND s.website_id = CAST(:website_id AS uuid) --? website
-    AND s.website_id <> ALL(CAST(:websites AS uuid[])) --? except
+  --+ sessions_ahead
+    AND s.created_at = (SELECT b.at FROM beyond AS b) AND s.created_at = CAST(:since AS timestamptz) --? dated
   ORDER BY s.created_at, s.session_id
   LIMIT :batch_rows
 ) AS t
@@ -352,6 +401,8 @@ HAVING COUNT(*) > 0;
 -- name: delete_sessions
 -- Deletes those sessions of a slice, with session_data and session_link, that nothing refers to any more. From
 -- the delete on a visitor who returns waits and gets a new row; who did so just before is seen by `returned`.
+-- Events are looked for in one pass along the index (of each partition), in its order; where those that stay are many
+-- it ends early, and session by session is quicker.
 -- deletes: session
 WITH picked AS MATERIALIZED (
   SELECT s.ctid, s.session_id
@@ -366,19 +417,20 @@ WITH picked AS MATERIALIZED (
     AND s.session_id <= CAST(:last AS uuid) --? undated
     AND s.website_id = CAST(:website_id AS uuid) --? website
     AND s.website_id <> ALL(CAST(:websites AS uuid[])) --? except
---? partitioned
-), kept AS MATERIALIZED (
-  -- One walk through each partition's index, where looks by each session would go through all of them.
-  SELECT DISTINCT e.session_id
+  ORDER BY s.session_id
+), with_events AS MATERIALIZED (
+  SELECT e.session_id
   FROM website_event AS e
-  WHERE e.session_id = ANY(ARRAY(SELECT p.session_id FROM picked AS p ORDER BY p.session_id))
---? end
+  WHERE e.session_id = ANY(ARRAY(SELECT p.session_id FROM picked AS p))
+  LIMIT :batch_rows
 ), doomed AS MATERIALIZED (
   SELECT p.ctid, p.session_id
   FROM picked AS p
-  WHERE TRUE
-    AND NOT EXISTS (SELECT FROM website_event AS e WHERE e.session_id = p.session_id) --? !partitioned
-    AND NOT EXISTS (SELECT FROM kept AS e WHERE e.session_id = p.session_id) --? partitioned
+  WHERE CASE
+      WHEN (SELECT COUNT(*) FROM with_events) < :batch_rows
+      THEN p.session_id NOT IN (SELECT x.session_id FROM with_events AS x)
+      ELSE NOT EXISTS (SELECT FROM website_event AS e WHERE e.session_id = p.session_id)
+    END
     AND NOT EXISTS (SELECT FROM revenue AS r WHERE r.session_id = p.session_id) --? has_revenue
     AND NOT EXISTS (SELECT FROM session_replay AS r WHERE r.session_id = p.session_id) --? has_session_replay
     AND NOT EXISTS (SELECT FROM umami_ops_heatmap_session AS h WHERE h.session_id = p.session_id) --? has_heatmap_event
