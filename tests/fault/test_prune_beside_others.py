@@ -101,7 +101,8 @@ def _writing(scene: Scene, number: int = 4) -> Iterator[list[_Writer]]:
         key for (key,) in pruning.keys_in(scene.before, scene.schema)["session"] - scene.expected["session"]
     }
     website = scene.before["session"][0]["website_id"]
-    writers = [_Writer(scene.url, website, sorted(gone), seed) for seed in range(number)]
+    # Each visitor has sessions of his own: InnoDB fails one of two who wait for the same session to be gone.
+    writers = [_Writer(scene.url, website, sorted(gone)[seed::number], seed) for seed in range(number)]
     over = threading.Event()
     threads = [threading.Thread(target=writer.run, args=[over]) for writer in writers]
     for thread in threads:
