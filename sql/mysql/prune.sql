@@ -19,6 +19,11 @@ AND e.event_id <= :last --? undated
 AND e.website_id = :website_id --? website
 AND e.website_id NOT IN :websites --? except
 
+-- part: in_scope
+-- Of the websites chosen, for the table t.
+AND t.website_id IN :websites --? only
+AND t.website_id NOT IN :websites --? except
+
 -- part: nothing_kept_refers
 -- Nothing that stays mentions the session id of o: no event, revenue, replay or heatmap.
 AND NOT EXISTS (
@@ -592,10 +597,9 @@ WHERE (:after IS NULL OR d.session_id > :after)
 -- name: count_events
 -- Events past their horizon.
 SELECT COUNT(*) AS website_event
-FROM website_event AS e
-WHERE (e.created_at < :event_horizon OR (:null_past AND e.created_at IS NULL))
-  AND e.website_id IN :websites --? only
-  AND e.website_id NOT IN :websites --? except
+FROM website_event AS t
+WHERE (t.created_at < :event_horizon OR (:null_past AND t.created_at IS NULL))
+  --+ in_scope
 ;
 
 -- name: count_event_details
@@ -623,10 +627,9 @@ WHERE r.session_id <> e.session_id
 -- name: count_heatmaps
 -- Heatmap events past their horizon.
 SELECT COUNT(*) AS heatmap_event
-FROM heatmap_event AS h
-WHERE h.created_at < :heatmap_horizon
-  AND h.website_id IN :websites --? only
-  AND h.website_id NOT IN :websites --? except
+FROM heatmap_event AS t
+WHERE t.created_at < :heatmap_horizon
+  --+ in_scope
 ;
 
 -- name: count_replays
@@ -687,18 +690,16 @@ WHERE TRUE
 SELECT
   --? has_event_data
   (
-    SELECT COUNT(*) FROM event_data AS d
-    WHERE NOT EXISTS (SELECT 1 FROM website_event AS e WHERE e.event_id = d.website_event_id)
-      AND d.website_id IN :websites --? only
-      AND d.website_id NOT IN :websites --? except
+    SELECT COUNT(*) FROM event_data AS t
+    WHERE NOT EXISTS (SELECT 1 FROM website_event AS e WHERE e.event_id = t.website_event_id)
+      --+ in_scope
   ) AS event_data,
   --? end
   --? has_revenue
   (
-    SELECT COUNT(*) FROM revenue AS r
-    WHERE NOT EXISTS (SELECT 1 FROM website_event AS e WHERE e.event_id = r.event_id)
-      AND r.website_id IN :websites --? only
-      AND r.website_id NOT IN :websites --? except
+    SELECT COUNT(*) FROM revenue AS t
+    WHERE NOT EXISTS (SELECT 1 FROM website_event AS e WHERE e.event_id = t.event_id)
+      --+ in_scope
   ) AS revenue,
   --? end
   0 AS nothing;
@@ -708,66 +709,58 @@ SELECT
 SELECT
   --? has_event_data
   (
-    SELECT COUNT(*) FROM event_data AS d
-    WHERE d.created_at IS NULL
-      AND d.website_id IN :websites --? only
-      AND d.website_id NOT IN :websites --? except
+    SELECT COUNT(*) FROM event_data AS t
+    WHERE t.created_at IS NULL
+      --+ in_scope
   ) AS event_data,
   --? end
   --? has_revenue
   (
-    SELECT COUNT(*) FROM revenue AS r
-    WHERE r.created_at IS NULL
-      AND r.website_id IN :websites --? only
-      AND r.website_id NOT IN :websites --? except
+    SELECT COUNT(*) FROM revenue AS t
+    WHERE t.created_at IS NULL
+      --+ in_scope
   ) AS revenue,
   --? end
   --? has_session_data
   (
-    SELECT COUNT(*) FROM session_data AS d
-    WHERE d.created_at IS NULL
-      AND d.website_id IN :websites --? only
-      AND d.website_id NOT IN :websites --? except
+    SELECT COUNT(*) FROM session_data AS t
+    WHERE t.created_at IS NULL
+      --+ in_scope
   ) AS session_data,
   --? end
   --? has_session_link
   (
-    SELECT COUNT(*) FROM session_link AS l
-    WHERE l.created_at IS NULL
-      AND l.website_id IN :websites --? only
-      AND l.website_id NOT IN :websites --? except
+    SELECT COUNT(*) FROM session_link AS t
+    WHERE t.created_at IS NULL
+      --+ in_scope
   ) AS session_link,
   --? end
   --? has_session_replay
   (
-    SELECT COUNT(*) FROM session_replay AS r
-    WHERE r.created_at IS NULL
-      AND r.website_id IN :websites --? only
-      AND r.website_id NOT IN :websites --? except
+    SELECT COUNT(*) FROM session_replay AS t
+    WHERE t.created_at IS NULL
+      --+ in_scope
   ) AS session_replay,
   --? end
   (
-    SELECT COUNT(*) FROM session AS s
-    WHERE s.created_at IS NULL
-      AND s.website_id IN :websites --? only
-      AND s.website_id NOT IN :websites --? except
+    SELECT COUNT(*) FROM session AS t
+    WHERE t.created_at IS NULL
+      --+ in_scope
   ) AS session,
   (
-    SELECT COUNT(*) FROM website_event AS e
-    WHERE e.created_at IS NULL
-      AND e.website_id IN :websites --? only
-      AND e.website_id NOT IN :websites --? except
+    SELECT COUNT(*) FROM website_event AS t
+    WHERE t.created_at IS NULL
+      --+ in_scope
   ) AS website_event;
 
 -- name: left_over
 -- Events that are past their horizon still, after the run.
 SELECT COUNT(*) AS website_event
 FROM (
-  SELECT e.event_id
-  FROM website_event AS e
-  WHERE (e.created_at < :event_horizon OR (:null_past AND e.created_at IS NULL))
-    AND e.website_id IN :websites --? only
-    AND e.website_id NOT IN :websites --? except
+  SELECT t.event_id
+  FROM website_event AS t
+  WHERE (t.created_at < :event_horizon OR (:null_past AND t.created_at IS NULL))
+    --+ in_scope
   LIMIT 100000
 ) AS t;
 

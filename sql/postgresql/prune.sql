@@ -7,6 +7,11 @@
 -- has_<table> for the tables this database has; keeps_<table> (what is deleted
 -- there is left in umami_ops_kept_<table>).
 
+-- part: in_scope
+-- Of the websites chosen, for the table t.
+AND t.website_id = ANY(CAST(:websites AS uuid[])) --? only
+AND t.website_id <> ALL(CAST(:websites AS uuid[])) --? except
+
 -- part: nothing_kept_refers
 -- Nothing that stays mentions the session id of o: no event, revenue, replay or heatmap.
 AND NOT EXISTS (
@@ -575,10 +580,9 @@ RETURNING d.* --? keeps_session_data
 -- name: count_events
 -- Events past their horizon.
 SELECT COUNT(*) AS website_event
-FROM website_event AS e
-WHERE (e.created_at < :event_horizon OR (CAST(:null_past AS boolean) AND e.created_at IS NULL))
-  AND e.website_id = ANY(CAST(:websites AS uuid[])) --? only
-  AND e.website_id <> ALL(CAST(:websites AS uuid[])) --? except
+FROM website_event AS t
+WHERE (t.created_at < :event_horizon OR (CAST(:null_past AS boolean) AND t.created_at IS NULL))
+  --+ in_scope
 ;
 
 -- name: count_event_details
@@ -610,10 +614,9 @@ WHERE (
 -- name: count_heatmaps
 -- Heatmap events past their horizon.
 SELECT COUNT(*) AS heatmap_event
-FROM heatmap_event AS h
-WHERE h.created_at < :heatmap_horizon
-  AND h.website_id = ANY(CAST(:websites AS uuid[])) --? only
-  AND h.website_id <> ALL(CAST(:websites AS uuid[])) --? except
+FROM heatmap_event AS t
+WHERE t.created_at < :heatmap_horizon
+  --+ in_scope
 ;
 
 -- name: count_replays
@@ -674,18 +677,16 @@ WHERE TRUE
 SELECT
   --? has_event_data
   (
-    SELECT COUNT(*) FROM event_data AS d
-    WHERE NOT EXISTS (SELECT FROM website_event AS e WHERE e.event_id = d.website_event_id)
-      AND d.website_id = ANY(CAST(:websites AS uuid[])) --? only
-      AND d.website_id <> ALL(CAST(:websites AS uuid[])) --? except
+    SELECT COUNT(*) FROM event_data AS t
+    WHERE NOT EXISTS (SELECT FROM website_event AS e WHERE e.event_id = t.website_event_id)
+      --+ in_scope
   ) AS event_data,
   --? end
   --? has_revenue
   (
-    SELECT COUNT(*) FROM revenue AS r
-    WHERE NOT EXISTS (SELECT FROM website_event AS e WHERE e.event_id = r.event_id)
-      AND r.website_id = ANY(CAST(:websites AS uuid[])) --? only
-      AND r.website_id <> ALL(CAST(:websites AS uuid[])) --? except
+    SELECT COUNT(*) FROM revenue AS t
+    WHERE NOT EXISTS (SELECT FROM website_event AS e WHERE e.event_id = t.event_id)
+      --+ in_scope
   ) AS revenue,
   --? end
   0 AS nothing;
@@ -695,66 +696,58 @@ SELECT
 SELECT
   --? has_event_data
   (
-    SELECT COUNT(*) FROM event_data AS d
-    WHERE d.created_at IS NULL
-      AND d.website_id = ANY(CAST(:websites AS uuid[])) --? only
-      AND d.website_id <> ALL(CAST(:websites AS uuid[])) --? except
+    SELECT COUNT(*) FROM event_data AS t
+    WHERE t.created_at IS NULL
+      --+ in_scope
   ) AS event_data,
   --? end
   --? has_revenue
   (
-    SELECT COUNT(*) FROM revenue AS r
-    WHERE r.created_at IS NULL
-      AND r.website_id = ANY(CAST(:websites AS uuid[])) --? only
-      AND r.website_id <> ALL(CAST(:websites AS uuid[])) --? except
+    SELECT COUNT(*) FROM revenue AS t
+    WHERE t.created_at IS NULL
+      --+ in_scope
   ) AS revenue,
   --? end
   --? has_session_data
   (
-    SELECT COUNT(*) FROM session_data AS d
-    WHERE d.created_at IS NULL
-      AND d.website_id = ANY(CAST(:websites AS uuid[])) --? only
-      AND d.website_id <> ALL(CAST(:websites AS uuid[])) --? except
+    SELECT COUNT(*) FROM session_data AS t
+    WHERE t.created_at IS NULL
+      --+ in_scope
   ) AS session_data,
   --? end
   --? has_session_link
   (
-    SELECT COUNT(*) FROM session_link AS l
-    WHERE l.created_at IS NULL
-      AND l.website_id = ANY(CAST(:websites AS uuid[])) --? only
-      AND l.website_id <> ALL(CAST(:websites AS uuid[])) --? except
+    SELECT COUNT(*) FROM session_link AS t
+    WHERE t.created_at IS NULL
+      --+ in_scope
   ) AS session_link,
   --? end
   --? has_session_replay
   (
-    SELECT COUNT(*) FROM session_replay AS r
-    WHERE r.created_at IS NULL
-      AND r.website_id = ANY(CAST(:websites AS uuid[])) --? only
-      AND r.website_id <> ALL(CAST(:websites AS uuid[])) --? except
+    SELECT COUNT(*) FROM session_replay AS t
+    WHERE t.created_at IS NULL
+      --+ in_scope
   ) AS session_replay,
   --? end
   (
-    SELECT COUNT(*) FROM session AS s
-    WHERE s.created_at IS NULL
-      AND s.website_id = ANY(CAST(:websites AS uuid[])) --? only
-      AND s.website_id <> ALL(CAST(:websites AS uuid[])) --? except
+    SELECT COUNT(*) FROM session AS t
+    WHERE t.created_at IS NULL
+      --+ in_scope
   ) AS session,
   (
-    SELECT COUNT(*) FROM website_event AS e
-    WHERE e.created_at IS NULL
-      AND e.website_id = ANY(CAST(:websites AS uuid[])) --? only
-      AND e.website_id <> ALL(CAST(:websites AS uuid[])) --? except
+    SELECT COUNT(*) FROM website_event AS t
+    WHERE t.created_at IS NULL
+      --+ in_scope
   ) AS website_event;
 
 -- name: left_over
 -- Events that are past their horizon still, after the run.
 SELECT COUNT(*) AS website_event
 FROM (
-  SELECT e.event_id
-  FROM website_event AS e
-  WHERE (e.created_at < :event_horizon OR (CAST(:null_past AS boolean) AND e.created_at IS NULL))
-    AND e.website_id = ANY(CAST(:websites AS uuid[])) --? only
-    AND e.website_id <> ALL(CAST(:websites AS uuid[])) --? except
+  SELECT t.event_id
+  FROM website_event AS t
+  WHERE (t.created_at < :event_horizon OR (CAST(:null_past AS boolean) AND t.created_at IS NULL))
+    --+ in_scope
   LIMIT 100000
 ) AS t;
 
