@@ -35,6 +35,7 @@ class Repair(Enum):
     NO_ZERO_DATE = "null"
     NULL_OUTSIDE_TIMESTAMP = "null outside"
     CLAMP_TO_TIMESTAMP = "clamp"
+    TRIM_END = "trim"
 
 
 @dataclass(frozen=True)

@@ -81,9 +81,13 @@ ORDER BY 1, 2;
 -- Whether the server lets clients send it files (LOAD DATA LOCAL).
 SELECT @@global.local_infile AS allowed;
 
--- name: build_settings
--- What a session wants that builds indexes: nothing that a plain user may set helps.
+-- name: load_settings
+-- What a session wants that loads rows: foreign keys were in order at the source, and come last.
 SET SESSION foreign_key_checks = 0;
+
+-- name: build_settings
+-- What a session wants that builds indexes: on MySQL memory to sort in; MariaDB has no such setting.
+SET SESSION foreign_key_checks = 0 /*!80027 , innodb_ddl_buffer_size = 67108864 */;
 
 -- name: missing_rights
 -- What a user who is to fill this database must be allowed and isn't; roles can't be seen, so with one nothing is missing.

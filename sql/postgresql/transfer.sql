@@ -98,10 +98,15 @@ ORDER BY 1, 2;
 -- Whether rows can be loaded in bulk from a client: COPY always can.
 SELECT true AS allowed;
 
+-- name: load_settings
+-- What a session wants that loads rows: a crash may cost the last ranges, whose ledger entries go with them.
+SET synchronous_commit = off;
+
 -- name: build_settings
--- What a session wants that builds indexes: memory to sort in, helpers, and no limit on waiting for a table.
+-- What a session wants that builds indexes: memory to sort in; the sessions beside it are its helpers.
 SET maintenance_work_mem = '256MB';
-SET max_parallel_maintenance_workers = 1;
+SET max_parallel_maintenance_workers = 0;
+SET synchronous_commit = off;
 
 -- name: missing_rights
 -- What a user who is to fill this schema must be allowed and isn't.

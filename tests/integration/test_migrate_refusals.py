@@ -12,6 +12,7 @@ from testbed.bulk import connect
 from tests import command, moving
 from tests.plugins.directions import Direction
 from umami_ops.databases.transit import EVERYTHING
+from umami_ops.operations import namesakes
 
 READER, PASSWORD = "umami_ops_reader", "only-reads-1"
 IDS = [f"0000000{number}-0000-4000-8000-000000000000" for number in range(9)]
@@ -101,6 +102,76 @@ def test_names_alike_to_mysql(direction: Direction, source_at: Callable[[int], s
     assert refused.code == 5
     found = findings(refused)["user.username"]
     assert (found["rows"], found["examples"]) == (4, ["Bob and bob", "Zoe and zoé "])
+    outcome = run(source, target_url, "--on-same-name", "rename")
+    assert outcome.code == 0, outcome.said
+    assert findings(outcome)["user.username"]["becomes"] == "bob-2, zoé-2"
+    with connect(target_url) as loader:
+        rows = loader.execute("SELECT username FROM `user` WHERE role = 'user' ORDER BY user_id")
+    assert [row[0] for row in rows] == ["Bob", "bob-2", "Zoe", "zoé-2", "alone"]
+
+
+def test_a_new_name_is_nobodys_and_fits() -> None:
+    same = [[("1", "Bob"), ("2", "bob"), ("3", "BOB")], [("4", "x" * 10), ("5", "X" * 10)]]
+    renamed = namesakes.renames(same, ["Bob", "bob", "BOB", "bob-2", "x" * 10, "X" * 10], 10)
+    assert renamed == {"2": "bob-3", "3": "BOB-4", "5": "XXXXXXXX-2"}
+
+
+@pytest.mark.dialects("postgresql", "mysql")
+def test_blanks_at_the_end_of_a_region(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    source = source_at(13)
+    execute(
+        source,
+        f"INSERT INTO session (session_id, website_id, region) VALUES ('{IDS[1]}', '{IDS[1]}', 'DE-BY  ')",
+        f"INSERT INTO session (session_id, website_id, region) VALUES ('{IDS[2]}', '{IDS[1]}', 'DE-BE')",
+    )
+    refused = run(source, target_url)
+    assert (refused.code, findings(refused)["session.region"]["examples"]) == (5, [IDS[1]])
+    outcome = run(source, target_url, "--on-blank", "trim")
+    assert outcome.code == 0, outcome.said
+    with connect(target_url) as loader:
+        rows = loader.execute("SELECT region FROM session ORDER BY session_id")
+    assert [row[0] for row in rows] == ["DE-BY", "DE-BE"]
+
+
+def test_what_must_be_unique_and_is_not(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    source = source_at(13)
+    on = "" if direction.source.dialect == "postgresql" else " ON website"
+    execute(
+        source,
+        f"DROP INDEX website_share_id_key{on}",
+        *(
+            f"INSERT INTO website (website_id, name, share_id) VALUES ('{IDS[n]}', 'w', 'the-same')"
+            for n in (1, 2)
+        ),
+    )
+    refused = run(source, target_url)
+    assert refused.code == 5
+    found = findings(refused)["website.share_id"]
+    assert (found["rows"], found["becomes"]) == (2, None)
+    with moving.connect(target_url) as connection:
+        assert connection.transit().describe().tables == ()
+
+
+@pytest.mark.dialects("mysql", "postgresql")
+def test_zero_dates(direction: Direction, source_at: Callable[[int], str], target_url: str) -> None:
+    source = source_at(13)
+    execute(
+        source,
+        "SET SESSION sql_mode = ''",
+        event(1, "created_at", "'0000-00-00 00:00:00'"),
+        event(2, "created_at", "'2024-02-29 00:00:00'"),
+    )
+    refused = run(source, target_url)
+    assert (refused.code, findings(refused)["website_event.created_at"]["examples"]) == (5, [IDS[1]])
+    outcome = run(source, target_url, "--on-zero-date", "null")
+    assert outcome.code == 0, outcome.said
+    with connect(target_url) as loader:
+        rows = loader.execute("SELECT created_at IS NULL FROM website_event ORDER BY event_id")
+    assert [bool(row[0]) for row in rows] == [True, False]
 
 
 @pytest.mark.dialects("mysql", "postgresql")

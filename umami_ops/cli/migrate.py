@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,6 +13,7 @@ from umami_ops.errors import OpsError
 
 if TYPE_CHECKING:
     from umami_ops.databases.base import Database
+    from umami_ops.execute import RowsMoved
     from umami_ops.operations.migrate import Wish
     from umami_ops.plan import Move, Plan, Report
 
@@ -57,6 +59,12 @@ def _policy(option: str, *words: str, help: str) -> Callable[[_Function], _Funct
 @_policy("--on-zero-date", "null", help="MySQL's zero dates.")
 @_policy("--on-date", "null", "clamp", help="Dates outside 1970 to 2038, which MySQL's TIMESTAMP can't hold.")
 @_policy("--on-long", "truncate", help="Text longer than the target's column.")
+@_policy("--on-blank", "trim", help="Blanks at the end of text, where the target's CHAR forgets them.")
+@_policy(
+    "--on-same-name",
+    "rename",
+    help="User names, access codes and share ids that MySQL takes for the same.",
+)
 @click.option("--dry-run", is_flag=True, help="Check everything, show the plan with the DDL, change nothing.")
 @options.yes
 @click.option(
@@ -78,6 +86,8 @@ def migrate(
     on_zero_date: str,
     on_date: str,
     on_long: str,
+    on_blank: str,
+    on_same_name: str,
     dry_run: bool,
     yes: bool,
     jobs: int,
@@ -95,7 +105,14 @@ def migrate(
 
     wish = Wish(
         to=to,
-        policies=Policies(nul=on_nul, zero_date=on_zero_date, date=on_date, long=on_long),
+        policies=Policies(
+            nul=on_nul,
+            zero_date=on_zero_date,
+            date=on_date,
+            long=on_long,
+            blank=on_blank,
+            same_name=on_same_name,
+        ),
         replace=replace,
         catch_up=catch_up,
         delete_extra=delete_extra,
@@ -118,8 +135,12 @@ def _plan(source: Database, target: Database, wish: Wish, *, dry_run: bool, as_j
     from umami_ops.cli import render
     from umami_ops.operations.migrate import plan_migrate
 
-    with source.connect("umami-ops migrate") as here, target.connect("umami-ops migrate") as there:
-        plan = plan_migrate(here, there, wish)
+    with (
+        source.connect("umami-ops migrate") as here,
+        source.connect("umami-ops migrate") as beside,
+        target.connect("umami-ops migrate") as there,
+    ):
+        plan = plan_migrate(here, there, wish, [beside])
     if as_json and (dry_run or any(item["becomes"] is None for item in plan.facts["findings"])):
         render.print_json(plan.to_dict())
     elif not as_json:
@@ -144,14 +165,14 @@ def _run(source: Database, target: Database, plan: Plan, jobs: int, max_duration
     from umami_ops.execute import RunLock, StopSignal, execute
 
     stop = StopSignal(max_duration)
-    total = sum(move.rows for move in _move(plan).tables)
+    totals = {move.pair.target.table: move.rows for move in _move(plan).tables}
     with (
         stop.on_signals(),
         RunLock(source, "migrate"),
         RunLock(target, "migrate") as lock,
-        render.Progress("migrate", total) as progress,
+        render.Progress("migrate", sum(totals.values())) as progress,
     ):
-        watcher = _Watcher(progress)
+        watcher = _Watcher(progress, totals)
         return execute(plan, target, lock=lock, stop=stop, observer=watcher, source=source, jobs=jobs)
 
 
@@ -160,11 +181,33 @@ def _move(plan: Plan) -> Move:
     return step  # type: ignore[return-value]  # a plan to migrate has this one step
 
 
-class _Watcher:
-    """Feeds the progress line with what the executor tells: rows in all, and of which table the last came."""
+class _Pace:
+    """How fast one table's rows arrive, counted from the first: an earlier run's come all at once."""
 
-    def __init__(self, progress: Any) -> None:
+    def __init__(self, total: int, rows: int) -> None:
+        self._total = total
+        self._first = self._rows = rows
+        self._began = time.monotonic()
+
+    def add(self, rows: int) -> None:
+        self._rows += rows
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds until the table is complete, by its estimated rows; None before that can be said."""
+        elapsed = time.monotonic() - self._began
+        if self._rows == self._first or elapsed < 1 or self._rows >= self._total:
+            return None
+        return (self._total - self._rows) * elapsed / (self._rows - self._first)
+
+
+class _Watcher:
+    """Feeds the progress line with what the executor tells: rows in all, and of the table at work."""
+
+    def __init__(self, progress: Any, totals: Mapping[str, int]) -> None:
         self._progress = progress
+        self._totals = totals
+        self._paces: dict[str, _Pace] = {}
         self._rows = 0
         self._phase = ""
 
@@ -178,9 +221,20 @@ class _Watcher:
                 self._progress.at(self._rows, self._phase)
             case RowsMoved():
                 self._rows += event.rows
-                self._progress.at(self._rows, f"{self._phase} {event.table}")
+                self._progress.at(self._rows, f"{self._phase} {event.table}{self._left(event)}")
             case Trouble():
                 render.say(f"  {event.text}")
+
+    def _left(self, event: RowsMoved) -> str:
+        from umami_ops.cli import render
+
+        pace = self._paces.get(event.table)
+        if pace is None:
+            self._paces[event.table] = _Pace(self._totals.get(event.table, 0), event.rows)
+            return ""
+        pace.add(event.rows)
+        seconds = pace.seconds_left
+        return "" if seconds is None else f" ({render.duration(seconds)} left)"
 
 
 def _show_plan(plan: Plan, *, with_ddl: bool) -> None:

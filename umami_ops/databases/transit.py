@@ -240,6 +240,12 @@ class Transit(ABC):
         """Say how `write` will do it."""
 
     @abstractmethod
+    def offends(
+        self, rows: Rows, asked: Sequence[tuple[Field, Offence]], keys: KeyRange = EVERYTHING
+    ) -> bool:
+        """Whether any value of a range offends; one scan, and the cheapest that answers that."""
+
+    @abstractmethod
     def offences(self, rows: Rows, asked: Sequence[tuple[Field, Offence]]) -> list[tuple[int, list[str]]]:
         """Return for each question how many values offend, and the keys of three of them; one scan in all."""
 
@@ -308,6 +314,16 @@ class Transit(ABC):
     @abstractmethod
     def _key_text(self, rows: Rows) -> str:
         """Return the expression of the key as text."""
+
+    def _any(self, rows: Rows, keys: KeyRange, condition: str) -> bool:
+        """Whether any row of a range meets a condition, which has no values to fill in."""
+        where = self._where(rows, keys)
+        by_key = self._by_key if where else ""
+        statement = (
+            f"SELECT 1 AS found FROM {self._quote(rows.table)}{by_key}"  # noqa: S608
+            f"{where or ' WHERE 1 = 1'} AND ({condition}) LIMIT 1"
+        )
+        return bool(self._session.rows(_query(statement, f"check_{rows.table}")))
 
     def _quote(self, identifier: str) -> str:
         return self._session.dialect.quote(identifier)

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from umami_ops.databases.base import Connection, Database
 from umami_ops.errors import ConnectionFault, ConnectionLost, DatabaseFault, OpsError, Refused, TransientFault
@@ -27,6 +28,8 @@ from umami_ops.transfer import ledger, ranges
 from umami_ops.transfer.comparison import Comparison, Found, sums_that_differ
 from umami_ops.transfer.proof import Differences
 from umami_ops.transfer.snapshot import Snapshot
+
+_Work = TypeVar("_Work")
 
 _TRIES = 5
 _RECONNECT_SECONDS = 60.0
@@ -204,29 +207,29 @@ class Mover:
         moves = sorted(self.step.tables, key=lambda move: move.rows, reverse=True)
         left = [query for move in moves for name, query in move.index if name not in here]
         left.reverse()
+        fresh = [move.pair.target.table for move in reversed(moves)]
         with ThreadPoolExecutor(max_workers=self.jobs) as pool:
-            for done in [pool.submit(self._build, left) for _ in range(self.jobs)]:
+            for done in [pool.submit(self._build, left, fresh) for _ in range(self.jobs)]:
                 done.result()
         self._patience.check()
         with self._patience.connect(wait_seconds=60) as connection:
             for move in moves:
                 self._finish(connection, move)
-            for move in moves:
-                analyze = connection.transit().analyze_statement([move.pair.target.table])
-                connection.maintain(Query("migrate.analyze", "", analyze))
 
-    def _build(self, left: list[Query]) -> None:
-        """Build one index after the other in a session that a reason to stop cancels, until none is left."""
+    def _build(self, left: list[Query], fresh: list[str]) -> None:
+        """Build one index after the other in a session that a reason to stop cancels; then the statistics."""
         with self._patience.connect(wait_seconds=600) as connection:
-            for setting in connection.dialect.queries["transfer.build_settings"].statements:
-                connection.run(setting)
+            _set(connection, "transfer.build_settings")
             with self._patience.cancelling(connection):
-                while True:
-                    with self._mutex:
-                        if not left:
-                            return
-                        statement = left.pop()
+                while (statement := self._taken(left)) is not None:
                     self._patience.run(connection, statement)
+                while (table := self._taken(fresh)) is not None:
+                    analyze = connection.transit().analyze_statement([table])
+                    connection.maintain(Query("migrate.analyze", "", analyze))
+
+    def _taken(self, left: list[_Work]) -> _Work | None:
+        with self._mutex:
+            return left.pop() if left else None
 
     def _finish(self, connection: Connection, move: TableMove) -> None:
         """Run what is quick, unless an earlier run has done so."""
@@ -258,7 +261,7 @@ class Mover:
                 self._patience.check()
             self.report.verdicts = [comparison.verdict(item) for item in found]
             if all(verdict.is_equal for verdict in self.report.verdicts):
-                self.report.sums_differ = sums_that_differ(*sessions[0], pairs)
+                self.report.sums_differ = sums_that_differ(sessions, pairs)
         wrong = [verdict.table for verdict in self.report.verdicts if not verdict.is_equal]
         if wrong or self.report.sums_differ:
             raise DatabaseFault(
@@ -347,12 +350,17 @@ class _Worker:
 
     def run(self) -> None:
         """Carry ranges until there are none left, or there is a reason to stop."""
-        self._target = self._mover.target.connect("umami-ops migrate")
+        self._target = self._connected()
         try:
             while not self._mover.is_ending and (work := self._next()) is not None:
                 self._carry(self._pairs[work[0]], work[1])
         finally:
             self._target.close()
+
+    def _connected(self) -> Connection:
+        connection = self._mover.target.connect("umami-ops migrate")
+        _set(connection, "transfer.load_settings")
+        return connection
 
     def _next(self) -> tuple[int, KeyRange] | None:
         try:
@@ -386,7 +394,7 @@ class _Worker:
         while True:
             try:
                 self._target.close()
-                self._target = self._mover.target.connect("umami-ops migrate")
+                self._target = self._connected()
                 self._source = self._mover.renewed(self._snapshot, self._source)
                 return
             except (ConnectionFault, ConnectionLost):
@@ -398,3 +406,8 @@ class _Worker:
                 # The moment had a name and is gone with the session that kept it: only a rerun has a new one.
                 fault.hint = "Run the same command again; it continues."
                 raise fault from None
+
+
+def _set(connection: Connection, name: str) -> None:
+    for setting in connection.dialect.queries[name].statements:
+        connection.run(setting)

@@ -1,21 +1,27 @@
 """Which values can't cross to the other database, found by questions to the source before a row is copied.
 
-Each kind of trouble has a policy: `fail`, or what the user has chosen to become of such values.
+Each kind of trouble has a policy: `fail`, or what the user has chosen to become of such values. Where only
+`fail` is offered, docs/migrate.md says why.
 """
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 
 from umami_ops.databases import types
 from umami_ops.databases.base import Connection
-from umami_ops.databases.transit import Offence
-from umami_ops.rows import Field, Kind, Pair, Repair, Rows
+from umami_ops.databases.transit import EVERYTHING, Offence
+from umami_ops.operations import namesakes
+from umami_ops.rows import Field, KeyRange, Kind, Pair, Repair, Rows
 from umami_ops.sql import Query
 from umami_ops.transfer.schema import Side
 from umami_ops.umami.schema import Column, Table
+
+#: A table of more rows is looked through by two sessions, a half each: ids are random.
+_HALVED_ROWS = 50_000
+_MIDDLE = "80000000-0000-0000-0000-000000000000"
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,8 @@ class Policies:
     zero_date: str = "fail"
     date: str = "fail"
     long: str = "fail"
+    blank: str = "fail"
+    same_name: str = "fail"
 
 
 @dataclass(frozen=True)
@@ -59,10 +67,10 @@ _TROUBLES = {
     Offence.ZERO_DATE: ("a zero date", "--on-zero-date", "zero_date"),
     Offence.OUTSIDE_TIMESTAMP: ("a date outside MySQL's 1970 to 2038", "--on-date", "date"),
     Offence.TOO_LONG: ("text longer than the target's column", "--on-long", "long"),
+    Offence.BLANK_END: ("a blank at the end, which CHAR forgets", "--on-blank", "blank"),
     Offence.NOT_AN_ID: ("an id that isn't a UUID", None, None),
     Offence.TOO_LARGE: ("a number above 2,147,483,647", None, None),
     Offence.NEGATIVE: ("a negative number, for an unsigned column", None, None),
-    Offence.BLANK_END: ("a blank at the end, which CHAR forgets", None, None),
     Offence.NOT_BOOLEAN: ("neither 0 nor 1", None, None),
 }
 _REPAIRS = {
@@ -70,71 +78,172 @@ _REPAIRS = {
     (Offence.ZERO_DATE, "null"): Repair.NO_ZERO_DATE,
     (Offence.OUTSIDE_TIMESTAMP, "null"): Repair.NULL_OUTSIDE_TIMESTAMP,
     (Offence.OUTSIDE_TIMESTAMP, "clamp"): Repair.CLAMP_TO_TIMESTAMP,
+    (Offence.BLANK_END, "trim"): Repair.TRIM_END,
 }
+_SAME_NAME = "names that MySQL takes for the same"
 
 
-def cross(
-    connection: Connection,
-    pair: Pair,
-    tables: tuple[Table, Table],
-    sides: tuple[Side, Side],
-    policies: Policies,
-) -> tuple[Pair, list[Finding]]:
-    """Ask the source about one table; return how its rows travel under the policies, and what was found.
+@dataclass
+class Crossing:
+    """A table on its way: how its rows travel, and what was found of them.
 
-    `tables` and `sides` are the source's and the target's.
+    `tables` and `sides` are the source's and the target's; `rows` is an estimate.
     """
-    asked: list[tuple[Field, Offence]] = []
-    for own, other in zip(pair.source.fields, pair.target.fields, strict=True):
-        if own.expression is None:
-            columns = (tables[0].column(own.name), tables[1].column(other.name))
-            for offence, length in _questions(own, columns, sides):
-                asked.append((replace(own, length=length), offence))
-    answers = connection.transit().offences(pair.source, asked) if asked else []
-    repaired = {item.name: item for item in pair.source.fields}
-    findings = []
-    for (item, offence), (rows, examples) in zip(asked, answers, strict=True):
-        if rows:
-            word, option, policy = _TROUBLES[offence]
-            choice = getattr(policies, policy) if policy else "fail"
-            becomes = None if choice == "fail" else choice
-            findings.append(
-                Finding(pair.source.table, item.name, word, rows, tuple(examples), option, becomes)
+
+    pair: Pair
+    tables: tuple[Table, Table]
+    sides: tuple[Side, Side]
+    rows: int
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def questions(self) -> list[tuple[Field, Offence]]:
+        """What may be wrong with values, by their columns' types."""
+        asked: list[tuple[Field, Offence]] = []
+        for own, other in zip(self.pair.source.fields, self.pair.target.fields, strict=True):
+            if own.expression is None:
+                columns = (self.tables[0].column(own.name), self.tables[1].column(other.name))
+                for offence, length in _questions(own, columns, self.sides):
+                    asked.append((replace(own, length=length), offence))
+        return asked
+
+    def settle(
+        self,
+        asked: Sequence[tuple[Field, Offence]],
+        answers: Sequence[tuple[int, list[str]]],
+        policies: Policies,
+    ) -> None:
+        """Note what was found, and let rows travel as the policies want."""
+        repaired = {item.name: item for item in self.pair.source.fields}
+        for (item, offence), (rows, examples) in zip(asked, answers, strict=True):
+            if rows:
+                word, option, policy = _TROUBLES[offence]
+                choice = getattr(policies, policy) if policy else "fail"
+                becomes = None if choice == "fail" or self._forbids(item, choice) else choice
+                self._note(item.name, word, rows, tuple(examples), option, becomes)
+                if becomes:
+                    repaired[item.name] = _repaired(repaired[item.name], item, offence, becomes)
+        self._travel_as(repaired)
+
+    def _forbids(self, item: Field, choice: str) -> bool:
+        """Whether the target's column takes no NULL, which the policy would make."""
+        names = [own.name for own in self.pair.source.fields]
+        other = self.pair.target.fields[names.index(item.name)]
+        return choice == "null" and not other.nullable
+
+    def settle_names(self, connection: Connection, policies: Policies) -> None:
+        """Find names that a unique key of the target's takes for the same, though they differ in case, say.
+
+        Only short tables of names have such keys; their values are read.
+        """
+        if self.sides[0].features.keys_ignore_case or not self.sides[1].features.keys_ignore_case:
+            return
+        repaired = {item.name: item for item in self.pair.source.fields}
+        for column in _unique_texts(self.pair.source, self.tables[1]):
+            name = repaired[column].expression or connection.dialect.quote(column)
+            named = namesakes.named(connection, self.pair.source, name)
+            same = namesakes.alike(named)
+            if not same:
+                continue
+            may_rename = policies.same_name == "rename" and self.pair.source.key is not None
+            becomes = None
+            if may_rename:
+                length = types.text_length(self.tables[1].column(column).type, self.sides[1].dialect)
+                renamed = namesakes.renames(same, [text for _, text in named], length or 255)
+                becomes = ", ".join(renamed.values())
+                expression = namesakes.renaming(connection, self.pair.source, name, renamed)
+                repaired[column] = replace(repaired[column], expression=expression)
+            shown = tuple(" and ".join(text for _, text in group) for group in same[:3])
+            count = sum(len(group) for group in same)
+            self._note(column, _SAME_NAME, count, shown, "--on-same-name", becomes)
+        self._travel_as(repaired)
+
+    def find_doubles(self, connection: Connection) -> None:
+        """Find rows that share what must be unique at the target, where the source has no such key."""
+        own = {index.columns for index in self.tables[0].indexes if index.unique}
+        own |= {self.tables[0].primary_key.columns} if self.tables[0].primary_key else set()
+        names = dict(zip(self.pair.target.names, self.pair.source.fields, strict=True))
+        for key in _unique_keys(self.tables[1]):
+            fields = [names[column] for column in key if column in names]
+            given = {item.name for item in fields}
+            if len(fields) < len(key) or any(given.issuperset(columns) for columns in own):
+                continue
+            listed = ", ".join(item.expression or connection.dialect.quote(item.name) for item in fields)
+            present = " AND ".join(
+                f"{item.expression or connection.dialect.quote(item.name)} IS NOT NULL" for item in fields
             )
-            if becomes:
-                repaired[item.name] = _repaired(repaired[item.name], item, offence, becomes)
-    fields = tuple(repaired[item.name] for item in pair.source.fields)
-    return Pair(replace(pair.source, fields=fields), pair.target), findings
+            query = Query(
+                "migrate.doubles",
+                "",
+                f"SELECT COUNT(*) AS row_count FROM {connection.dialect.quote(self.pair.source.table)}"  # noqa: S608
+                f" WHERE {present} GROUP BY {listed} HAVING COUNT(*) > 1",
+            )
+            found = [int(row["row_count"]) for row in connection.rows(query)]
+            if found:
+                self._note(" and ".join(key), "the same in several rows, where it must be unique",
+                           sum(found), (), None, None)  # fmt: skip
 
-
-def collisions(connection: Connection, rows: Rows, target: Table, side: Side) -> list[Finding]:
-    """Find texts that a unique key of MySQL's takes for the same, but for case, accents and last blanks.
-
-    Only short tables of names have such keys; their values are read.
-    """
-    if not side.features.keys_ignore_case:
-        return []
-    texts = {item.name: item.expression for item in rows.fields if item.kind is Kind.TEXT}
-    keys = [index.columns for index in target.indexes if index.unique]
-    keys += [target.primary_key.columns] if target.primary_key else []
-    unique = [key[0] for key in keys if len(key) == 1]
-    findings = []
-    for column in dict.fromkeys(unique):
-        if column not in texts:
-            continue
-        name = texts[column] or connection.dialect.quote(column)
-        query = Query(
-            "migrate.unique_texts",
-            "",
-            f"SELECT {name} AS value FROM {connection.dialect.quote(rows.table)} WHERE {name} IS NOT NULL",  # noqa: S608
+    def _note(
+        self, column: str, trouble: str, rows: int, examples: tuple[str, ...], option: str | None,
+        becomes: str | None,
+    ) -> None:  # fmt: skip
+        self.findings.append(
+            Finding(self.pair.source.table, column, trouble, rows, examples, option, becomes)
         )
-        same = list(_alike(row["value"] for row in connection.rows(query)))
-        if same:
-            shown = tuple(" and ".join(values) for values in same[:3])
-            count = sum(len(values) for values in same)
-            trouble = "names that MySQL takes for the same"
-            findings.append(Finding(rows.table, column, trouble, count, shown, None, None))
-    return findings
+
+    def _travel_as(self, fields: dict[str, Field]) -> None:
+        kept = tuple(fields[item.name] for item in self.pair.source.fields)
+        self.pair = Pair(replace(self.pair.source, fields=kept), self.pair.target)
+
+
+def cross(sessions: Sequence[Connection], crossings: Sequence[Crossing], policies: Policies) -> None:
+    """Ask the source about all tables, on several sessions at once; settle what becomes of the answers."""
+    asked = [crossing.questions for crossing in crossings]
+    work = [
+        (place, keys)
+        for place, crossing in sorted(enumerate(crossings), key=lambda item: -item[1].rows)
+        if asked[place]
+        for keys in _halves(crossing)
+    ]
+    suspects: set[int] = set()
+
+    def look(connection: Connection) -> None:
+        while work:
+            try:
+                place, keys = work.pop(0)
+            except IndexError:
+                return
+            if connection.transit().offends(crossings[place].pair.source, asked[place], keys):
+                suspects.add(place)
+
+    with ThreadPoolExecutor(max_workers=len(sessions)) as pool:
+        for done in [pool.submit(look, connection) for connection in sessions]:
+            done.result()
+    for place, crossing in enumerate(crossings):
+        if place in suspects:
+            answers = sessions[0].transit().offences(crossing.pair.source, asked[place])
+            crossing.settle(asked[place], answers, policies)
+        crossing.settle_names(sessions[0], policies)
+        crossing.find_doubles(sessions[0])
+
+
+def _halves(crossing: Crossing) -> list[KeyRange]:
+    rows = crossing.pair.source
+    is_id = any(item.name == rows.key and item.kind is Kind.ID for item in rows.fields)
+    if not is_id or crossing.rows < _HALVED_ROWS:
+        return [EVERYTHING]
+    return [KeyRange(None, _MIDDLE), KeyRange(_MIDDLE, None)]
+
+
+def _unique_keys(table: Table) -> list[tuple[str, ...]]:
+    keys = [index.columns for index in table.indexes if index.unique]
+    return list(dict.fromkeys([*keys, *([table.primary_key.columns] if table.primary_key else [])]))
+
+
+def _unique_texts(rows: Rows, target: Table) -> list[str]:
+    """Return the source's columns of text that must be unique by themselves at the target."""
+    texts = {item.name for item in rows.fields if item.kind is Kind.TEXT}
+    return [key[0] for key in _unique_keys(target) if len(key) == 1 and key[0] in texts]
 
 
 def _questions(
@@ -177,21 +286,7 @@ def _is_padded(column: Column) -> bool:
     return column.type.startswith(("char(", "character("))
 
 
-def _repaired(field: Field, asked: Field, offence: Offence, choice: str) -> Field:
+def _repaired(item: Field, asked: Field, offence: Offence, choice: str) -> Field:
     if offence is Offence.TOO_LONG:
-        return replace(field, length=asked.length)
-    return replace(field, repair=_REPAIRS[offence, choice])
-
-
-def _alike(values: Iterable[str]) -> Iterator[list[str]]:
-    groups: dict[str, list[str]] = {}
-    for value in values:
-        groups.setdefault(_folded(value), []).append(value)
-    return (group for group in groups.values() if len(group) > 1)
-
-
-def _folded(text: str) -> str:
-    """Return what utf8mb4_unicode_ci compares: no case, accents, control characters, last blanks."""
-    plain = unicodedata.normalize("NFKD", text).casefold()
-    kept = (letter for letter in plain if unicodedata.category(letter) not in ("Mn", "Cc", "Cf"))
-    return "".join(kept).rstrip(" ")
+        return replace(item, length=asked.length)
+    return replace(item, repair=_REPAIRS[offence, choice])

@@ -14,7 +14,7 @@ from typing import Any
 
 from umami_ops.databases.base import Connection, Introspector
 from umami_ops.errors import Refused
-from umami_ops.operations.crossing import Finding, Policies, collisions, cross
+from umami_ops.operations.crossing import Crossing, Finding, Policies, cross
 from umami_ops.operations.inspect import Installation, inspect, require_session
 from umami_ops.plan import Move, Note, Plan, TableMove
 from umami_ops.rows import Field, Kind, Pair
@@ -46,8 +46,12 @@ class Wish:
     downgrade: bool = False
 
 
-def plan_migrate(source: Connection, target: Connection, wish: Wish) -> Plan:
+def plan_migrate(
+    source: Connection, target: Connection, wish: Wish, beside: Sequence[Connection] = ()
+) -> Plan:
     """Plan the move; reads both sides in read-only transactions and writes nothing.
+
+    `beside` are further sessions of the source, which share the long looks at its values.
 
     Raises Refused where it must not happen; values that can't cross are in the plan's facts, and
     `require_possible` raises for them, so that a dry run can show them all.
@@ -58,7 +62,7 @@ def plan_migrate(source: Connection, target: Connection, wish: Wish) -> Plan:
     installation = inspect(source)
     installation.require_safe(despite=_BLOCKED_NEVER)
     with source.transaction(read_only=True):
-        return _Planner(source, target, installation, wish).plan()
+        return _Planner(source, target, installation, wish, beside).plan()
 
 
 def require_possible(plan: Plan) -> None:
@@ -100,8 +104,16 @@ def pairs_of(source: Connection, target: Connection) -> tuple[list[Pair], list[s
 class _Planner:
     """Turns a wish into a Move for two databases, inside the caller's snapshot of the source."""
 
-    def __init__(self, source: Connection, target: Connection, here: Installation, wish: Wish) -> None:
+    def __init__(
+        self,
+        source: Connection,
+        target: Connection,
+        here: Installation,
+        wish: Wish,
+        beside: Sequence[Connection],
+    ) -> None:
         self._source = source
+        self._beside = beside
         self._target = target
         self._here = here
         self._wish = wish
@@ -119,15 +131,16 @@ class _Planner:
         translation = translate(
             self._source_schema, *self._sides, self._level, source_level=self._source_level
         )
-        findings: list[Finding] = []
-        moves: list[TableMove] = []
-        empty: list[tuple[str, tuple[Query, ...]]] = []
-        for table in translation.tables:
-            source_table = self._source_schema.table(table.name)
-            if source_table is None:
-                empty.append((table.name, self._statements(table)))
-            else:
-                moves.append(self._move(source_table, table, findings, is_there=state in _FILLED))
+        here = {table.name: table for table in self._source_schema.tables}
+        empty = [
+            (table.name, self._statements(table)) for table in translation.tables if table.name not in here
+        ]
+        crossings = [
+            self._crossing(here[table.name], table) for table in translation.tables if table.name in here
+        ]
+        cross([self._source, *self._beside], crossings, self._wish.policies)
+        findings = [finding for crossing in crossings for finding in crossing.findings]
+        moves = [self._move(crossing, is_there=state in _FILLED) for crossing in crossings]
         self._add_notes(translation, moves, state)
         rows = {move.pair.target.table: move.rows for move in moves}
         step = Move(
@@ -262,17 +275,17 @@ class _Planner:
         texts += transit.finish_statements(table)
         return tuple(_query("create", text) for text in texts)
 
-    def _move(self, source: Table, table: Table, findings: list[Finding], *, is_there: bool) -> TableMove:
-        transit = self._target.transit()
+    def _crossing(self, source: Table, table: Table) -> Crossing:
         both = self._with_shares(pair(source, self._sides[0], table, self._sides[1]))
-        crossed, found = cross(self._source, both, (source, table), self._sides, self._wish.policies)
-        findings += found
-        if self._sides[0].dialect != self._sides[1].dialect:
-            findings += collisions(self._source, crossed.source, table, self._sides[1])
         relation = self._here.relations.get(table.name)
+        return Crossing(both, (source, table), self._sides, relation.rows_estimate if relation else 0)
+
+    def _move(self, crossing: Crossing, *, is_there: bool) -> TableMove:
+        transit = self._target.transit()
+        table = crossing.tables[1]
         return TableMove(
-            pair=crossed,
-            rows=relation.rows_estimate if relation else 0,
+            pair=crossing.pair,
+            rows=crossing.rows,
             create=()
             if is_there
             else tuple(_query("create", text) for text in transit.create_statements(table)),
@@ -351,6 +364,14 @@ class _Planner:
     def _add_notes(self, translation: Translation, moves: Iterable[TableMove], state: str) -> None:
         for remark in translation.remarks:
             self._notes.append(Note(f"Not translated: {remark}."))
+        for name, relation in sorted(self._here.relations.items()):
+            if relation.kind == "partitioned table" and state != "filled":
+                self._notes.append(
+                    Note(
+                        f"{name} is partitioned, and arrives as the one table that Umami's migrations make.",
+                        "umami-ops partition enable, at the target, if you want it so there",
+                    )
+                )
         if any(item.digits == 0 for move in moves for item in move.pair.source.fields):
             keeps = f"{self._target.dialect.title} keeps none"
             self._notes.append(Note(f"Fractions of seconds are cut off, not rounded: {keeps}."))

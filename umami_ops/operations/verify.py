@@ -89,7 +89,7 @@ def verify(
         comparison = Comparison(sessions, ended=ended, noted=noted)
         found = comparison.compare(pairs)
         verdicts = tuple(comparison.verdict(item) for item in found)
-        sums = sums_that_differ(*sessions[0], pairs) if all(item.is_equal for item in verdicts) else []
+        sums = sums_that_differ(sessions, pairs) if all(item.is_equal for item in verdicts) else []
     return Verification(titles[0], titles[1], verdicts, tuple(lacking), tuple(sums), time.monotonic() - began)
 
 

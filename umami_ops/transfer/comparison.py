@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 
 from umami_ops.databases.base import Connection
 from umami_ops.databases.transit import EVERYTHING, NOTHING, Proof
@@ -109,15 +110,16 @@ class Comparison:
         )  # fmt: skip
 
 
-#: Query of sql/*/verify.sql → its table, and the columns that it may do without.
+#: Query of sql/*/verify.sql → its table, the column that it is about, and one that it may do without.
 _SUMS = {
-    "events": ("website_event", "visit_id"),
-    "event_data": ("event_data", "number_value"),
-    "revenue": ("revenue", ""),
+    "visitors": ("website_event", "session_id", ""),
+    "visits": ("website_event", "visit_id", ""),
+    "event_data": ("event_data", "website_id", "number_value"),
+    "revenue": ("revenue", "website_id", ""),
 }
 
 
-def sums_that_differ(source: Connection, target: Connection, tables: Iterable[Pair]) -> list[str]:
+def sums_that_differ(sessions: Sequence[tuple[Connection, Connection]], tables: Iterable[Pair]) -> list[str]:
     """Compare the sums by website and day of both sides; returns a sentence for each difference.
 
     A table in which values were to become others has no sums to compare: its checksums say what it holds.
@@ -127,23 +129,38 @@ def sums_that_differ(source: Connection, target: Connection, tables: Iterable[Pa
         for pair in tables
         if all(item.repair is None for item in pair.source.fields)
     }
-    sentences = []
-    with ThreadPoolExecutor(max_workers=1) as beside:
-        for name, (table, optional) in _SUMS.items():
-            if table not in here:
-                continue
-            words = {f"has_{optional}"} if optional in here[table] else set()
-            other = beside.submit(_sums, source, name, words)
-            own = _sums(target, name, words)
-            theirs = other.result()
-            for place in sorted(own.keys() | theirs.keys()):
-                if own.get(place) != theirs.get(place):
-                    sides = f"source {theirs.get(place, 'nothing')}, target {own.get(place, 'nothing')}"
-                    sentences.append(f"{table} of website {place[0]} on {place[1]}: {sides}")
-    return sentences
+    asked = [name for name, (table, needed, _) in _SUMS.items() if needed in here.get(table, ())]
+    free: SimpleQueue[tuple[Connection, Connection]] = SimpleQueue()
+    for both in sessions:
+        free.put(both)
+
+    def differing(name: str) -> list[str]:
+        table, _, optional = _SUMS[name]
+        words = {f"has_{optional}"} if optional in here[table] else set()
+        both = free.get()
+        try:
+            with ThreadPoolExecutor(max_workers=1) as beside:
+                other = beside.submit(_sums, both[0], name, words)
+                own = _sums(both[1], name, words)
+                return list(_differences(table, other.result(), own))
+        finally:
+            free.put(both)
+
+    with ThreadPoolExecutor(max_workers=len(sessions)) as pool:
+        return [sentence for found in pool.map(differing, asked) for sentence in found]
 
 
-def _sums(connection: Connection, name: str, words: set[str]) -> dict[tuple[str, str], dict[str, str]]:
+_Sums = dict[tuple[str, str], dict[str, str]]
+
+
+def _differences(table: str, theirs: _Sums, own: _Sums) -> Iterator[str]:
+    for place in sorted(own.keys() | theirs.keys()):
+        if own.get(place) != theirs.get(place):
+            sides = f"source {theirs.get(place, 'nothing')}, target {own.get(place, 'nothing')}"
+            yield f"{table} of website {place[0]} on {place[1]}: {sides}"
+
+
+def _sums(connection: Connection, name: str, words: set[str]) -> _Sums:
     query = connection.dialect.queries[f"verify.{name}"].when(words)
     found = {}
     for row in connection.rows(query):

@@ -284,6 +284,8 @@ class PostgresqlConnection(Connection):
         yield f"{verb} lock_timeout = '10s'"
         yield f"{verb} client_min_messages = warning"
         yield f"{verb} client_encoding = 'UTF8'"
+        # Compiling long expressions takes longer than what it saves in a statement that runs once.
+        yield f"{verb} jit = off"
         if self.url.schema:
             yield f"{verb} search_path = {self.dialect.quote(self.url.schema)}"
 

@@ -148,6 +148,13 @@ class PostgresqlTransit(Transit):
         """Say that it is COPY."""
         return Loading(in_bulk=True)
 
+    def offends(
+        self, rows: Rows, asked: Sequence[tuple[Field, Offence]], keys: KeyRange = EVERYTHING
+    ) -> bool:
+        """Ask for one row that offends."""
+        conditions = " OR ".join(_offends(item, offence, self._quote(item.name)) for item, offence in asked)
+        return self._any(rows, keys, conditions)
+
     def offences(self, rows: Rows, asked: Sequence[tuple[Field, Offence]]) -> list[tuple[int, list[str]]]:
         """Return counts and examples by one scan, which sorts nothing."""
         key = self._key_text(rows) if rows.key else "''"
@@ -202,6 +209,8 @@ def _text(item: Field, column: str) -> str:
             last = f"timestamptz '{_END}' - interval '1 second'"
             clamped = f"GREATEST(timestamptz '{_FIRST}', LEAST({column}, {last}))"
             column = f"CASE WHEN {column} IS NOT NULL THEN {clamped} END"
+        case Repair.TRIM_END:
+            column = f"rtrim({column}, ' ')"
     match item.kind:
         case Kind.TIME if item.digits is None:
             return f"CAST({column} AS timestamp)"

@@ -1,0 +1,68 @@
+"""Names that one server takes for the same and the other doesn't, and what the later ones become."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Collection, Iterable, Sequence
+
+from umami_ops.databases.base import Connection
+from umami_ops.rows import Rows
+from umami_ops.sql import Query
+
+#: The column that says which of two rows was there first.
+_BORN = "created_at"
+#: A row's key and its name.
+Named = tuple[str, str]
+
+
+def named(connection: Connection, rows: Rows, name: str) -> list[Named]:
+    """Return all names, those of the oldest rows first; `name` is the column, or what stands for it."""
+    quote = connection.dialect.quote
+    key = quote(rows.key) if rows.key else "''"
+    order = f"{quote(_BORN)}, {key}" if _BORN in rows.names else key
+    text = f"SELECT {key} AS row_key, {name} AS row_name FROM {quote(rows.table)} WHERE {name} IS NOT NULL"  # noqa: S608
+    found = connection.rows(Query("migrate.unique_texts", "", f"{text} ORDER BY {order}"))
+    return [(str(row["row_key"]), str(row["row_name"])) for row in found]
+
+
+def alike(named: Iterable[Named]) -> list[list[Named]]:
+    """Return the names that MySQL takes for the same, in groups."""
+    groups: dict[str, list[Named]] = {}
+    for key, text in named:
+        groups.setdefault(_folded(text), []).append((key, text))
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def renames(same: Iterable[Sequence[Named]], taken: Collection[str], length: int) -> dict[str, str]:
+    """Return key → new name for all but the first of each group: with a number that makes it new."""
+    folded = {_folded(text) for text in taken}
+    renamed: dict[str, str] = {}
+    for group in same:
+        for key, text in group[1:]:
+            number = 2
+            while True:
+                end = f"-{number}"
+                name = text.rstrip(" ")[: length - len(end)] + end
+                number += 1
+                if _folded(name) not in folded:
+                    break
+            folded.add(_folded(name))
+            renamed[key] = name
+    return renamed
+
+
+def renaming(connection: Connection, rows: Rows, name: str, renamed: dict[str, str]) -> str:
+    """Return the expression that gives renamed rows their new names."""
+    assert rows.key is not None, "who has no key isn't renamed"
+    key = connection.dialect.quote(rows.key)
+    parts = " ".join(
+        f"WHEN {connection.literal(row)} THEN {connection.literal(text)}" for row, text in renamed.items()
+    )
+    return f"(CASE {key} {parts} ELSE {name} END)"
+
+
+def _folded(text: str) -> str:
+    """Return what utf8mb4_unicode_ci compares: no case, accents, control characters, last blanks."""
+    plain = unicodedata.normalize("NFKD", text).casefold()
+    kept = (letter for letter in plain if unicodedata.category(letter) not in ("Mn", "Cc", "Cf"))
+    return "".join(kept).rstrip(" ")
