@@ -299,7 +299,9 @@ class _Measurement:
         for line in output.splitlines():
             words = line.split()
             if words and words[0].endswith(".website_event") and words[-1].endswith("s"):
-                self._seconds.setdefault("pgloader: copy of website_event", []).append(_span(words[-3]))
+                self._seconds.setdefault("pgloader: copy of website_event", []).append(
+                    max(map(_span, words[-2:]))
+                )
 
 
 #: pgloader can't read the default of Prisma's own started_at, current_timestamp(3), and would end there.

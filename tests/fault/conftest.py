@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from testbed.servers import Server
+from tests.fault.disk import small_file_system
 from tests.fault.scene import Scene, scene_on
 
 
@@ -27,6 +29,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def is_thorough(request: pytest.FixtureRequest) -> bool:
     """Whether everything was asked for: more data, more kills."""
     return bool(request.config.getoption("--all"))
+
+
+@pytest.fixture
+def small_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A file system of its own for the next server's data."""
+    with small_file_system() as disk:
+        monkeypatch.setenv("TMPDIR", str(disk))
+        yield disk
 
 
 @pytest.fixture

@@ -68,15 +68,10 @@ class Tiles:
         with self._mutex:
             if not self._left:
                 return None
-            place, rows, keys = self._left.pop()
-            if rows.key is None:
-                return place, keys
-            until = transit.key_after(rows, keys, self._range_rows)
+            # Taken off the list once the server has said where it ends: a session that breaks loses no range.
+            place, rows, keys = self._left[-1]
+            until = None if rows.key is None else transit.key_after(rows, keys, self._range_rows)
+            self._left.pop()
             if until is not None:
                 self._left.append((place, rows, KeyRange(until, keys.until)))
             return place, KeyRange(keys.since, until if until is not None else keys.until)
-
-    def put_back(self, place: int, rows: Rows, keys: KeyRange) -> None:
-        """Take a range back that wasn't finished."""
-        with self._mutex:
-            self._left.append((place, rows, keys))

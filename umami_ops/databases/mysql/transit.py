@@ -30,7 +30,7 @@ from umami_ops.databases.transit import (
     Rows,
     Transit,
 )
-from umami_ops.errors import DatabaseFault, PermissionFault, TransientFault
+from umami_ops.errors import ConnectionLost, DatabaseFault, TransientFault
 from umami_ops.rows import Repair
 from umami_ops.sql import Query
 from umami_ops.umami.schema import Table
@@ -43,8 +43,8 @@ _PIECE_BYTES = 1_000_000
 _FIRST_ROWS, _MOST_ROWS = 500, 20_000
 #: The longest INSERT, where rows can't be loaded in bulk; below any server's max_allowed_packet.
 _INSERT_BYTES = 1_000_000
-#: How long writers may have to wait behind a lock that isn't had yet, and how often it is asked for.
-_LOCK_SECONDS, _LOCK_TRIES = 1, 8
+#: How long writers may have to wait behind a lock that isn't had yet.
+_LOCK_SECONDS = 1
 #: The order in which Umami writes to its tables, so that a lock meets its transactions without a deadlock.
 _WRITTEN = ("session", "session_data", "website_event", "event_data", "revenue")
 _WIDTH = re.compile(r"\b((?:tiny|small|medium|big)?int)\((\d+)\)")
@@ -104,8 +104,13 @@ class MysqlTransit(Transit):
 
     @contextmanager
     def freeze(self, tables: Sequence[str]) -> Iterator[Moment | None]:
-        """Lock the tables against writes until others have begun; Umami's own user may do that."""
-        if not self._locked(tables):
+        """Lock against writes until others have begun: everything where that is allowed, else the tables.
+
+        The first waits for statements alone, never for transactions; the second may be what a transaction of
+        several tables waits for, while it waits for that, and then the server ends one of the two.
+        """
+        listed = ", ".join(f"{self._quote(name)} READ" for name in sorted(tables, key=_place_in_writing))
+        if not (self._locked("FLUSH TABLES WITH READ LOCK", 2) or self._locked(f"LOCK TABLES {listed}", 8)):
             yield None
             return
         try:
@@ -113,20 +118,22 @@ class MysqlTransit(Transit):
         finally:
             self._connection.run(_query("UNLOCK TABLES", "transfer.thaw"))
 
-    def _locked(self, tables: Sequence[str]) -> bool:
-        """Lock the tables, and give up in time: while this waits, writers wait behind it."""
-        listed = ", ".join(f"{self._quote(name)} READ" for name in sorted(tables, key=_place_in_writing))
-        statement = _query(f"LOCK TABLES {listed}", "transfer.freeze")
+    def _locked(self, statement: str, tries: int) -> bool:
+        """Lock, and give up in time: while this waits, writers wait behind it."""
         self._connection.run(_query(f"SET SESSION lock_wait_timeout = {_LOCK_SECONDS}"))
-        for _ in range(_LOCK_TRIES):
+        for _ in range(tries):
             try:
-                self._connection.run(statement)
-            except PermissionFault:
-                return False
+                self._connection.run(_query(statement, "transfer.freeze"))
             except TransientFault:
                 time.sleep(_LOCK_SECONDS * random.uniform(0.1, 1))
-                continue
-            return True
+            except ConnectionLost:
+                raise
+            except (
+                DatabaseFault
+            ):  # it isn't allowed: kinds of servers and of hosting have a number each for that
+                return False
+            else:
+                return True
         return False
 
     def begin_at(self, moment: Moment | None) -> None:  # noqa: ARG002 -- it is now, while tables are locked
