@@ -103,9 +103,8 @@ SELECT true AS allowed;
 SET synchronous_commit = off;
 
 -- name: build_settings
--- What a session wants that builds indexes: memory to sort in; the sessions beside it are its helpers.
-SET maintenance_work_mem = '256MB';
-SET max_parallel_maintenance_workers = 0;
+-- What a session wants that builds indexes. Memory and helpers are the server's: 256 MB and none beside the sessions
+-- themselves took 38 s for what the defaults, 64 MB and two, did in 16.
 SET synchronous_commit = off;
 
 -- name: missing_rights

@@ -311,6 +311,13 @@ class Transit(ABC):
     def _hash(self, rows: Rows) -> str:
         """Return the expression of a row's hash: the first 60 bits of the SHA-256 of its canonical text."""
 
+    @staticmethod
+    def _hashed(rows: Rows) -> tuple[list[Field], list[Field]]:
+        """Return the columns that a row's hash is made of, in its order: ids, then the others."""
+        fields = [item for item in rows.fields if item.has_one_text]
+        ids = [item for item in fields if item.kind is Kind.ID]
+        return ids, [item for item in fields if item.kind is not Kind.ID]
+
     @abstractmethod
     def _key_text(self, rows: Rows) -> str:
         """Return the expression of the key as text."""

@@ -28,6 +28,7 @@ from umami_ops.transfer import ledger, ranges
 from umami_ops.transfer.comparison import Comparison, Found, sums_that_differ
 from umami_ops.transfer.proof import Differences
 from umami_ops.transfer.snapshot import Snapshot
+from umami_ops.umami.schema import Table
 
 _Work = TypeVar("_Work")
 
@@ -200,12 +201,17 @@ class Mover:
         """Build what isn't there, side by side; then keys and foreign keys; then fresh statistics."""
         with self.target.connect("umami-ops migrate") as connection:
             here = {
-                index.name: table.name
+                (table.name, index.name)
                 for table in connection.transit().describe().tables
                 for index in (*table.indexes, *([table.primary_key] if table.primary_key else ()))
             }
         moves = sorted(self.step.tables, key=lambda move: move.rows, reverse=True)
-        left = [query for move in moves for name, query in move.index if name not in here]
+        left = [
+            query
+            for move in moves
+            for name, query in move.index
+            if (move.pair.target.table, name) not in here
+        ]
         left.reverse()
         fresh = [move.pair.target.table for move in reversed(moves)]
         with ThreadPoolExecutor(max_workers=self.jobs) as pool:
@@ -213,8 +219,9 @@ class Mover:
                 done.result()
         self._patience.check()
         with self._patience.connect(wait_seconds=60) as connection:
+            tables = {table.name: table for table in connection.transit().describe().tables}
             for move in moves:
-                self._finish(connection, move)
+                self._finish(connection, move, tables[move.pair.target.table])
 
     def _build(self, left: list[Query], fresh: list[str]) -> None:
         """Build one index after the other in a session that a reason to stop cancels; then the statistics."""
@@ -231,10 +238,8 @@ class Mover:
         with self._mutex:
             return left.pop() if left else None
 
-    def _finish(self, connection: Connection, move: TableMove) -> None:
+    def _finish(self, connection: Connection, move: TableMove, table: Table) -> None:
         """Run what is quick, unless an earlier run has done so."""
-        table = connection.transit().describe().table(move.pair.target.table)
-        assert table is not None
         has_key = table.primary_key is not None
         names = {key.name for key in table.foreign_keys}
         for statement in move.finish:

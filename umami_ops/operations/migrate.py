@@ -73,8 +73,10 @@ def require_possible(plan: Plan) -> None:
         cure = (
             f"Choose by {', '.join(options)} what becomes of them" if options else "Mend them at the source"
         )
+        one = len(blocking) == 1
         raise Refused(
-            f"Values of {len(blocking)} columns can't cross; the list above names them.",
+            f"Values of {'one column' if one else f'{len(blocking)} columns'} can't cross; "
+            f"the list above names {'it' if one else 'them'}.",
             hint=f"{cure}, then run this again (docs/migrate.md).",
             done="Nothing was changed.",
         )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
+
+#: What the pipe holds.
+_ROOM_BYTES = 1_048_576
 
 
 class Pipe:
@@ -21,6 +25,8 @@ class Pipe:
 
     def __enter__(self) -> Self:
         self._out, self._into = os.pipe()
+        if hasattr(fcntl, "F_SETPIPE_SZ"):  # Linux alone: room for who gives to go on while who takes is busy
+            fcntl.fcntl(self._into, fcntl.F_SETPIPE_SZ, _ROOM_BYTES)
         self._thread = threading.Thread(target=self._fill)
         self._thread.start()
         return self

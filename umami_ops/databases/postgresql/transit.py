@@ -5,6 +5,7 @@ The formats are those of `databases/transit.py`.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -176,8 +177,7 @@ class PostgresqlTransit(Transit):
         """Return the expression of a row's hash: the first 60 bits of SHA-256."""
         parts = [
             f"COALESCE(CAST({_text(item, self._quote(item.name))} AS text), chr(2))"
-            for item in rows.fields
-            if item.has_one_text
+            for item in itertools.chain(*self._hashed(rows))
         ]
         text = " || chr(31) || ".join(parts) or "''"
         return f"('x' || substr(CAST(sha256(convert_to({text}, 'UTF8')) AS text), 3, 15))::bit(60)::bigint"
