@@ -300,7 +300,7 @@ class _Measurement:
             words = line.split()
             if words and words[0].endswith(".website_event") and words[-1].endswith("s"):
                 self._seconds.setdefault("pgloader: copy of website_event", []).append(
-                    max(map(_span, words[-2:]))
+                    _span(words[-1])
                 )
 
 
