@@ -299,9 +299,7 @@ class _Measurement:
         for line in output.splitlines():
             words = line.split()
             if words and words[0].endswith(".website_event") and words[-1].endswith("s"):
-                self._seconds.setdefault("pgloader: copy of website_event", []).append(
-                    _span(words[-1])
-                )
+                self._seconds.setdefault("pgloader: copy of website_event", []).append(_span(words[-1]))
 
 
 #: pgloader can't read the default of Prisma's own started_at, current_timestamp(3), and would end there.
