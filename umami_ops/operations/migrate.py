@@ -6,15 +6,15 @@ Everything that could forbid it is asked first, of both sides, and nothing is wr
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any
 
-from umami_ops.databases.base import Connection, Introspector
+from umami_ops.databases.base import Connection
 from umami_ops.errors import Refused
+from umami_ops.operations.conclusion import conclusion
 from umami_ops.operations.crossing import Crossing, Finding, Policies, cross
+from umami_ops.operations.downgrade import homeless
 from umami_ops.operations.inspect import Installation, inspect, require_session
 from umami_ops.plan import Move, Note, Plan, TableMove
 from umami_ops.rows import Field, Kind, Pair
@@ -22,7 +22,7 @@ from umami_ops.sql import Query
 from umami_ops.transfer import ledger
 from umami_ops.transfer.schema import Side, Translation, is_ours_or_prismas, pair, translate
 from umami_ops.umami import prisma
-from umami_ops.umami.migrations import level_of, likely_release, migrations
+from umami_ops.umami.migrations import likely_release
 from umami_ops.umami.schema import Table, latest_level
 
 #: What Umami's first migration inserts.
@@ -152,7 +152,7 @@ class _Planner:
             tables=tuple(moves),
             empty=tuple(empty),
             clear=tuple(self._clear(state, translation)),
-            conclude=() if state == "filled" else tuple(self._conclude()),
+            conclude=() if state == "filled" else tuple(conclusion(self._source, self._target, self._level)),
             catch_up=state == "filled",
             delete_extra=self._wish.delete_extra,
         )
@@ -315,52 +315,6 @@ class _Planner:
             replace(both.target, fields=(*both.target.fields, other)),
         )
 
-    # --- Prisma ---------------------------------------------------------------------------------------
-
-    def _conclude(self) -> Iterator[Query]:
-        """Return what makes Prisma's table with its records, under another name at first."""
-        dialect = self._target.dialect
-        working = f"_umami_ops{prisma.NAME}"
-        table = prisma.TABLES[dialect.name]
-        transit = self._target.transit()
-        quoted = dialect.quote(working)
-        yield _query("prisma", f"DROP TABLE IF EXISTS {quoted}")
-        for text in transit.create_statements(replace(table, name=working)):
-            yield _query("prisma", text)
-        for record in self._records():
-            names = ", ".join(dialect.quote(name) for name in record)
-            values = ", ".join(self._target.literal(value) for value in record.values())
-            yield _query("prisma", f"INSERT INTO {quoted} ({names}) VALUES ({values})")  # noqa: S608
-        yield _query("prisma", f"DROP TABLE IF EXISTS {dialect.quote(prisma.NAME)}")
-        yield _query("prisma", f"ALTER TABLE {quoted} RENAME TO {dialect.quote(prisma.NAME)}")
-        for text in (*transit.index_statements(table), *transit.finish_statements(table)):
-            yield _query("prisma", text)
-
-    def _records(self) -> Iterator[dict[str, Any]]:
-        """Return Prisma's rows: the source's where the dialect is the same, else those of the same level."""
-        applied = {
-            row.name: row
-            for row in Introspector(self._source).prisma_migrations()
-            if row.finished_at and not row.rolled_back_at
-        }
-        same = self._sides[0].dialect == self._sides[1].dialect
-        known = {migration.name: migration for migration in migrations(self._sides[1].dialect)}
-        now = datetime.now(UTC).replace(microsecond=0)
-        for name in sorted(applied if same else known):
-            level = level_of(name)
-            if not same and (level is None or level > self._level):
-                continue
-            row = applied.get(name)
-            checksum = row.checksum if row and same else known[name].checksum
-            yield {
-                "id": str(uuid.uuid4()),
-                "checksum": checksum or "",
-                "finished_at": row.finished_at if row else now,
-                "migration_name": name,
-                "started_at": (row.started_at if row else None) or now,
-                "applied_steps_count": 1,
-            }
-
     # --- words ----------------------------------------------------------------------------------------
 
     def _add_notes(self, translation: Translation, moves: Iterable[TableMove], state: str) -> None:
@@ -381,39 +335,10 @@ class _Planner:
         if not loading.in_bulk:
             self._notes.append(Note(loading.remark))
         if self._level < self._source_level:
-            self._notes += [Note(text) for text in self._homeless()]
+            lost = homeless(self._source, self._source_schema, translation.tables)
+            self._notes += [Note(sentence) for sentence in lost]
         if state == "begun":
             self._notes.append(Note("A move from this source has begun here and goes on where it stopped."))
-
-    def _homeless(self) -> Iterator[str]:
-        """Say what v2 has no home for, with numbers of rows."""
-        quote = self._source.dialect.quote
-        target = {table.name for table in self._translated_tables()}
-        for table in self._source_schema.tables:
-            if is_ours_or_prismas(table.name) or table.name in target:
-                continue
-            query = _query("count", f"SELECT COUNT(*) AS found FROM {quote(table.name)}")  # noqa: S608
-            yield f"No home in v2: table {table.name}, {int(self._source.value(query)):,} rows."
-        for table in self._translated_tables():
-            source = self._source_schema.table(table.name)
-            for column in source.columns if source else ():
-                if column.name in table.column_names:
-                    continue
-                name = quote(column.name)
-                text = f"SELECT COUNT({name}) AS found FROM {quote(table.name)}"  # noqa: S608
-                count = int(self._source.value(_query("count", text)))
-                if count:
-                    yield f"No home in v2: {table.name}.{column.name}, {count:,} values."
-        if self._here.has("share"):
-            further = int(self._source.value(self._source.dialect.queries["transfer.further_shares"]))
-            yield f"A website's first share returns to website.share_id; {further:,} others have no home."
-        reports = self._source.rows(self._source.dialect.queries["transfer.reports_of_v3"])
-        for row in reports:
-            yield f"Report {row['name']} ({row['type']}) was rewritten by v3: v2 may not show it."
-
-    def _translated_tables(self) -> Sequence[Table]:
-        found = translate(self._source_schema, *self._sides, self._level, source_level=self._source_level)
-        return found.tables
 
     def _facts(self, step: Move, findings: Iterable[Finding], state: str) -> dict[str, Any]:
         source, target = self._source.server(), self._target.server()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from umami_ops.databases import types
 from umami_ops.databases.catalogue import described
 from umami_ops.databases.lines import lines
-from umami_ops.databases.mysql import ddl
+from umami_ops.databases.mysql import canonical, ddl
 from umami_ops.databases.transit import (
     EVERYTHING,
     Description,
@@ -31,7 +31,6 @@ from umami_ops.databases.transit import (
     Transit,
 )
 from umami_ops.errors import ConnectionLost, DatabaseFault, TransientFault
-from umami_ops.rows import Repair
 from umami_ops.sql import Query
 from umami_ops.umami.schema import Table
 
@@ -253,11 +252,11 @@ class MysqlTransit(Transit):
         self, rows: Rows, asked: Sequence[tuple[Field, Offence]], keys: KeyRange = EVERYTHING
     ) -> bool:
         """Ask for one row that offends, by conditions over several columns at once where that is cheaper."""
-        texts = [self._quote(item.name) for item, offence in asked if _is_plain_nul(item, offence)]
+        texts = [self._quote(item.name) for item, offence in asked if canonical.is_plain_nul(item, offence)]
         conditions = [
-            _offends(item, offence, self._quote(item.name))
+            canonical.offends(item, offence, self._quote(item.name))
             for item, offence in asked
-            if not _is_plain_nul(item, offence)
+            if not canonical.is_plain_nul(item, offence)
         ]
         if texts:
             conditions.append(f"LOCATE(0x00, CAST(CONCAT_WS('', {', '.join(texts)}) AS BINARY)) > 0")
@@ -265,7 +264,7 @@ class MysqlTransit(Transit):
 
     def offences(self, rows: Rows, asked: Sequence[tuple[Field, Offence]]) -> list[tuple[int, list[str]]]:
         """Return counts by one scan, and examples by another where there are any."""
-        conditions = [_offends(item, offence, self._quote(item.name)) for item, offence in asked]
+        conditions = [canonical.offends(item, offence, self._quote(item.name)) for item, offence in asked]
         counted = ", ".join(f"SUM({part}) AS c{place}" for place, part in enumerate(conditions))
         table = self._quote(rows.table)
         row = self._connection.row(_query(f"SELECT {counted} FROM {table}", f"check_{rows.table}"))  # noqa: S608
@@ -289,7 +288,7 @@ class MysqlTransit(Transit):
         parts: list[str] = []
         for place, item in enumerate(rows.fields):
             comma = "," if place else ""
-            text = _text(item, self._quote(item.name))
+            text = canonical.text(item, self._quote(item.name))
             if item.kind.is_bare:
                 parts += [f"'{comma}'", f"COALESCE({text}, 'NULL')" if item.nullable else text]
             elif item.kind in (Kind.ID, Kind.TIME, Kind.BYTES):
@@ -312,7 +311,9 @@ class MysqlTransit(Transit):
     def _hash(self, rows: Rows) -> str:
         """Return the expression of a row's hash: the first 60 bits of SHA-256."""
         ids, others = self._hashed(rows)
-        parts = [f"COALESCE({_text(item, self._quote(item.name))}, _utf8mb4 0x02)" for item in others]
+        parts = [
+            f"COALESCE({canonical.text(item, self._quote(item.name))}, _utf8mb4 0x02)" for item in others
+        ]
         if ids:
             # In small letters all at once: LOWER costs the server more by the call than by the letter.
             listed = ", ".join(f"COALESCE({self._quote(item.name)}, _utf8mb4 0x02)" for item in ids)
@@ -322,72 +323,10 @@ class MysqlTransit(Transit):
 
 
 _EMPTY = "''"
-_ID = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
-#: An escaped NUL in JSON: with one more backslash before it, it would be none. In hexadecimal, since what a
-#: backslash means in a literal depends on the session.
-_NUL_PATTERN = rb"(^|[^\\])(\\\\)*\\u0000".hex()
-_ESCAPED_NUL = f"CONVERT(0x{_NUL_PATTERN} USING utf8mb4)"
 
 
 def _place_in_writing(table: str) -> tuple[int, str]:
     return (_WRITTEN.index(table) if table in _WRITTEN else len(_WRITTEN), table)
-
-
-def _is_plain_nul(item: Field, offence: Offence) -> bool:
-    return offence is Offence.NUL and item.kind is not Kind.JSON
-
-
-def _offends(item: Field, offence: Offence, column: str) -> str:
-    """Return the condition under which a value offends: 1, 0, or NULL."""
-    match offence:
-        case Offence.NUL if item.kind is Kind.JSON:
-            return f"CAST({column} AS CHAR) REGEXP {_ESCAPED_NUL}"
-        case Offence.NUL:
-            return f"LOCATE(0x00, CAST({column} AS BINARY)) > 0"
-        case Offence.ZERO_DATE:
-            return f"(MONTH({column}) = 0 OR DAYOFMONTH({column}) = 0)"
-        case Offence.NOT_AN_ID:
-            return f"{column} NOT REGEXP '{_ID}'"
-        case Offence.TOO_LARGE:
-            return f"{column} > 2147483647"
-        case Offence.TOO_LONG:
-            return f"CHAR_LENGTH({column}) > {item.length}"
-        case Offence.OUTSIDE_TIMESTAMP:
-            return f"({column} < '1970-01-01 00:00:01' OR {column} >= '2038-01-19 03:14:08')"
-        case Offence.NEGATIVE:
-            return f"{column} < 0"
-        case Offence.BLANK_END:
-            return f"{column} LIKE '% '"
-        case Offence.NOT_BOOLEAN:
-            return f"{column} NOT IN (0, 1)"
-
-
-def _text(item: Field, column: str) -> str:
-    """Return the expression of a column's canonical text."""
-    column = item.expression or column
-    if item.length is not None:
-        column = f"LEFT({column}, {item.length})"
-    match item.repair:
-        case Repair.REMOVE_NUL if item.kind is Kind.JSON:
-            column = f"REPLACE(CAST({column} AS CHAR), _utf8mb4 0x5C7530303030, '')"
-        case Repair.REMOVE_NUL:
-            column = f"CONVERT(REPLACE(CAST({column} AS BINARY), 0x00, '') USING utf8mb4)"
-        case Repair.NO_ZERO_DATE:
-            column = f"CASE WHEN CAST({column} AS CHAR) NOT LIKE '%-00%' THEN {column} END"
-        case Repair.TRIM_END:
-            column = f"TRIM(TRAILING ' ' FROM {column})"
-        case Repair.NULL_OUTSIDE_TIMESTAMP:
-            column = f"CASE WHEN NOT {_offends(item, Offence.OUTSIDE_TIMESTAMP, column)} THEN {column} END"
-        case Repair.CLAMP_TO_TIMESTAMP:
-            column = f"GREATEST('1970-01-01 00:00:01', LEAST({column}, '2038-01-19 03:14:07'))"
-    match item.kind:
-        case Kind.TIME if item.digits is not None:
-            return f"LEFT({column}, {20 + item.digits if item.digits else 19})"
-        case Kind.JSON | Kind.OTHER:
-            return f"CAST({column} AS CHAR)"
-        case Kind.BYTES:
-            return f"CONCAT(_utf8mb4 0x5C78, LOWER(HEX({column})))"
-    return column
 
 
 def _in_batches(rows: Iterable[bytes]) -> Iterator[list[bytes]]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from umami_ops.databases import types
 from umami_ops.databases.catalogue import described
-from umami_ops.databases.postgresql import ddl
+from umami_ops.databases.postgresql import canonical, ddl
 from umami_ops.databases.transit import (
     EVERYTHING,
     Description,
@@ -27,7 +27,6 @@ from umami_ops.databases.transit import (
     Rows,
     Transit,
 )
-from umami_ops.rows import Repair
 from umami_ops.sql import Query
 from umami_ops.umami.schema import Index, Table
 
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
     from umami_ops.databases.postgresql.connection import PostgresqlConnection
 
 _PIECE_BYTES = 262_144
-#: What MySQL's TIMESTAMP holds: from here on, and before there.
-_FIRST, _END = "1970-01-01 00:00:01+00", "2038-01-19 03:14:08+00"
 
 
 class PostgresqlTransit(Transit):
@@ -121,7 +118,8 @@ class PostgresqlTransit(Transit):
 
     def _pieces(self, rows: Rows, where: str) -> Iterator[tuple[bytes, int]]:
         columns = ", ".join(
-            f"{_text(item, self._quote(item.name))} AS {self._quote(item.name)}" for item in rows.fields
+            f"{canonical.text(item, self._quote(item.name))} AS {self._quote(item.name)}"
+            for item in rows.fields
         )
         quoted = ", ".join(self._quote(item.name) for item in rows.fields if not item.kind.is_bare)
         force = f", FORCE_QUOTE ({quoted})" if quoted else ""
@@ -153,7 +151,9 @@ class PostgresqlTransit(Transit):
         self, rows: Rows, asked: Sequence[tuple[Field, Offence]], keys: KeyRange = EVERYTHING
     ) -> bool:
         """Ask for one row that offends."""
-        conditions = " OR ".join(_offends(item, offence, self._quote(item.name)) for item, offence in asked)
+        conditions = " OR ".join(
+            canonical.offends(item, offence, self._quote(item.name)) for item, offence in asked
+        )
         return self._any(rows, keys, conditions)
 
     def offences(self, rows: Rows, asked: Sequence[tuple[Field, Offence]]) -> list[tuple[int, list[str]]]:
@@ -161,7 +161,7 @@ class PostgresqlTransit(Transit):
         key = self._key_text(rows) if rows.key else "''"
         parts = []
         for place, (item, offence) in enumerate(asked):
-            condition = _offends(item, offence, self._quote(item.name))
+            condition = canonical.offends(item, offence, self._quote(item.name))
             parts.append(f"COUNT(*) FILTER (WHERE {condition}) AS c{place}")
             parts.append(f"(array_agg({key}) FILTER (WHERE {condition}))[1:3] AS e{place}")
         statement = f"SELECT {', '.join(parts)} FROM {self._quote(rows.table)}"  # noqa: S608
@@ -176,55 +176,11 @@ class PostgresqlTransit(Transit):
     def _hash(self, rows: Rows) -> str:
         """Return the expression of a row's hash: the first 60 bits of SHA-256."""
         parts = [
-            f"COALESCE(CAST({_text(item, self._quote(item.name))} AS text), chr(2))"
+            f"COALESCE(CAST({canonical.text(item, self._quote(item.name))} AS text), chr(2))"
             for item in itertools.chain(*self._hashed(rows))
         ]
         text = " || chr(31) || ".join(parts) or "''"
         return f"('x' || substr(CAST(sha256(convert_to({text}, 'UTF8')) AS text), 3, 15))::bit(60)::bigint"
-
-
-def _offends(item: Field, offence: Offence, column: str) -> str:
-    """Return the condition under which a value offends; what PostgreSQL can't hold never does."""
-    match offence:
-        case Offence.OUTSIDE_TIMESTAMP:
-            return f"({column} < '{_FIRST}' OR {column} >= '{_END}')"
-        case Offence.NEGATIVE:
-            return f"{column} < 0"
-        case Offence.TOO_LONG:
-            return f"char_length({column}) > {item.length}"
-        case Offence.BLANK_END:
-            return f"{column} LIKE '% '"
-    return "false"
-
-
-def _text(item: Field, column: str) -> str:
-    """Return the expression of a column's canonical text; COPY and a cast to text write it alike."""
-    column = item.expression or column
-    if item.length is not None:
-        column = f"left({column}, {item.length})"
-    match item.repair:
-        case Repair.NULL_OUTSIDE_TIMESTAMP:
-            column = f"CASE WHEN {column} >= '{_FIRST}' AND {column} < '{_END}' THEN {column} END"
-        case Repair.CLAMP_TO_TIMESTAMP:
-            last = f"timestamptz '{_END}' - interval '1 second'"
-            clamped = f"GREATEST(timestamptz '{_FIRST}', LEAST({column}, {last}))"
-            column = f"CASE WHEN {column} IS NOT NULL THEN {clamped} END"
-        case Repair.TRIM_END:
-            column = f"rtrim({column}, ' ')"
-    match item.kind:
-        case Kind.TIME if item.digits is None:
-            return f"CAST({column} AS timestamp)"
-        case Kind.TIME if item.digits == 0:
-            return f"CAST(date_trunc('second', {column}) AS timestamp)"
-        case Kind.TIME:
-            return f"left(to_char({column}, 'YYYY-MM-DD HH24:MI:SS.US'), {20 + (item.digits or 0)})"
-        case Kind.BOOLEAN:
-            return f"CAST({column} AS integer)"
-        case Kind.BYTES:
-            return f"'\\x' || encode({column}, 'hex')"
-        case Kind.TEXT | Kind.JSON | Kind.OTHER:
-            return f"CAST({column} AS text)"
-    return column
 
 
 def _query(text: str, name: str = "transfer.statement") -> Query:
