@@ -46,6 +46,10 @@ WHERE s.table_schema = DATABASE()
   AND s.table_name = 'website_event'
   AND s.index_type <> 'BTREE';
 
+-- name: is_analyzed
+-- Whether the optimizer knows anything about the rows of website_event: InnoDB always does.
+SELECT TRUE AS known;
+
 -- name: undated
 -- Events without a time, and those among them whose session has none either.
 SELECT COUNT(*) AS undated, COALESCE(SUM(s.created_at IS NULL), 0) AS undatable

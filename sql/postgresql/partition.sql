@@ -86,6 +86,12 @@ JOIN pg_class AS p ON p.oid = i.inhparent
 JOIN pg_class AS c ON c.oid = i.inhrelid
 WHERE p.relkind = 'r' AND c.relname NOT LIKE '\_umami\_ops\_%';
 
+-- name: is_analyzed
+-- Whether the planner knows anything about the rows of website_event.
+SELECT EXISTS (
+  SELECT FROM pg_stats AS s WHERE s.schemaname = current_schema() AND s.tablename = 'website_event'
+) AS known;
+
 -- name: undated
 -- Events without a time, and those among them whose session has none either.
 SELECT COUNT(*) AS undated, COUNT(*) FILTER (WHERE s.created_at IS NULL) AS undatable

@@ -146,6 +146,21 @@ def test_what_stands_on_the_table_stays(postgresql_server: Server, umami_databas
     assert _standing(url) == before
 
 
+def test_the_planner_knows_all_rows_at_once(postgresql_server: Server, umami_database: str) -> None:
+    """Else a look at the whole table is planned by guess until somebody runs ANALYZE."""
+    url = umami_database
+    fill(url, 6)
+    with connect(url) as loader:
+        loader.execute("ANALYZE website_event")
+        loader.commit()
+        columns = loader.execute("SELECT COUNT(*) FROM pg_stats WHERE tablename = 'website_event'")
+    partition(url, *VERBS["enable"])
+    with connect(url) as loader:
+        known = "SELECT COUNT(*) FROM pg_stats WHERE tablename = 'website_event' AND inherited"
+        assert loader.execute(known) == columns
+        assert loader.execute(f"{known} AND attname = 'website_id' AND n_distinct = 2") == [(1,)]
+
+
 def _standing(url: str) -> list[Any]:
     with connect(url) as loader:
         return [

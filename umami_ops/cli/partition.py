@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from umami_ops.cli import options
+from umami_ops.cli import options, partition_views
 
 if TYPE_CHECKING:
     from umami_ops.databases.base import Connection, Database
-    from umami_ops.databases.partitioning import Layout
     from umami_ops.operations.inspect import Installation
-    from umami_ops.plan import Note, Plan, Report, Step
+    from umami_ops.plan import Plan
 
     Planner = Callable[[Connection, Installation], Plan]
 
@@ -67,18 +66,18 @@ def status(as_json: bool) -> None:
                 "server": server.title,
                 "is_partitioned": layout.is_partitioned,
                 "unfinished": layout.unfinished,
-                "partitions": [_as_document(part) for part in layout.partitions],
+                "partitions": [partition_views.part_document(part) for part in layout.partitions],
                 "notes": [{"text": note.text, "cure": note.cure} for note in notes],
             }
         )
         return
     render.print_facts({"Database": f"{server.database} on {server.title}"})
     if layout.partitions:
-        _show_layout(layout)
+        partition_views.show_layout(layout)
     elif not layout.is_foreign:
         render.print_line()
         render.print_line("website_event is a plain table.", style="bold")
-    _show_notes(notes)
+    partition_views.show_notes(notes)
 
 
 @partition.command()
@@ -229,13 +228,13 @@ def _carry_out(
         require_session(connection.server())
         plan = planner(connection, inspect(connection))
         if dry_run:
-            _show_dry_run(plan, connection, as_json=as_json)
+            partition_views.show_dry_run(plan, connection, as_json=as_json)
             return
     if not as_json:
-        _show_plan(plan)
+        partition_views.show_plan(plan)
     if not plan.steps:
         if as_json:
-            render.print_json(_document(plan))
+            render.print_json(partition_views.plan_document(plan))
         else:
             render.print_line()
             render.print_line("Nothing to do.", style="bold")
@@ -249,7 +248,7 @@ def _carry_out(
     ):
         plan = _planned_again(database, planner)
         report = execute(plan, database, lock=lock, stop=stop, observer=_Watcher(progress))
-    _show_report(plan, report, as_json=as_json)
+    partition_views.show_report(plan, report, as_json=as_json)
     if report.stopped:
         raise SystemExit(_STOPPED)
 
@@ -282,188 +281,3 @@ class _Watcher:
             case Trouble():
                 render.say(f"  {event.text}")
         self._progress.at(self._rows, self._title)
-
-
-# --- what is shown -----------------------------------------------------------------------------------------
-
-
-def _show_layout(layout: Layout) -> None:
-    from umami_ops.cli import render
-
-    total = layout.size
-    render.print_table(
-        [
-            render.text("Partition"),
-            render.text("From"),
-            render.text("To"),
-            render.number("Events, about"),
-            render.number("Size"),
-            render.number("Indexes", optional=True),
-        ],
-        [
-            (
-                part.name,
-                "all else" if part.is_catch_all else _day(part.since, "the beginning"),
-                "" if part.is_catch_all else _day(part.until, "the end"),
-                render.count(part.rows_estimate, estimated=True),
-                render.size(part.size.table_bytes),
-                render.size(part.size.index_bytes),
-            )
-            for part in layout.partitions
-        ],
-        title="Partitions of website_event",
-        footer=(
-            "total",
-            "",
-            "",
-            render.count(sum(part.rows_estimate for part in layout.partitions), estimated=True),
-            render.size(total.table_bytes),
-            render.size(total.index_bytes),
-        ),
-    )
-
-
-def _day(moment: datetime | None, otherwise: str) -> str:
-    return otherwise if moment is None else f"{moment:%Y-%m-%d}"
-
-
-def _show_plan(plan: Plan) -> None:
-    from umami_ops.cli import render
-
-    facts = plan.facts
-    shown = {"Database": f"{facts['database']} on {facts['server']}"}
-    if facts.get("boundary"):
-        shown["History"] = f"one partition, up to {facts['boundary']:%Y-%m-%d} (UTC)"
-    if new := facts["new_partitions"]:
-        labels = [slot.label for slot in new]
-        few = labels if len(labels) <= 6 else [*labels[:3], "…", *labels[-2:]]
-        shown["New partitions"] = f"{len(new)} by the {facts['period']}: {', '.join(few)}"
-    if facts.get("moved"):
-        shown["Out of the catch-all"] = f"{render.count(facts['moved'])} events"
-    if facts.get("past"):
-        shown["Past the horizon"] = ", ".join(facts["past"])
-    if facts.get("needed_bytes"):
-        shown["Space for the copies"] = f"about {render.size(facts['needed_bytes'])} until it is done"
-    if plan.steps:
-        shown["Steps"] = str(len(plan.steps))
-    render.print_facts(shown)
-    _show_notes(plan.notes)
-
-
-def _show_dry_run(plan: Plan, connection: Connection, *, as_json: bool) -> None:
-    from umami_ops.cli import render
-
-    steps = [_printable(step, connection) for step in plan.steps]
-    if as_json:
-        render.print_json(_document(plan) | {"steps": steps})
-        return
-    _show_plan(plan)
-    for number, step in enumerate(steps, 1):
-        render.heading(f"Step {number}: {step['title']}")
-        for text in step["statements"]:
-            render.print_statement(text)
-        render.print_line(f"  Lock: {step['lock']}.")
-    render.print_line()
-    render.print_line("Dry run: nothing was changed.", style="bold")
-
-
-def _printable(step: Step, connection: Connection) -> dict[str, Any]:
-    from umami_ops.plan import Batches, Change, Rebuild, Statements
-
-    match step:
-        case Change():
-            texts = [statement.text for statement in step.statements]
-            if step.together:
-                texts = ["BEGIN", *texts, "COMMIT"]
-            return {"title": step.title, "statements": texts, "lock": step.lock}
-        case Batches():
-            queries = [*step.next_slice.statements, *step.work.statements]
-            return {
-                "title": f"{step.title}, slice by slice until none is left",
-                "statements": [connection.render(query, step.values) for query in queries],
-                "lock": "the rows of one batch, of about 250 ms",
-            }
-        case Rebuild():
-            parts = step.tables.values()
-            queries = [
-                *(query for part in parts for query in (*part.create, *part.follow)),
-                *(query for part in parts for query in (part.next_slice, *part.copy.statements, *part.index)),
-                step.swap,
-                *step.finish,
-            ]
-            return {
-                "title": step.title,
-                "statements": [connection.render(query, step.values) for query in queries],
-                "lock": "metadata locks for an instant, for triggers and RENAME; the rows of one batch",
-            }
-        case Statements():
-            return {
-                "title": step.title,
-                "statements": [statement.text for statement in step.statements],
-                "lock": "what it drops, which nobody uses",
-            }
-    return {"title": step.title, "statements": [], "lock": ""}
-
-
-def _show_notes(notes: tuple[Note, ...] | list[Note]) -> None:
-    from umami_ops.cli import render
-
-    if notes:
-        render.print_line()
-    for note in notes:
-        render.print_remark("•", note.text, note.cure or "")
-
-
-def _show_report(plan: Plan, report: Report, *, as_json: bool) -> None:
-    from umami_ops.cli import render
-
-    if as_json:
-        render.print_json(_document(plan, report))
-        return
-    if report.changed:
-        render.print_table(
-            [render.text("Done"), render.number("Time"), render.number("Locked for")],
-            [
-                (
-                    done.title,
-                    render.duration(done.seconds),
-                    render.duration(done.held_seconds) if done.held_seconds else "–",
-                )
-                for done in report.changed
-            ],
-        )
-    render.print_line()
-    render.print_facts({"Time": render.duration(report.seconds)})
-    _show_notes(report.notes)
-    if report.stopped:
-        render.print_line()
-        again = "starts over" if _is_copied_whole(plan) else "continues"
-        render.print_line(f"Ended early: {report.stopped}. The same command {again}.", style="bold")
-
-
-def _is_copied_whole(plan: Plan) -> bool:
-    """Say whether the table is copied in one step, which an early end undoes."""
-    from umami_ops.plan import Rebuild
-
-    return any(isinstance(step, Rebuild) for step in plan.steps)
-
-
-def _document(plan: Plan, report: Report | None = None) -> dict[str, Any]:
-    """Return what --json prints."""
-    document = plan.to_dict()
-    document["partitions"] = [_as_document(part) for part in plan.facts["partitions"]]
-    if report is None:
-        return document
-    return document | report.to_dict()
-
-
-def _as_document(part: Any) -> dict[str, Any]:
-    return {
-        "name": part.name,
-        "since": part.since,
-        "until": part.until,
-        "is_catch_all": part.is_catch_all,
-        "rows_estimate": part.rows_estimate,
-        "table_bytes": part.size.table_bytes,
-        "index_bytes": part.size.index_bytes,
-    }
