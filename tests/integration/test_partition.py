@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from testbed.bulk import connect
+from testbed.bulk import Loader, connect
 from testbed.servers import Server
 from testbed.traffic import Traffic, populate
 from testbed.umami import build_indexes, create_umami
@@ -68,6 +71,33 @@ def test_there_and_back_beside_visitors(server: Server, umami_database: str) -> 
     assert partitions(url) == []
 
 
+def test_a_long_look_at_the_table_makes_nobody_wait_long(server: Server, umami_database: str) -> None:
+    """Others queue behind whoever waits for the whole table: so it gives up soon, and comes again."""
+    url = umami_database
+    fill(url, 6)
+    with connect(url) as reader, connect(url) as writer:
+        reader.execute("SELECT COUNT(*) FROM website_event")
+        enabling = subprocess.Popen(
+            [sys.executable, "-m", "umami_ops", "partition", *VERBS["enable"]],
+            env={"DATABASE_URL": url, "PATH": ""},
+            stdout=subprocess.DEVNULL,
+        )
+        longest = 0.0
+        looking_until = time.monotonic() + 4
+        while time.monotonic() < looking_until:
+            began = time.monotonic()
+            _write(writer, "now", datetime.now(UTC))
+            writer.commit()
+            longest = max(longest, time.monotonic() - began)
+            time.sleep(0.01)
+        assert partitions(url) == []
+        reader.commit()
+        assert enabling.wait(timeout=60) == 0
+    assert len(partitions(url)) > 3
+    # MySQL and MariaDB know no shorter wait for a lock of a table than a second.
+    assert longest < (0.9 if server.dialect == "postgresql" else 2.5)
+
+
 @pytest.mark.parametrize("verb", ["split", "disable"])
 def test_a_reset_in_the_middle(server: Server, umami_database: str, verb: str) -> None:
     url = umami_database
@@ -102,12 +132,16 @@ def test_odd_times_land_and_are_found(server: Server, umami_database: str) -> No
 def _write_at(url: str, name: str, times: set[datetime]) -> None:
     with connect(url) as loader:
         for when in times:
-            new_id = "gen_random_uuid()" if loader.dialect == "postgresql" else "UUID()"
-            loader.execute(
-                "INSERT INTO website_event (event_id, website_id, session_id, visit_id, url_path, event_name,"
-                f" created_at) VALUES ({new_id}, {new_id}, {new_id}, {new_id}, '/', '{name}',"
-                f" '{when:%Y-%m-%d %H:%M:%S}')"
-            )
+            _write(loader, name, when)
+
+
+def _write(loader: Loader, name: str, when: datetime) -> None:
+    new_id = "gen_random_uuid()" if loader.dialect == "postgresql" else "UUID()"
+    loader.execute(
+        "INSERT INTO website_event (event_id, website_id, session_id, visit_id, url_path, event_name,"
+        f" created_at) VALUES ({new_id}, {new_id}, {new_id}, {new_id}, '/', '{name}',"
+        f" '{when:%Y-%m-%d %H:%M:%S}')"
+    )
 
 
 def test_every_verb_again_does_nothing(server: Server, umami_database: str) -> None:

@@ -206,7 +206,7 @@ def notes_on(layout: Layout, now: datetime) -> Iterator[Note]:
     filled = [part for part in layout.partitions if part.rows_estimate > 0]
     yield Note(
         f"A look by event_id alone (Umami's reports on event data) asks {len(layout.partitions)} partitions,"
-        f" of which {len(filled)} hold events. Few large ones for history cost least: split into months, a"
+        f" {len(filled)} of them with events. Few large ones for history cost least: split into months, a"
         " year asks twelve times as often.",
     )
 

@@ -15,7 +15,15 @@ from collections.abc import Collection, Iterator, Sequence
 from umami_ops.databases.base import WORKING_PREFIX, Connection
 from umami_ops.databases.partitioning import TABLE, Partition, Slot
 from umami_ops.databases.postgresql.partition_catalogue import Catalogue
-from umami_ops.databases.postgresql.partition_steps import NOBODY, PATIENTLY, alone, change, query, quoted
+from umami_ops.databases.postgresql.partition_steps import (
+    NOBODY,
+    PATIENTLY,
+    ROOM_TO_SORT,
+    alone,
+    change,
+    query,
+    quoted,
+)
 from umami_ops.plan import Batches, Change, Guard, Step
 from umami_ops.sql import Query
 
@@ -165,7 +173,7 @@ $noted$""",
             for number, index in enumerate(indexes)
         ]
         if builds:
-            steps.append(alone(f"building the indexes of {stage.name}", NOBODY, *builds))
+            steps.append(alone(f"building the indexes of {stage.name}", NOBODY, ROOM_TO_SORT, *builds))
         return steps
 
     def _copying(self, source: Partition, stage: _Stage) -> Batches:
