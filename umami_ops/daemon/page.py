@@ -86,11 +86,13 @@ def _head(status: Mapping[str, Any], view: _View) -> str:
     running = next((job for job in status["jobs"] if job["state"] == "running"), None)
     coming = [job for job in status["jobs"] if job["next_run"]]
     following = min(coming, key=lambda job: str(job["next_run"]), default=None)
-    headline = "All is well" if not problems else "Something needs a look"
+    mood, headline = ("bad", "Something needs a look") if problems else ("good", "All is well")
+    if status["role"] == "away" and not problems:
+        mood, headline = "waits", "Waiting for the database"
     if status["role"] == "standby":
         line = "This one stands by; another daemon runs the jobs of this database."
     elif status["role"] == "away":
-        line = "The database is away. Jobs wait until it is back."
+        line = "The database is away, and jobs wait until it is back."
     elif running:
         line = f"<b>{escape(running['name'])}</b> is running, since {view.time(running['running_since'])}"
     elif following:
@@ -103,7 +105,7 @@ def _head(status: Mapping[str, Any], view: _View) -> str:
         f"{database['name']} · {database['server']} · Umami {database['umami']}" if database else "umami-ops"
     )
     return (
-        f'<header class="{"good" if not problems else "bad"}"><p class="where">{escape(where)}</p>'
+        f'<header class="{mood}"><p class="where">{escape(where)}</p>'
         f"<h1><i></i>{headline}</h1><p>{line}</p>{f'<ul>{listed}</ul>' if listed else ''}</header>"
     )
 
@@ -117,7 +119,7 @@ def _job(job: Mapping[str, Any], view: _View) -> str:
     state = "overdue" if job["overdue_since"] else job["state"] if job["state"] != "idle" else ""
     badge = f' <span class="badge {state}">{state}</span>' if state else ""
     when = words.schedule(job["schedule"]) if job["schedule"] else "only by hand"
-    steps = "".join(f"<li><code>{escape(step)}</code></li>" for step in job["steps"])
+    steps = "".join(f"<li>{_command(step)}</li>" for step in job["steps"])
     rows = [("next", view.time(job["next_run"])), ("last", _last(last, view))]
     if last and last["result"] == "failure":
         rows.append(("success", view.time(job["last_success"])))
@@ -130,6 +132,11 @@ def _job(job: Mapping[str, Any], view: _View) -> str:
         f'<dl>{facts}</dl>{reason}<div class="bars" aria-hidden="true">{bars}</div>'
         f'<ol class="steps">{steps}</ol></article>'
     )
+
+
+def _command(text: str) -> str:
+    """Return a command line that breaks between its words alone, not at the dashes of an option."""
+    return "<code>" + " ".join(f"<span>{escape(word)}</span>" for word in text.split(" ")) + "</code>"
 
 
 def _last(run: Mapping[str, Any] | None, view: _View) -> str:
@@ -224,7 +231,7 @@ def _findings(health: Mapping[str, Any] | None, view: _View) -> str:
 
 def _finding(finding: Mapping[str, Any]) -> str:
     severity = finding["severity"]
-    cure = f'<p class="cure"><code>{escape(finding["cure"])}</code></p>' if finding["cure"] else ""
+    cure = f'<p class="cure">{_command(finding["cure"])}</p>' if finding["cure"] else ""
     return (
         f'<details class="{severity}"><summary><i>{_SEVERITIES[severity]}</i>'
         f"{escape(finding['sentence'])}</summary>"

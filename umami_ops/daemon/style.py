@@ -14,13 +14,14 @@ font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,
 main{max-width:60rem;margin:0 auto;padding:2.5rem 1.25rem 3rem}
 h1,h2,h3,p,ul,ol,dl,dd,figure{margin:0;padding:0}
 code{font:.86em ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;overflow-wrap:anywhere}
+code span{display:inline-block;max-width:100%}
 .faint{color:var(--faint)}
 header{margin-bottom:2.5rem}
 header .where{color:var(--faint);font-size:.9rem;margin-bottom:.35rem}
 h1{font-size:2rem;line-height:1.2;font-weight:600;letter-spacing:-.015em;margin-bottom:.4rem}
 h1 i{display:inline-block;width:.62em;height:.62em;border-radius:50%;margin-right:.45em;
 background:var(--good)}
-.bad h1 i{background:var(--bad)}
+.bad h1 i{background:var(--bad)}.waits h1 i{background:var(--warn)}
 header ul{list-style:none;margin-top:.9rem}
 header li{padding:.55rem .85rem;margin-top:.4rem;border-left:3px solid var(--bad);background:var(--card);
 border-radius:0 .4rem .4rem 0;overflow-wrap:anywhere}
@@ -44,6 +45,7 @@ dt{color:var(--faint)}
 .reason{color:var(--bad);font-size:.9rem;margin-top:.5rem;overflow-wrap:anywhere}
 td .reason{margin-top:.1rem;max-width:34rem}
 .bars{display:flex;gap:3px;margin:.85rem 0 .75rem;height:1.15rem}
+.bars:empty{height:0;margin:.75rem 0 0}
 .bars i{flex:1 1 0;max-width:.5rem;border-radius:2px;background:var(--line)}
 .bars .success{background:var(--good);opacity:.75}.bars .failure{background:var(--bad)}
 .bars .unfinished,.bars .interrupted{background:var(--warn)}.bars .running{background:var(--main)}
@@ -106,7 +108,7 @@ td:nth-child(2){white-space:nowrap}
 footer{margin-top:2.75rem;color:var(--faint);font-size:.85rem}
 a{color:var(--main);text-decoration:none;margin-left:.4rem}a:hover{text-decoration:underline}
 @media (max-width:40rem){main{padding:1.5rem 1rem 2.5rem}h1{font-size:1.6rem}.card{padding:1rem}
-.card.scroll{padding:.3rem 0}.plot{height:10rem}.table{grid-template-columns:6.5rem 1fr 4rem;gap:.6rem}
+.card.scroll{padding:.3rem 0}.plot{height:10rem}.table{grid-template-columns:7.2rem 1fr 4rem;gap:.6rem}
 .runs th:nth-child(n+5),.runs td:nth-child(n+5),.backups th:nth-child(3),
 .backups td:nth-child(3){display:none}td:nth-child(2) .faint{display:block}
 th,td{padding:.4rem}}
