@@ -186,7 +186,8 @@ class _Planner:
                     done="Nothing was changed.",
                 )
             taken.append(back)
-        for change_back in taken:
+        # An index that was dropped may be on a column that gets its old name back first.
+        for change_back in sorted(taken, key=lambda back: isinstance(back, AddIndex)):
             self._steps += self._alterations.make(change_back)
         outcome = "marked as rolled back: Umami applies it at its next start"
         self._end(trouble, f"{len(taken)} changes are taken back", outcome)
