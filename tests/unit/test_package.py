@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -47,6 +49,22 @@ def test_wheel_holds_package_and_sql(wheel: Path) -> None:
     sql = {name.replace("sql/", "umami_ops/_sql/", 1) for name in sources("sql", suffixes=(".sql", ".json"))}
     assert {"umami_ops/_sql/umami/postgresql.json", "umami_ops/_sql/postgresql/prune.sql"} <= sql
     assert names == sources("umami_ops", suffixes=(".py", ".typed")) | sql
+
+
+def test_the_image_builds_from_what_it_copies(wheel: Path, tmp_path: Path) -> None:
+    """What the Dockerfile copies is enough for its `pip install`, and makes the same wheel."""
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", (CHECKOUT / "Dockerfile").read_text(), re.MULTILINE)
+    for name in " ".join(copied).split():
+        if (CHECKOUT / name).is_dir():
+            shutil.copytree(CHECKOUT / name, tmp_path / "src" / name)
+        else:
+            (tmp_path / "src").mkdir(exist_ok=True)
+            shutil.copy(CHECKOUT / name, tmp_path / "src")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", str(tmp_path / "src")]
+    subprocess.run(command, check=True, capture_output=True)
+    (built,) = (tmp_path / "src" / "dist").glob("*.whl")
+    with zipfile.ZipFile(built) as here, zipfile.ZipFile(wheel) as there:
+        assert set(here.namelist()) == set(there.namelist())
 
 
 def test_sdist_holds_package_sql_and_documents(distributions: Path) -> None:
