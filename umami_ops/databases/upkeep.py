@@ -61,8 +61,11 @@ class Upkeep(ABC):
         """Return every table of the schema, and every partition, from the catalogue alone."""
 
     @abstractmethod
-    def indexes(self, *, measured: bool) -> list[IndexState]:
-        """Return every index of those tables, `measured` where the server can: that reads them whole."""
+    def indexes(self, *, measured_bytes: float) -> list[IndexState]:
+        """Return every index of those tables: estimated, and where the server can measured, the worst first.
+
+        That reads an index whole, so no more than `measured_bytes` of them are.
+        """
 
     @abstractmethod
     def refresh(self, table: TableState) -> Maintenance:

@@ -7,6 +7,7 @@ alone and which indexes `--reindex` rebuilds; docs/decisions/0007-bloat-and-thre
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -99,7 +100,7 @@ class _Planner:
         self._upkeep = connection.upkeep()
         self._tables = self._chosen(self._upkeep.tables())
         places = {table.place for table in self._tables}
-        indexes = self._upkeep.indexes(measured=wish.reindex)
+        indexes = self._upkeep.indexes(measured_bytes=math.inf if wish.reindex else 0)
         self._indexes = [index for index in indexes if index.table in places]
         self._user = installation.server.user
         self._rewrites_online = connection.dialect.features.rewrites_online

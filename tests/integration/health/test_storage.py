@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from testbed import servers
+from testbed.bulk import connect
 from testbed.servers import Server
 from testbed.umami import create_umami
 from tests.command import run
@@ -76,12 +77,13 @@ def test_unused_space(mysql_server: Server, healthy: str) -> None:
 
 
 def test_a_table_full_of_holes_and_bloated_indexes(postgresql_server: Server, umami_database: str) -> None:
-    rows = "FROM generate_series(1, 4000)"
+    rows = "FROM generate_series(1, 20000) AS n"
     execute(
         umami_database,
         "ALTER TABLE website_event SET (autovacuum_enabled = off)",
-        "INSERT INTO website_event (event_id, website_id, session_id, visit_id, url_path)"
-        f" SELECT gen_random_uuid(), '{WEBSITE}', gen_random_uuid(), gen_random_uuid(), '/' {rows}",
+        "INSERT INTO website_event (event_id, website_id, session_id, visit_id, url_path, created_at)"
+        f" SELECT gen_random_uuid(), '{WEBSITE}', gen_random_uuid(), gen_random_uuid(), '/',"
+        f" now() - n * interval '1 second' {rows}",
         "VACUUM (ANALYZE) website_event",
     )
     low: dict[str, Any] = {"unused_bytes": 100_000, "bloat_bytes": 500_000}
@@ -99,6 +101,14 @@ def test_a_table_full_of_holes_and_bloated_indexes(postgresql_server: Server, um
     assert unused.evidence["unused_percent"] > 50
     assert bloated.severity is Severity.WARNING
     assert bloated.evidence["estimated"] is True
+    with connect(postgresql_server.as_admin(umami_database)) as admin:
+        if admin.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'pgstattuple'"):
+            admin.execute("CREATE EXTENSION pgstattuple")
+            admin.execute("GRANT EXECUTE ON FUNCTION pgstatindex(regclass) TO PUBLIC")
+            admin.commit()
+            measured = finding_of(umami_database, "bloated_indexes", **low)
+            assert measured.evidence["estimated"] is False
+            assert "measured by pgstattuple" in measured.sentence
     assert findings_of(umami_database, "unused_space") == findings_of(umami_database, "bloated_indexes") == []
     execute(umami_database, "REINDEX TABLE website_event")
     assert findings_of(umami_database, "bloated_indexes", **low) == []

@@ -28,7 +28,7 @@ class MysqlUpkeep(Upkeep):
         locked = set(Introspector(self._connection).missing_rights(names, "INSERT")) if names else set()
         return [_table(row, may_maintain=row["name"] not in locked) for row in rows]
 
-    def indexes(self, *, measured: bool) -> list[IndexState]:  # noqa: ARG002 -- there is nothing to measure
+    def indexes(self, *, measured_bytes: float) -> list[IndexState]:  # noqa: ARG002 -- there is nothing to measure
         """Return none: InnoDB's indexes can't be rebuilt by themselves."""
         return []
 

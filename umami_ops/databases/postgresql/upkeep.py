@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 from umami_ops.databases.base import Connection, Row
 from umami_ops.databases.postgresql import programs
@@ -43,11 +44,23 @@ class PostgresqlUpkeep(Upkeep):
         """Return every table and partition of the schema."""
         return [_table(row) for row in self._connection.rows(self._queries["vacuum.tables"])]
 
-    def indexes(self, *, measured: bool) -> list[IndexState]:
-        """Return every index; measured ones by pgstattuple, where that is installed."""
-        schemas = self._connection.rows(self._queries["vacuum.measuring"]) if measured else []
+    def indexes(self, *, measured_bytes: float) -> list[IndexState]:
+        """Return every index; where pgstattuple is installed, so many bytes of the worst are read by it."""
         rows = self._connection.rows(self._queries["vacuum.indexes"])
-        return [self._index(row, schemas[0]["schema"] if schemas else None) for row in rows]
+        states = {row["name"]: _estimated(row) for row in rows}
+        schemas = self._connection.rows(self._queries["vacuum.measuring"]) if measured_bytes else []
+        left = measured_bytes if schemas else 0
+        for row in sorted(rows, key=lambda row: -(states[row["name"]].wasted_bytes or 0)):
+            size_bytes = int(row["size_bytes"])
+            is_measurable = row["is_plain"] and row["is_valid"]
+            if is_measurable and _MEASURED_FROM_BYTES <= size_bytes <= left:
+                left -= size_bytes
+                fresh_bytes = self._measured_bytes(row, str(schemas[0]["schema"]))
+                wasted_bytes = max(0, size_bytes - fresh_bytes)
+                states[row["name"]] = replace(
+                    states[row["name"]], wasted_bytes=wasted_bytes, is_estimate=False
+                )
+        return list(states.values())
 
     def refresh(self, table: TableState) -> Maintenance:
         """Return ANALYZE."""
@@ -102,21 +115,6 @@ class PostgresqlUpkeep(Upkeep):
             tries=2,
         )
 
-    def _index(self, row: Row, measuring_schema: str | None) -> IndexState:
-        size_bytes = int(row["size_bytes"])
-        by_reading = measuring_schema is not None and row["is_plain"] and row["is_valid"]
-        by_reading = by_reading and size_bytes >= _MEASURED_FROM_BYTES
-        fresh_bytes = self._measured_bytes(row, str(measuring_schema)) if by_reading else _fresh_bytes(row)
-        return IndexState(
-            name=row["name"],
-            table=TableName(row["schema"], row["table_name"]),
-            size_bytes=size_bytes,
-            is_valid=row["is_valid"],
-            is_remains=row["is_remains"],
-            wasted_bytes=None if fresh_bytes is None else max(0, size_bytes - fresh_bytes),
-            is_estimate=not by_reading,
-        )
-
     def _measured_bytes(self, row: Row, schema: str) -> int:
         """Return what the entries fill, by pgstatindex; until VACUUM has come, a share of them is dead."""
         function = f"{POSTGRESQL.quote(schema)}.pgstatindex"
@@ -158,6 +156,19 @@ def _table(row: Row) -> TableState:
         is_analyzed=row["is_analyzed"],
         freeze_age=int(row["freeze_age"]),
         free_bytes=free_bytes,
+    )
+
+
+def _estimated(row: Row) -> IndexState:
+    size_bytes, fresh_bytes = int(row["size_bytes"]), _fresh_bytes(row)
+    return IndexState(
+        name=row["name"],
+        table=TableName(row["schema"], row["table_name"]),
+        size_bytes=size_bytes,
+        is_valid=row["is_valid"],
+        is_remains=row["is_remains"],
+        wasted_bytes=None if fresh_bytes is None else max(0, size_bytes - fresh_bytes),
+        is_estimate=True,
     )
 
 
