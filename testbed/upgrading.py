@@ -83,11 +83,16 @@ def _make(connection: Connection, migration: Migration, fails_after: int | None)
     for number, change in enumerate(_in_its_order(connection.dialect.name, migration.level)):
         if number == fails_after:
             raise DatabaseFault("the server went away")
-        if isinstance(change, Move):
-            _move(connection, change)
-        else:
-            for statement in connection.alterations().statements(change):
-                connection.run(_query(statement))
+        make(connection, change)
+
+
+def make(connection: Connection, change: Change) -> None:
+    """Make one change as its migration does."""
+    if isinstance(change, Move):
+        _move(connection, change)
+    else:
+        for statement in connection.alterations().statements(change):
+            connection.run(_query(statement))
 
 
 def _in_its_order(dialect: str, level: int) -> Iterator[Change]:
