@@ -92,8 +92,9 @@ def test_a_table_full_of_holes_and_bloated_indexes(postgresql_server: Server, um
     execute(
         umami_database,
         "DELETE FROM website_event WHERE event_id > '28000000-0000-0000-0000-000000000000'",
-        "VACUUM (ANALYZE) website_event",
     )
+    # In another session: the deletes of one that goes on may be counted after the rows were counted anew.
+    execute(umami_database, "VACUUM (ANALYZE) website_event")
     unused, bloated = (
         finding_of(umami_database, name, **low) for name in ("unused_space", "bloated_indexes")
     )
