@@ -83,7 +83,7 @@ def test_a_table_full_of_holes_and_bloated_indexes(postgresql_server: Server, um
         "ALTER TABLE website_event SET (autovacuum_enabled = off)",
         "INSERT INTO website_event (event_id, website_id, session_id, visit_id, url_path, created_at)"
         f" SELECT gen_random_uuid(), '{WEBSITE}', gen_random_uuid(), gen_random_uuid(), '/',"
-        f" now() - n * interval '1 second' {rows}",
+        f" now() - (20000 - n) * interval '1 second' {rows}",
         "VACUUM (ANALYZE) website_event",
     )
     low: dict[str, Any] = {"unused_bytes": 100_000, "bloat_bytes": 500_000}
