@@ -49,6 +49,8 @@ class Features:
     rewrites_online: bool
     #: Must an index's name differ from those of other tables' indexes, too?
     index_names_are_global: bool
+    #: Do two sessions load one table faster than one? Not where rows are kept in the order of their key.
+    loads_side_by_side: bool
     #: Can text and JSON hold a NUL character?
     holds_nul: bool
     #: Are there dates without a year, a month or a day?
@@ -189,8 +191,10 @@ class Connection(ABC):
         """
 
     @abstractmethod
-    def csv(self, query: Query, columns: Sequence[str], bare: Sequence[str]) -> Iterator[bytes]:
-        """Yield a query's rows as lines of CSV, written by the server: texts in quotes, nothing for NULL.
+    def csv(self, query: Query, columns: Sequence[str], bare: Sequence[str]) -> Iterator[tuple[bytes, int]]:
+        """Yield a query's rows as CSV, written by the server: texts in quotes, nothing for NULL.
+
+        In pieces of many lines, each with how many rows it holds.
 
         `columns` are the query's own, in its order; those in `bare` hold numbers and stand without quotes.
         The query has no parameters left.

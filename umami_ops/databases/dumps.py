@@ -21,6 +21,8 @@ from typing import IO, Any, Generic, TypeVar
 from umami_ops.errors import OpsError
 
 _CHUNK_BYTES = 1 << 18
+#: As much as Linux lets anybody have.
+_PIPE_BYTES = 1 << 20
 _ENDS_SECONDS = 10
 
 #: A session of the dialect's own.
@@ -102,6 +104,7 @@ class Child:
             stderr=self._errors,
             pass_fds=tuple(self.pass_fds),
             start_new_session=True,  # Ctrl-C is for us to pass on
+            pipesize=_PIPE_BYTES,  # so that it needn't wait while somebody else is at work
         )
 
     @property

@@ -27,6 +27,21 @@ def lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
         yield begun
 
 
+def whole(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the same bytes, cut behind rows only."""
+    held = b""
+    for piece in pieces:
+        held += piece
+        end = held.rfind(b"\n")
+        while end >= 0 and held.count(b'"', 0, end) & 1:  # a newline inside of a value
+            end = held.rfind(b"\n", 0, end)
+        if end >= 0:
+            yield held[: end + 1]
+            held = held[end + 1 :]
+    if held:
+        yield held
+
+
 def values(line: bytes) -> list[str | None]:
     """Return the values of a row, None for NULL."""
     fields: list[str | None] = []

@@ -8,13 +8,14 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from umami_ops.archive.manifest import PRUNED
 from umami_ops.databases.base import Connection, Database
 from umami_ops.databases.dumps import Check, Wanted
+from umami_ops.databases.lines import whole
 from umami_ops.databases.staging import Addition, Staging
 from umami_ops.databases.transit import Description, Rows
 from umami_ops.errors import Refused
@@ -47,7 +48,8 @@ def restore_archive(database: Database, chunks: Iterable[bytes], wanted: Wanted,
     try:
         with _Loader(staging, archive.head) as loader:
             names = loader.load(archive, wanted)
-            check(loader.connection, names)
+            check(loader.connection, names)  # while the indexes are built
+            loader.finish()
         staging.swap(list(names), wanted.replaced)
     finally:
         staging.discard()
@@ -102,6 +104,7 @@ class _Loader:
         self._is_indexed = indexed
         self.loaded: list[Table] = []
         self._pool = ThreadPoolExecutor(_INDEX_SESSIONS)
+        self._pool_of_loads = ThreadPoolExecutor(1)
         self._sessions = threading.local()
         self._opened: list[Connection] = []
         self._building: list[Future[None]] = []
@@ -109,16 +112,21 @@ class _Loader:
 
     def __enter__(self) -> _Loader:
         self.connection = self._staging.database.connect("umami-ops restore")
+        self._beside = self._staging.database.connect("umami-ops restore")
+        self._opened.append(self._beside)
         self._side = Side(self.connection.dialect.name, self.connection.server().flavour)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=kind is not None)
+        for pool in (self._pool_of_loads, self._pool):
+            pool.shutdown(cancel_futures=kind is not None)
         for connection in (*self._opened, self.connection):
             connection.close()
 
     def load(self, archive: Archive, wanted: Wanted) -> dict[str, str]:
-        """Load what is wanted; returns each table's name with its name in the staging place."""
+        """Load what is wanted, and begin its indexes; returns each table's name with its name in the staging
+        place.
+        """
         targets = {name: table for name, table in self._targets().items() if _is_wanted(name, wanted)}
         self.loaded = list(targets.values())
         for table, rows in archive.tables():
@@ -129,14 +137,17 @@ class _Loader:
                 self._fill(target, rows_of(target, self._side), iter([self._migrations()]))
             else:
                 self._fill(target, self._travel(table, target), rows)
-        for future in self._building:
-            future.result()
-        for table in targets.values() if self._is_indexed else ():
-            for statement in self.connection.transit().finish_statements(self._staged(table)):
-                self._run(statement)
         names = {name: self._staging.name(name) for name in targets}
         self._run(self.connection.transit().analyze_statement(list(names.values())))
         return names
+
+    def finish(self) -> None:
+        """Wait for the indexes, and make what rests on them."""
+        for future in self._building:
+            future.result()
+        for table in self.loaded:
+            for statement in self.connection.transit().finish_statements(self._staged(table)):
+                self._run(statement)
 
     @property
     def _is_translated(self) -> bool:
@@ -174,10 +185,31 @@ class _Loader:
         staged = self._staged(table)
         for statement in transit.create_statements(staged):
             self._run(statement)
-        with self.connection.transaction():
-            transit.write(replace(rows, table=staged.name), pieces)
+        self._write(replace(rows, table=staged.name), pieces)
         for statement in transit.index_statements(staged) if self._is_indexed else ():
             self._building.append(self._pool.submit(self._build, statement))
+
+    def _write(self, rows: Rows, pieces: Iterator[bytes]) -> None:
+        """Load a table's rows, by two sessions at once where that is faster."""
+        if not self.connection.dialect.features.loads_side_by_side:
+            with self.connection.transaction():
+                self.connection.transit().write(rows, pieces)
+            return
+        shared = _Shared(whole(pieces))
+        other = self._pool_of_loads.submit(self._write_share, self._beside, rows, shared)
+        try:
+            self._write_share(self.connection, rows, shared)
+        finally:
+            wait([other])
+        other.result()
+
+    def _write_share(self, connection: Connection, rows: Rows, shared: _Shared) -> None:
+        try:
+            with connection.transaction():
+                connection.transit().write(rows, shared)
+        except BaseException:
+            shared.end()
+            raise
 
     def _staged(self, table: Table) -> Table:
         return replace(table, name=self._staging.name(table.name))
@@ -201,6 +233,27 @@ class _Loader:
 
     def _run(self, statement: str) -> None:
         self.connection.run(Query("restore.table", "", statement))
+
+
+class _Shared:
+    """Pieces that several sessions take turns at."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._mutex = threading.Lock()
+        self._is_over = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        while True:
+            with self._mutex:
+                piece = None if self._is_over else next(self._pieces, None)
+            if piece is None:
+                return
+            yield piece
+
+    def end(self) -> None:
+        """Let the others end, since one has failed."""
+        self._is_over = True
 
 
 def _is_wanted(table: str, wanted: Wanted) -> bool:

@@ -24,7 +24,6 @@ from umami_ops.databases.base import WORKING_PREFIX, Connection, Database
 from umami_ops.errors import OpsError, Refused
 from umami_ops.operations.inspect import Installation
 from umami_ops.transfer.contents import counting
-from umami_ops.transfer.portable import ARCHIVE, pack
 from umami_ops.umami.migrations import migrations
 
 #: The note beside a backup that says that it was restored once.
@@ -146,6 +145,8 @@ def _write_portable(
     plan: BackupPlan, database: Database, installation: Installation, draft: Draft, advanced: Advanced
 ) -> Manifest:
     """Write an archive of CSV files; its own manifest is the backup's, but for the files."""
+    from umami_ops.transfer.portable import ARCHIVE, pack
+
     with ExitStack() as stack:
         packed = pack(database, plan.tables, installation.level, draft.spool, stack, advanced)
         own = [facts for facts, _ in packed.files]

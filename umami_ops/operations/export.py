@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from umami_ops.databases.base import Connection
+from umami_ops.databases.lines import lines
 from umami_ops.errors import OpsError, Refused, UsageFault
 from umami_ops.operations.inspect import Installation
 from umami_ops.operations.prune import matching_websites
@@ -26,7 +27,13 @@ TEXT, INTEGER, NUMBER, TIME = "text", "integer", "number", "time"
 FORMATS = ("csv", "jsonl", "parquet")
 _LEAST_LEVEL = 13
 _ALWAYS = (datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
-_BLOCK_BYTES = 1 << 20
+#: A whole piece must fit into what Arrow reads at once, however long its lines are.
+_ARROW_BLOCK_BYTES = 8 << 20
+#: Rows that make up a group in a Parquet file, which readers skip or read as one.
+_GROUP_ROWS = 100_000
+
+#: Rows as CSV, and how many they are.
+Block = tuple[bytes, int]
 _INTEGERS = frozenset({"eventType", "dataType", "visits", "views", "events", "totaltime", "pageviews",
                        "visitors", "bounces", "y", "sessions"})  # fmt: skip
 _TIMES = frozenset({"createdAt", "updatedAt", "deletedAt", "resetAt", "dateValue", "firstAt", "lastAt"})
@@ -163,9 +170,9 @@ def export(
                 path = folder / f"{name}.{plan.format}"
                 with (
                     connection.transaction(read_only=True),
-                    closing(_lines(stream, plan, connection, since, until)) as lines,
+                    closing(_read(stream, plan, connection, since, until)) as blocks,
                 ):
-                    rows = _write(stream, lines, path, plan.format)
+                    rows = _write(stream, blocks, path, plan.format)
                 if rows:
                     done.append(Written(stream.name, path, rows))
                     told(done[-1])
@@ -174,10 +181,10 @@ def export(
     return done
 
 
-def _lines(
+def _read(
     stream: Stream, plan: ExportPlan, connection: Connection, since: datetime, until: datetime
-) -> Generator[bytes, None, None]:
-    """Yield the rows as lines of CSV that the server has written."""
+) -> Generator[Block, None, None]:
+    """Yield the rows as CSV that the server has written."""
     query = connection.dialect.queries[f"export.{stream.name}"].when({"chosen"} if plan.websites else ())
     given: dict[str, Any] = {"since": since, "until": until, "websites": list(plan.websites)}
     text = connection.render(query, {name: given[name] for name in query.parameters})
@@ -185,16 +192,16 @@ def _lines(
     yield from connection.csv(Query(query.name, query.about, text), stream.columns, bare)
 
 
-def _write(stream: Stream, lines: Iterator[bytes], path: Path, form: str) -> int:
+def _write(stream: Stream, blocks: Iterator[Block], path: Path, form: str) -> int:
     """Write one file; returns its rows, and leaves none behind when there are none or something fails."""
-    first = next(lines, None)
+    first = next(blocks, None)
     if first is None:
         return 0
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     try:
         rows = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}[form](
-            stream, _chained(first, lines), partial
+            stream, _chained(first, blocks), partial
         )
         partial.rename(path)
     finally:
@@ -203,31 +210,17 @@ def _write(stream: Stream, lines: Iterator[bytes], path: Path, form: str) -> int
     return rows
 
 
-def _chained(first: bytes, lines: Iterator[bytes]) -> Iterator[bytes]:
+def _chained(first: Block, blocks: Iterator[Block]) -> Iterator[Block]:
     yield first
-    yield from lines
+    yield from blocks
 
 
-def _blocks(lines: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
-    """Yield lines in blocks, with how many."""
-    held: list[bytes] = []
-    size = 0
-    for line in lines:
-        held.append(line)
-        size += len(line)
-        if size >= _BLOCK_BYTES:
-            yield b"".join(held), len(held)
-            held, size = [], 0
-    if held:
-        yield b"".join(held), len(held)
-
-
-def _csv(stream: Stream, lines: Iterator[bytes], path: Path) -> int:
+def _csv(stream: Stream, blocks: Iterator[Block], path: Path) -> int:
     """Write a head and the lines as they are; a missing value is empty, an empty text is a pair of quotes."""
     rows = 0
     with path.open("wb") as file:
         file.write((",".join(stream.columns) + "\n").encode())
-        for block, count in _blocks(lines):
+        for block, count in blocks:
             file.write(block)
             rows += count
         file.flush()
@@ -235,11 +228,11 @@ def _csv(stream: Stream, lines: Iterator[bytes], path: Path) -> int:
     return rows
 
 
-def _jsonl(stream: Stream, lines: Iterator[bytes], path: Path) -> int:
+def _jsonl(stream: Stream, blocks: Iterator[Block], path: Path) -> int:
     rows = 0
     readers = [_READERS[stream.kind(column)] for column in stream.columns]
     with path.open("w", encoding="utf-8") as file:
-        for line in lines:
+        for line in lines(block for block, _ in blocks):
             row = {
                 column: read(value[1:-1].replace('""', '"') if value.startswith('"') else value)
                 if value
@@ -261,7 +254,7 @@ def _cells(line: bytes) -> list[str]:
     """Return the cells of a line as they stand, in their quotes: a comma parts them where those are even."""
     cells: list[str] = []
     begun = ""
-    for part in line.decode().removesuffix("\n").split(","):
+    for part in line.decode().split(","):
         begun += part
         if begun.count('"') & 1:
             begun += ","
@@ -274,7 +267,7 @@ def _cells(line: bytes) -> list[str]:
 _READERS: Mapping[str, Callable[[str], Any]] = {TEXT: str, TIME: str, INTEGER: int, NUMBER: float}
 
 
-def _parquet(stream: Stream, lines: Iterator[bytes], path: Path) -> int:
+def _parquet(stream: Stream, blocks: Iterator[Block], path: Path) -> int:
     """Write by pyarrow, a block at a time: its CSV reader takes the server's bytes."""
     arrow = _pyarrow()
     types = {
@@ -284,20 +277,26 @@ def _parquet(stream: Stream, lines: Iterator[bytes], path: Path) -> int:
         TIME: arrow.timestamp("us", "UTC"),
     }
     schema = arrow.schema([(column, types[stream.kind(column)]) for column in stream.columns])
-    read = arrow.csv.ReadOptions(column_names=list(stream.columns), block_size=8 * _BLOCK_BYTES)
+    read = arrow.csv.ReadOptions(column_names=list(stream.columns), block_size=_ARROW_BLOCK_BYTES)
     parse = arrow.csv.ParseOptions(newlines_in_values=True)
     convert = arrow.csv.ConvertOptions(
         column_types=schema, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
     )
-    rows = 0
+    rows = held = 0
+    group: list[Any] = []
     with arrow.parquet.ParquetWriter(path, schema, compression="zstd") as writer:
-        for block, count in _blocks(lines):
+        for block, count in blocks:
             table = arrow.csv.read_csv(arrow.py_buffer(block), read, parse, convert)
             if table.num_rows != count:
                 raise OpsError(f"{stream.name}: {count:,} rows became {table.num_rows:,} in {path.name}.")
-            writer.write_table(table)
-            rows += count
-    return rows
+            group.append(table)
+            held += count
+            if held >= _GROUP_ROWS:
+                writer.write_table(arrow.concat_tables(group))
+                rows, held, group = rows + held, 0, []
+        if group:
+            writer.write_table(arrow.concat_tables(group))
+    return rows + held
 
 
 def _pyarrow() -> Any:

@@ -46,6 +46,7 @@ if TYPE_CHECKING:  # each is loaded with the first verb that needs it
 
 # Numbers from https://dev.mysql.com/doc/mysql-errors/en/server-error-reference.html and mariadb.com/kb
 _DEADLOCK, _LOCK_WAIT_TIMEOUT, _RECORD_CHANGED, _DUPLICATE_INDEX = 1213, 1205, 1020, 1061
+_PIECE_BYTES = 1_000_000
 _TRANSIENT = {_DEADLOCK, _LOCK_WAIT_TIMEOUT, _RECORD_CHANGED}
 #: Lists of information_schema hold utf8mb3, and fail over a statement of anybody's with an emoji in it.
 _NO_CONVERSION = 3854
@@ -169,7 +170,7 @@ class MysqlConnection(Connection):
         row = self.row(Query("backup.sum", "", text))
         return int(row["n"]), f"mysql-crc32:{int(row['total'] or 0):x}"
 
-    def csv(self, query: Query, columns: Sequence[str], bare: Sequence[str]) -> Iterator[bytes]:
+    def csv(self, query: Query, columns: Sequence[str], bare: Sequence[str]) -> Iterator[tuple[bytes, int]]:
         """Yield a query's rows, each built by the server as one value: a driver's own rows cost far more."""
         self.transit()  # for its session's settings: a long list in a row must not be cut short
         cells = []
@@ -177,9 +178,9 @@ class MysqlConnection(Connection):
             text = f"CAST({self.dialect.quote(name)} AS CHAR)"
             cell = text if name in bare else f"""CONCAT('"', REPLACE({text}, '"', '""'), '"')"""
             cells.append(f"COALESCE({cell}, '')")
-        whole = f"SELECT CONCAT_WS(',', {', '.join(cells)}) AS line FROM ({query.text}) AS found"  # noqa: S608
-        for (line,) in self.stream(Query(query.name, query.about, whole)):
-            yield (line if isinstance(line, bytes) else line.encode()) + b"\n"
+        line = f"CAST(CONCAT_WS(',', {', '.join(cells)}) AS BINARY)"
+        whole = f"SELECT {line} AS line FROM ({query.text}) AS found"  # noqa: S608
+        return self.pieces(Query(query.name, query.about, whole))
 
     def unwarned_row(self, query: Query) -> Row | None:
         """Return the one row of a query as the text says it, or None when the server warned of it."""
@@ -188,11 +189,23 @@ class MysqlConnection(Connection):
             row = cursor.fetchone()
             return None if cursor.warning_count else row
 
-    def stream(self, query: Query) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows of a query as they come, holding none; nothing else may run meanwhile."""
+    def pieces(self, query: Query) -> Iterator[tuple[bytes, int]]:
+        """Yield the one value of each row as a line, in pieces of many with how many those are.
+
+        They come as the server sends them; nothing else may run meanwhile.
+        """
+        held: list[bytes] = []
+        held_bytes = 0
         with _translated(query), self._raw.cursor(SSCursor) as cursor:
             cursor.execute(query.text)
-            yield from cursor
+            for (line,) in cursor:
+                held.append(line)
+                held_bytes += len(line)
+                if held_bytes >= _PIECE_BYTES:
+                    yield b"\n".join(held) + b"\n", len(held)
+                    held, held_bytes = [], 0
+            if held:
+                yield b"\n".join(held) + b"\n", len(held)
 
     def insert(self, query: Query, statement: bytes) -> int:
         """Run an INSERT that is bytes already; returns the rows it made. Raises what it only warns of."""

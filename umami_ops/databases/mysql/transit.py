@@ -13,10 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from umami_ops.databases import types
 from umami_ops.databases.catalogue import described
 from umami_ops.databases.lines import lines
-from umami_ops.databases.mysql import canonical, ddl
+from umami_ops.databases.mysql import canonical
 from umami_ops.databases.transit import (
     EVERYTHING,
     Description,
@@ -81,14 +80,20 @@ class MysqlTransit(Transit):
 
     def create_statements(self, table: Table) -> list[str]:
         """Return CREATE TABLE with the primary key, in whose order InnoDB keeps the rows."""
+        from umami_ops.databases.mysql import ddl
+
         return [ddl.table_statement(table)]
 
     def index_statements(self, table: Table) -> list[str]:
         """Return one ALTER TABLE: all indexes are built in one pass over the rows."""
+        from umami_ops.databases.mysql import ddl
+
         return ddl.index_statements(table)
 
     def finish_statements(self, table: Table) -> list[str]:
         """Return the foreign keys."""
+        from umami_ops.databases.mysql import ddl
+
         return ddl.foreign_key_statements(table)
 
     def analyze_statement(self, tables: Sequence[str]) -> str:
@@ -97,6 +102,8 @@ class MysqlTransit(Transit):
 
     def kind_of(self, type_: str) -> Kind:
         """Return what a column of this type holds."""
+        from umami_ops.databases import types
+
         return types.kind_of(type_, "mysql")
 
     # --- one moment -----------------------------------------------------------------------------------
@@ -192,16 +199,7 @@ class MysqlTransit(Transit):
 
     def _streamed(self, rows: Rows, where: str) -> Iterator[tuple[bytes, int]]:
         statement = f"SELECT CAST({self._line(rows)} AS BINARY) FROM {self._quote(rows.table)}{where}"  # noqa: S608
-        held: list[bytes] = []
-        held_bytes = 0
-        for (line,) in self._connection.stream(_query(statement, f"read_{rows.table}")):
-            held.append(line)
-            held_bytes += len(line)
-            if held_bytes >= _PIECE_BYTES:
-                yield b"\n".join(held) + b"\n", len(held)
-                held, held_bytes = [], 0
-        if held:
-            yield b"\n".join(held) + b"\n", len(held)
+        return self._connection.pieces(_query(statement, f"read_{rows.table}"))
 
     def write(self, rows: Rows, pieces: Iterable[bytes]) -> int:
         """Load bytes by LOAD DATA LOCAL, whose errors come as warnings, or by long INSERTs."""

@@ -11,9 +11,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from umami_ops.databases import types
 from umami_ops.databases.catalogue import described
-from umami_ops.databases.postgresql import canonical, ddl
+from umami_ops.databases.postgresql import canonical
 from umami_ops.databases.transit import (
     EVERYTHING,
     Description,
@@ -33,7 +32,6 @@ from umami_ops.umami.schema import Index, Table
 if TYPE_CHECKING:
     from umami_ops.databases.postgresql.connection import PostgresqlConnection
 
-_PIECE_BYTES = 262_144
 
 
 class PostgresqlTransit(Transit):
@@ -51,16 +49,22 @@ class PostgresqlTransit(Transit):
 
     def create_statements(self, table: Table) -> list[str]:
         """Return CREATE TABLE, without any key: each is built by one sort after the load."""
+        from umami_ops.databases.postgresql import ddl
+
         return [ddl.table_statement(replace(table, primary_key=None))]
 
     def index_statements(self, table: Table) -> list[str]:
         """Return a statement for each index; the primary key's is one among them, and may be built beside."""
+        from umami_ops.databases.postgresql import ddl
+
         key = table.primary_key
         unique = [Index(key.name, key.columns, unique=True)] if key else []
         return ddl.index_statements(replace(table, indexes=(*unique, *table.indexes)))
 
     def finish_statements(self, table: Table) -> list[str]:
         """Return what makes the index the primary key, which reads no row again, and foreign keys."""
+        from umami_ops.databases.postgresql import ddl
+
         key = table.primary_key
         quote = self._quote
         attach = (
@@ -79,6 +83,8 @@ class PostgresqlTransit(Transit):
 
     def kind_of(self, type_: str) -> Kind:
         """Return what a column of this type holds."""
+        from umami_ops.databases import types
+
         return types.kind_of(type_, "postgresql")
 
     # --- one moment -----------------------------------------------------------------------------------
@@ -124,18 +130,8 @@ class PostgresqlTransit(Transit):
         quoted = ", ".join(self._quote(item.name) for item in rows.fields if not item.kind.is_bare)
         force = f", FORCE_QUOTE ({quoted})" if quoted else ""
         source = f"SELECT {columns} FROM {self._quote(rows.table)}{where}"  # noqa: S608 -- identifiers are quoted
-        lines: list[bytes] = []
-        held_bytes = 0
-        for line in self._connection.copy_out(
-            _query(f"COPY ({source}) TO STDOUT (FORMAT csv, NULL 'NULL'{force})", f"read_{rows.table}")
-        ):
-            lines.append(line)
-            held_bytes += len(line)
-            if held_bytes >= _PIECE_BYTES:
-                yield b"".join(lines), len(lines)
-                lines, held_bytes = [], 0
-        if lines:
-            yield b"".join(lines), len(lines)
+        statement = f"COPY ({source}) TO STDOUT (FORMAT csv, NULL 'NULL'{force})"
+        return self._connection.copy_out(_query(statement, f"read_{rows.table}"))
 
     def write(self, rows: Rows, pieces: Iterable[bytes]) -> int:
         """Load bytes by COPY FROM, which fails at the first value that it can't take."""
