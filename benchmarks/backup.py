@@ -29,6 +29,7 @@ from testbed.servers import Server, database_name
 
 _RESULTS = Path(__file__).parent / "results" / "backup.json"
 _MOST_BYTES = 150_000_000
+_LEAST_ROWS = 100_000
 _OURS_DUMP, _OURS_PORTABLE = "umami-ops backup", "umami-ops backup --format portable"
 _OURS_RESTORE = "umami-ops restore (portable)"
 
@@ -95,6 +96,7 @@ class _Measurement:
         if by_hand.is_postgresql:
             self._goal(scores, _OURS_PORTABLE, _COPY, 1.3)
             self._restores(url)
+        self._exports(url)
         share = self.sizes["portable"] / by_hand.size_bytes
         self._add("size of portable, the native dump's = 1", f"{share:.2f}", "at most 1.1", share <= 1.1)
         for name in (_OURS_DUMP, _OURS_PORTABLE):
@@ -174,11 +176,26 @@ class _Measurement:
         peak = scores[_OURS_RESTORE].peak_bytes or 0
         self._add("peak memory of restore", f"{peak / 1e6:.0f} MB", "under 150 MB", peak < _MOST_BYTES)
 
+    def _exports(self, url: str) -> None:
+        """Write sessions and events to Parquet."""
+        for stream in ("sessions", "events"):
+            target = self.folder / stream
+            run = umami_ops(url, "export", "--format", "parquet", "--to", str(target), stream)
+            rows = sum(int(file["rows"]) for file in run.report["files"])
+            rate = rows / run.seconds
+            what = f"umami-ops export {stream}"
+            print(f"{what}: {run.seconds:.2f} s", file=sys.stderr, flush=True)
+            self.results.lines.append(Line(self._title, what, run.seconds, rate, "", [run.seconds]))
+            measured = f"{rate:,.0f} rows/s"
+            self._add(f"{what} to Parquet", measured, "at least 100,000 rows/s", rate >= _LEAST_ROWS)
+            self._add(f"peak memory of {what}", f"{(run.peak_bytes or 0) / 1e6:.0f} MB", "flat", None)
+            shutil.rmtree(target)
+
     def _goal(self, scores: dict[str, Score], ours: str, rival: str, most: float) -> None:
         ratio = scores[ours].times(scores[rival])
         self._add(f"{ours}, {rival} = 1", f"{ratio:.2f}", f"at most {most}", ratio <= most)
 
-    def _add(self, what: str, measured: str, target: str, met: bool) -> None:
+    def _add(self, what: str, measured: str, target: str, met: bool | None) -> None:
         self.results.goals.append(Goal(self._title, what, measured, target, met))
 
 

@@ -1,5 +1,20 @@
 -- What `umami-ops export` writes, under the names that Umami's API has. Times in UTC.
 
+-- part: span_of_events
+-- Of events (e) those of a span, and of these websites.
+WHERE e.created_at >= :since
+  AND e.created_at < :until
+  AND e.website_id = ANY(CAST(:websites AS uuid[])) --? chosen
+
+-- part: page_views_of_sessions
+-- The page views (e) of a span with their sessions (s).
+FROM website_event AS e
+JOIN session AS s ON s.session_id = e.session_id AND s.website_id = e.website_id
+WHERE e.event_type = 1
+  AND e.created_at >= :since
+  AND e.created_at < :until
+  AND e.website_id = ANY(CAST(:websites AS uuid[])) --? chosen
+
 -- name: span
 -- When the first and the last event happened.
 SELECT MIN(e.created_at) AS first_at, MAX(e.created_at) AS last_at
@@ -51,9 +66,7 @@ SELECT e.event_id AS "id",
        e.li_fat_id AS "liFatId",
        e.twclid AS "twclid"
 FROM website_event AS e
-WHERE e.created_at >= :since
-  AND e.created_at < :until
-  AND e.website_id = ANY(CAST(:websites AS uuid[])) --? chosen
+--+ span_of_events
 ORDER BY e.created_at, e.event_id;
 
 -- name: event_data
@@ -98,9 +111,7 @@ FROM (
          SUM(CASE WHEN e.event_type = 1 THEN 1 ELSE 0 END) AS views,
          SUM(CASE WHEN e.event_type = 2 THEN 1 ELSE 0 END) AS events
   FROM website_event AS e
-  WHERE e.created_at >= :since
-    AND e.created_at < :until
-    AND e.website_id = ANY(CAST(:websites AS uuid[])) --? chosen
+  --+ span_of_events
     AND e.event_type <> 5
   GROUP BY e.session_id, e.website_id, e.visit_id
 ) AS v
@@ -122,9 +133,7 @@ FROM (
          MIN(e.created_at) AS min_time,
          MAX(e.created_at) AS max_time
   FROM website_event AS e
-  WHERE e.created_at >= :since
-    AND e.created_at < :until
-    AND e.website_id = ANY(CAST(:websites AS uuid[])) --? chosen
+  --+ span_of_events
     AND e.event_type = 1
   GROUP BY e.website_id, e.session_id, e.visit_id
 ) AS v
@@ -139,9 +148,7 @@ SELECT e.website_id AS "websiteId",
        COUNT(DISTINCT e.session_id) AS "visitors",
        COUNT(DISTINCT e.visit_id) AS "visits"
 FROM website_event AS e
-WHERE e.created_at >= :since
-  AND e.created_at < :until
-  AND e.website_id = ANY(CAST(:websites AS uuid[])) --? chosen
+--+ span_of_events
   AND e.event_type = 2
 GROUP BY e.website_id, e.event_name
 ORDER BY e.website_id, e.event_name;
@@ -153,9 +160,7 @@ SELECT e.website_id AS "websiteId",
        COUNT(*) AS "y",
        COUNT(DISTINCT e.session_id) AS "sessions"
 FROM website_event AS e
-WHERE e.created_at >= :since
-  AND e.created_at < :until
-  AND e.website_id = ANY(CAST(:websites AS uuid[])) --? chosen
+--+ span_of_events
   AND e.event_type = 1
 GROUP BY e.website_id, to_char(e.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD')
 ORDER BY e.website_id, to_char(e.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD');
@@ -164,9 +169,7 @@ ORDER BY e.website_id, to_char(e.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD');
 -- Visitors by url, as Umami's tables of metrics count them.
 SELECT e.website_id AS "websiteId", e.url_path AS "x", COUNT(DISTINCT e.session_id) AS "y"
 FROM website_event AS e
-WHERE e.created_at >= :since
-  AND e.created_at < :until
-  AND e.website_id = ANY(CAST(:websites AS uuid[])) --? chosen
+--+ span_of_events
   AND e.event_type = 1
 GROUP BY e.website_id, e.url_path
 ORDER BY e.website_id, COUNT(DISTINCT e.session_id) DESC, e.url_path;
@@ -175,9 +178,7 @@ ORDER BY e.website_id, COUNT(DISTINCT e.session_id) DESC, e.url_path;
 -- Visitors by referrer, as Umami's tables of metrics count them.
 SELECT e.website_id AS "websiteId", e.referrer_domain AS "x", COUNT(DISTINCT e.session_id) AS "y"
 FROM website_event AS e
-WHERE e.created_at >= :since
-  AND e.created_at < :until
-  AND e.website_id = ANY(CAST(:websites AS uuid[])) --? chosen
+--+ span_of_events
   AND e.event_type = 1
   AND e.referrer_domain <> e.hostname
   AND e.referrer_domain <> ''
@@ -188,9 +189,7 @@ ORDER BY e.website_id, COUNT(DISTINCT e.session_id) DESC, e.referrer_domain;
 -- Visitors by event, as Umami's tables of metrics count them.
 SELECT e.website_id AS "websiteId", e.event_name AS "x", COUNT(DISTINCT e.session_id) AS "y"
 FROM website_event AS e
-WHERE e.created_at >= :since
-  AND e.created_at < :until
-  AND e.website_id = ANY(CAST(:websites AS uuid[])) --? chosen
+--+ span_of_events
   AND e.event_type = 2
 GROUP BY e.website_id, e.event_name
 ORDER BY e.website_id, COUNT(DISTINCT e.session_id) DESC, e.event_name;
@@ -198,47 +197,27 @@ ORDER BY e.website_id, COUNT(DISTINCT e.session_id) DESC, e.event_name;
 -- name: metrics_country
 -- Visitors by country, as Umami's tables of metrics count them.
 SELECT e.website_id AS "websiteId", s.country AS "x", COUNT(DISTINCT e.session_id) AS "y"
-FROM website_event AS e
-JOIN session AS s ON s.session_id = e.session_id AND s.website_id = e.website_id
-WHERE e.created_at >= :since
-  AND e.created_at < :until
-  AND e.website_id = ANY(CAST(:websites AS uuid[])) --? chosen
-  AND e.event_type = 1
+--+ page_views_of_sessions
 GROUP BY e.website_id, s.country
 ORDER BY e.website_id, COUNT(DISTINCT e.session_id) DESC, s.country;
 
 -- name: metrics_device
 -- Visitors by device, as Umami's tables of metrics count them.
 SELECT e.website_id AS "websiteId", s.device AS "x", COUNT(DISTINCT e.session_id) AS "y"
-FROM website_event AS e
-JOIN session AS s ON s.session_id = e.session_id AND s.website_id = e.website_id
-WHERE e.created_at >= :since
-  AND e.created_at < :until
-  AND e.website_id = ANY(CAST(:websites AS uuid[])) --? chosen
-  AND e.event_type = 1
+--+ page_views_of_sessions
 GROUP BY e.website_id, s.device
 ORDER BY e.website_id, COUNT(DISTINCT e.session_id) DESC, s.device;
 
 -- name: metrics_browser
 -- Visitors by browser, as Umami's tables of metrics count them.
 SELECT e.website_id AS "websiteId", s.browser AS "x", COUNT(DISTINCT e.session_id) AS "y"
-FROM website_event AS e
-JOIN session AS s ON s.session_id = e.session_id AND s.website_id = e.website_id
-WHERE e.created_at >= :since
-  AND e.created_at < :until
-  AND e.website_id = ANY(CAST(:websites AS uuid[])) --? chosen
-  AND e.event_type = 1
+--+ page_views_of_sessions
 GROUP BY e.website_id, s.browser
 ORDER BY e.website_id, COUNT(DISTINCT e.session_id) DESC, s.browser;
 
 -- name: metrics_os
 -- Visitors by os, as Umami's tables of metrics count them.
 SELECT e.website_id AS "websiteId", s.os AS "x", COUNT(DISTINCT e.session_id) AS "y"
-FROM website_event AS e
-JOIN session AS s ON s.session_id = e.session_id AND s.website_id = e.website_id
-WHERE e.created_at >= :since
-  AND e.created_at < :until
-  AND e.website_id = ANY(CAST(:websites AS uuid[])) --? chosen
-  AND e.event_type = 1
+--+ page_views_of_sessions
 GROUP BY e.website_id, s.os
 ORDER BY e.website_id, COUNT(DISTINCT e.session_id) DESC, s.os;
