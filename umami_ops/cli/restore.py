@@ -98,7 +98,7 @@ def restore(
         )
         return
     if plan.wanted.adds:
-        _show_added(source, restored)
+        _show_added(source, restored, plan)
     else:
         _show_restored(restored, is_compared=source.manifest is not None)
 
@@ -141,6 +141,8 @@ def _show_plan(source: Source, plan: RestorePlan) -> None:
         )
         facts["Umami"] = manifest.release
         facts["Image"] = image_for(manifest.dialect, manifest.level)
+    if plan.wanted.websites:
+        facts["Only"] = ", ".join(plan.wanted.websites)
     render.print_facts(facts)
     if manifest is not None:
         render.print_table(
@@ -150,7 +152,7 @@ def _show_plan(source: Source, plan: RestorePlan) -> None:
                 for table in manifest.tables
                 if not plan.wanted.tables or table.name in plan.wanted.tables
             ],
-            title="What comes",
+            title="Looked through" if plan.wanted.websites else "What comes",
         )
     if plan.replaces:
         render.print_line()
@@ -159,7 +161,7 @@ def _show_plan(source: Source, plan: RestorePlan) -> None:
         render.print_remark("•", f"Left alone: {', '.join(plan.kept)}.")
 
 
-def _show_added(source: Source, restored: Restored) -> None:
+def _show_added(source: Source, restored: Restored, plan: RestorePlan) -> None:
     from umami_ops.cli import render
 
     render.print_table(
@@ -171,6 +173,11 @@ def _show_added(source: Source, restored: Restored) -> None:
     render.print_remark(
         "✓", f"Added from {source.title} in {render.duration(restored.seconds)}.", style="green"
     )
+    coming = (
+        sum(t.rows for t in source.manifest.tables if t.name in plan.wanted.tables) if source.manifest else 0
+    )
+    if not plan.wanted.websites and restored.rows < coming:
+        render.print_remark("•", f"{render.count(coming - restored.rows)} rows were there already.")
     for note in restored.notes:
         render.print_remark("•", note)
 
