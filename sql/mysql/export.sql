@@ -15,6 +15,10 @@ WHERE e.event_type = 1
   AND e.created_at < :until
   AND e.website_id IN :websites --? chosen
 
+-- name: settings
+-- Gives groups room in memory.
+SET SESSION tmp_table_size = 67108864, max_heap_table_size = 67108864;
+
 -- name: span
 -- When the first and the last event happened.
 SELECT MIN(e.created_at) AS first_at, MAX(e.created_at) AS last_at

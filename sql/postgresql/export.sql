@@ -15,6 +15,12 @@ WHERE e.event_type = 1
   AND e.created_at < :until
   AND e.website_id = ANY(CAST(:websites AS uuid[])) --? chosen
 
+-- name: settings
+-- Gives groups and sorts room in memory, and compiles nothing for queries that run once.
+SELECT
+  set_config('work_mem', '64MB', false),
+  set_config('jit', 'off', false);
+
 -- name: span
 -- When the first and the last event happened.
 SELECT MIN(e.created_at) AS first_at, MAX(e.created_at) AS last_at

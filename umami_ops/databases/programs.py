@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,17 +39,22 @@ class FoundProgram:
         return f"{self.path.name} {'.'.join(map(str, self.version))}"
 
 
-def candidates(names: Sequence[str], folders: Iterable[str]) -> list[FoundProgram]:
-    """Return the programs of these names: in UMAMI_OPS_PROGRAMS if that is set, else on PATH and there."""
+def candidates(names: Sequence[str], folders: Iterable[str]) -> Iterator[FoundProgram]:
+    """Yield the programs of these names: in UMAMI_OPS_PROGRAMS if that is set, else on PATH and there.
+
+    Each is run to ask for its version: who has found the right one needs no more.
+    """
     chosen = os.environ.get(VARIABLE)
     places = [chosen] if chosen else [*os.environ.get("PATH", os.defpath).split(os.pathsep), *folders]
-    found: dict[Path, FoundProgram] = {}
+    seen: set[Path] = set()
     for place in places:
         for name in names:
             path = shutil.which(name, path=place) if place else None
-            if path is not None and Path(path) not in found and (said := _asked(path)):
-                found[Path(path)] = FoundProgram(Path(path), said)
-    return list(found.values())
+            if path is None or Path(path) in seen:
+                continue
+            seen.add(Path(path))
+            if said := _asked(path):
+                yield FoundProgram(Path(path), said)
 
 
 def candidates_in(folder: Path, name: str) -> list[FoundProgram]:

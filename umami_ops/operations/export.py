@@ -160,6 +160,7 @@ def export(
     Months without a row make no file. Raises OpsError where a file can't be written.
     """
     done = []
+    connection.run(connection.dialect.queries["export.settings"])
     try:
         for stream in plan.streams:
             spans = (

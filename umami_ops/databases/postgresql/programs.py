@@ -39,19 +39,15 @@ def find_dump_programs(version: str) -> tuple[FoundProgram, FoundProgram]:
     Raises Refused when there is none, or only older ones, which would refuse the server themselves.
     """
     major = int(version.partition(".")[0])
-    found = candidates(("pg_dump",), _places())
-    fit = sorted(
-        (program for program in found if program.version and program.version[0] >= major),
-        key=lambda program: program.version[0],
-    )
-    for dump in fit:
-        restores = [
-            program
-            for program in candidates_in(dump.path.parent, "pg_restore")
-            if program.version[:1] == dump.version[:1]
-        ]
-        if restores:
-            return dump, restores[0]
+    found: list[FoundProgram] = []
+    for dump in candidates(("pg_dump",), _places()):
+        found.append(dump)
+        if dump.version[:1] == (major,) and (restore := _restore_beside(dump)):
+            return dump, restore
+    newer = [program for program in found if program.version[:1] > (major,)]
+    for dump in sorted(newer, key=lambda program: program.version[0]):
+        if restore := _restore_beside(dump):
+            return dump, restore
     older = f" {found[0].title} is too old for it." if found else ""
     raise Refused(
         f"No pg_dump with pg_restore for PostgreSQL {version} is here.{older}",
@@ -62,9 +58,15 @@ def find_dump_programs(version: str) -> tuple[FoundProgram, FoundProgram]:
     )
 
 
+def _restore_beside(dump: FoundProgram) -> FoundProgram | None:
+    """Return the pg_restore of a pg_dump's folder, if it is of the same release."""
+    found = candidates_in(dump.path.parent, "pg_restore")
+    return next((program for program in found if program.version[:1] == dump.version[:1]), None)
+
+
 def find_server_programs() -> Path:
     """Return the folder of the newest server's programs. Raises Refused when there is no server here."""
-    found = candidates(("postgres",), _places())
+    found = list(candidates(("postgres",), _places()))
     if not found:
         raise Refused(
             "No PostgreSQL server is on this machine, nor in a wheel.",
