@@ -84,6 +84,42 @@ AND NOT EXISTS (
 )
 --? end
 
+-- part: heatmap_slice
+-- The heatmap events (h) of a slice.
+WHERE h.website_id = :website_id
+  AND h.created_at >= :since
+  AND h.created_at <= :until
+  AND (:after IS NULL OR h.created_at > :since OR h.heatmap_event_id > :after)
+  AND (h.created_at < :until OR h.heatmap_event_id <= :last)
+
+-- part: orphan_event_data
+-- The event_data (d) of a slice that has no event.
+WHERE (:after IS NULL OR d.website_event_id > :after)
+  AND d.website_event_id <= :last
+  AND d.website_id IN :websites --? only
+  AND d.website_id NOT IN :websites --? except
+  AND NOT EXISTS (SELECT 1 FROM website_event AS e WHERE e.event_id = d.website_event_id)
+
+-- part: orphan_revenue
+-- The revenue (r) of a slice that has no event.
+WHERE (:after IS NULL OR r.session_id > :after)
+  AND r.session_id <= :last
+  AND r.website_id IN :websites --? only
+  AND r.website_id NOT IN :websites --? except
+  AND NOT EXISTS (SELECT 1 FROM website_event AS e WHERE e.event_id = r.event_id)
+
+-- part: orphan_session_data
+-- The session_data (d) of a slice that has no session, and whose session id nothing else mentions.
+WHERE (:after IS NULL OR d.session_id > :after)
+  AND d.session_id <= :last
+  AND d.website_id IN :websites --? only
+  AND d.website_id NOT IN :websites --? except
+  AND NOT EXISTS (SELECT 1 FROM session AS s WHERE s.session_id = d.session_id)
+  AND NOT EXISTS (SELECT 1 FROM website_event AS e WHERE e.session_id = d.session_id)
+  AND NOT EXISTS (SELECT 1 FROM revenue AS r WHERE r.session_id = d.session_id) --? has_revenue
+  AND NOT EXISTS (SELECT 1 FROM session_replay AS r WHERE r.session_id = d.session_id) --? has_session_replay
+  AND NOT EXISTS (SELECT 1 FROM heatmap_event AS h WHERE h.session_id = d.session_id) --? has_heatmap_event
+
 -- name: worker_settings
 -- Lists of ids are looked up one by one, however long: MySQL would scan the table from some 36,000 on, MariaDB make
 -- a table of more than 1,000. Each reads its own comment alone.
@@ -288,20 +324,13 @@ LIMIT 1;
 -- copies: heatmap_event
 INSERT INTO umami_ops_kept_heatmap_event
 SELECT h.* FROM heatmap_event AS h
-WHERE h.website_id = :website_id
-  AND h.created_at >= :since
-  AND h.created_at <= :until
-  AND (:after IS NULL OR h.created_at > :since OR h.heatmap_event_id > :after)
-  AND (h.created_at < :until OR h.heatmap_event_id <= :last)
+--+ heatmap_slice
 FOR UPDATE;
 --? end
 -- deletes: heatmap_event
 DELETE h FROM heatmap_event AS h
-WHERE h.website_id = :website_id
-  AND h.created_at >= :since
-  AND h.created_at <= :until
-  AND (:after IS NULL OR h.created_at > :since OR h.heatmap_event_id > :after)
-  AND (h.created_at < :until OR h.heatmap_event_id <= :last);
+--+ heatmap_slice
+;
 
 -- name: next_replays
 -- Finds the end of the next slice of one website's replay chunks.
@@ -498,20 +527,13 @@ LIMIT 1;
 -- copies: event_data
 INSERT INTO umami_ops_kept_event_data
 SELECT d.* FROM event_data AS d
-WHERE (:after IS NULL OR d.website_event_id > :after)
-  AND d.website_event_id <= :last
-  AND d.website_id IN :websites --? only
-  AND d.website_id NOT IN :websites --? except
-  AND NOT EXISTS (SELECT 1 FROM website_event AS e WHERE e.event_id = d.website_event_id)
+--+ orphan_event_data
 FOR UPDATE;
 --? end
 -- deletes: event_data
 DELETE d FROM event_data AS d
-WHERE (:after IS NULL OR d.website_event_id > :after)
-  AND d.website_event_id <= :last
-  AND d.website_id IN :websites --? only
-  AND d.website_id NOT IN :websites --? except
-  AND NOT EXISTS (SELECT 1 FROM website_event AS e WHERE e.event_id = d.website_event_id);
+--+ orphan_event_data
+;
 
 -- name: next_orphan_revenue
 -- Finds the end of the next slice of revenue, in the order of its session ids.
@@ -534,20 +556,13 @@ LIMIT 1;
 -- copies: revenue
 INSERT INTO umami_ops_kept_revenue
 SELECT r.* FROM revenue AS r
-WHERE (:after IS NULL OR r.session_id > :after)
-  AND r.session_id <= :last
-  AND r.website_id IN :websites --? only
-  AND r.website_id NOT IN :websites --? except
-  AND NOT EXISTS (SELECT 1 FROM website_event AS e WHERE e.event_id = r.event_id)
+--+ orphan_revenue
 FOR UPDATE;
 --? end
 -- deletes: revenue
 DELETE r FROM revenue AS r
-WHERE (:after IS NULL OR r.session_id > :after)
-  AND r.session_id <= :last
-  AND r.website_id IN :websites --? only
-  AND r.website_id NOT IN :websites --? except
-  AND NOT EXISTS (SELECT 1 FROM website_event AS e WHERE e.event_id = r.event_id);
+--+ orphan_revenue
+;
 
 -- name: next_orphan_session_data
 -- Finds the end of the next slice of session_data, in the order of its session ids.
@@ -570,28 +585,12 @@ LIMIT 1;
 -- copies: session_data
 INSERT INTO umami_ops_kept_session_data
 SELECT d.* FROM session_data AS d
-WHERE (:after IS NULL OR d.session_id > :after)
-  AND d.session_id <= :last
-  AND d.website_id IN :websites --? only
-  AND d.website_id NOT IN :websites --? except
-  AND NOT EXISTS (SELECT 1 FROM session AS s WHERE s.session_id = d.session_id)
-  AND NOT EXISTS (SELECT 1 FROM website_event AS e WHERE e.session_id = d.session_id)
-  AND NOT EXISTS (SELECT 1 FROM revenue AS r WHERE r.session_id = d.session_id) --? has_revenue
-  AND NOT EXISTS (SELECT 1 FROM session_replay AS r WHERE r.session_id = d.session_id) --? has_session_replay
-  AND NOT EXISTS (SELECT 1 FROM heatmap_event AS h WHERE h.session_id = d.session_id) --? has_heatmap_event
+--+ orphan_session_data
 FOR UPDATE;
 --? end
 -- deletes: session_data
 DELETE d FROM session_data AS d
-WHERE (:after IS NULL OR d.session_id > :after)
-  AND d.session_id <= :last
-  AND d.website_id IN :websites --? only
-  AND d.website_id NOT IN :websites --? except
-  AND NOT EXISTS (SELECT 1 FROM session AS s WHERE s.session_id = d.session_id)
-  AND NOT EXISTS (SELECT 1 FROM website_event AS e WHERE e.session_id = d.session_id)
-  AND NOT EXISTS (SELECT 1 FROM revenue AS r WHERE r.session_id = d.session_id) --? has_revenue
-  AND NOT EXISTS (SELECT 1 FROM session_replay AS r WHERE r.session_id = d.session_id) --? has_session_replay
-  AND NOT EXISTS (SELECT 1 FROM heatmap_event AS h WHERE h.session_id = d.session_id) --? has_heatmap_event
+--+ orphan_session_data
 ;
 
 -- name: count_events
