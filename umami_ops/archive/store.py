@@ -23,6 +23,9 @@ NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 #: The file that is written last, and without which a folder is no backup.
 SEAL = "SHA256SUMS"
 
+#: The end of a folder's name in which an archive's pieces are put together.
+UNFINISHED = ".unfinished"
+
 _PARTIAL = ".partial"
 
 
@@ -96,6 +99,10 @@ class Store(ABC):
     def free_bytes(self) -> int | None:
         """Return what is free there, or None where that can't be known."""
         return None
+
+    def unfinished(self) -> list[str]:
+        """Return the names of archives that are still in pieces: their maker is at work, or was killed."""
+        return [name.removesuffix(UNFINISHED) for name in self.begun() if name.endswith(UNFINISHED)]
 
     def free_name(self, wanted: str) -> str:
         """Return a name that no backup has: the wanted one, or that with a number."""

@@ -193,10 +193,18 @@ def list_(place: str | None, as_json: bool) -> None:
     from umami_ops.operations.backup import list_backups
 
     store = options.open_store_from_options(place)
-    listed = list_backups(store)
+    listed, begun = list_backups(store), store.unfinished()
     if as_json:
-        render.print_json({"store": store.title, "backups": [_entry(each) for each in listed]})
+        entries = [_entry(each) for each in listed]
+        render.print_json({"store": store.title, "backups": entries, "unfinished": begun})
         return
+    for name in begun:
+        render.print_remark(
+            "!",
+            f"{name} isn't finished: its prune is at work, or was cut off.",
+            f"the next prune with the same --archive completes it, or umami-ops restore {name}",
+            style="yellow",
+        )
     if not listed:
         render.print_line(f"There is no backup in {store.title}.")
         return

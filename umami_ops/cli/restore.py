@@ -105,11 +105,11 @@ def restore(
 
 def _complete(store: Store, name: str, database: Database) -> None:
     """Complete the archive of that name where its prune was killed; not while one is at work."""
-    from umami_ops.cli import render
-    from umami_ops.execute import RunLock
-    from umami_ops.transfer.pruned import complete, unfinished
+    if name in store.unfinished():
+        from umami_ops.cli import render
+        from umami_ops.execute import RunLock
+        from umami_ops.transfer.pruned import complete
 
-    if name in unfinished(store):
         with RunLock(database, "restore"):
             made = complete(store, name)
         if made is not None:

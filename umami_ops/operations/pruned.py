@@ -16,7 +16,7 @@ from umami_ops.operations.inspect import Installation
 from umami_ops.operations.prune import PRUNED as TABLES
 from umami_ops.plan import Plan
 from umami_ops.transfer.portable import Head
-from umami_ops.transfer.pruned import PrunedRows, complete, unfinished
+from umami_ops.transfer.pruned import PrunedRows, complete
 
 #: What a table's bytes become in an archive, as a share; while it is completed it is there twice.
 _SHARE = 0.35
@@ -98,6 +98,6 @@ def _begin(connection: Connection, installation: Installation, store: Store) -> 
 def _completed_earlier(connection: Connection, store: Store) -> Iterator[Manifest]:
     server = connection.server()
     source = f"{connection.dialect.name}:{server.database}:{server.schema}"
-    for name in unfinished(store):
+    for name in store.unfinished():
         if manifest := complete(store, name, source):
             yield manifest

@@ -22,7 +22,7 @@ from typing import IO, cast
 from urllib.parse import quote, unquote
 
 from umami_ops.archive.manifest import MANIFEST, FileFacts, Manifest, TableFacts, seal
-from umami_ops.archive.store import Store
+from umami_ops.archive.store import UNFINISHED, Store
 from umami_ops.archive.streams import ZSTD, Compressing, Hashing, Joined
 from umami_ops.databases.base import Connection
 from umami_ops.errors import Refused, TransientFault
@@ -31,7 +31,6 @@ from umami_ops.sql import Query
 from umami_ops.transfer.portable import ARCHIVE, SCHEMA, Head, Packed
 from umami_ops.transfer.schema import rows_of
 
-_UNFINISHED = ".unfinished"
 _PIECE = re.compile(rf"(.+)\.(\d{{6,}})\.(\d+)\.csv\{ZSTD}")
 #: Where a batch leaves the rows that it deletes: sql/*/prune.sql.
 _KEPT = "umami_ops_kept_"
@@ -46,7 +45,7 @@ class PrunedRows:
         self._manifest = manifest
         self._head = head
         self._rows = {table.name: _as_kept(rows_of(table, head.side)) for table in head.tables}
-        self._begun = manifest.name + _UNFINISHED
+        self._begun = manifest.name + UNFINISHED
         self._number = 0
         self._mutex = threading.Lock()
         self._began = time.monotonic()
@@ -93,17 +92,12 @@ class PrunedRows:
         return _join(self._store, self._begun, took, self._head)
 
 
-def unfinished(store: Store) -> list[str]:
-    """Return the names of archives whose prune was killed, or is still at work."""
-    return [name.removesuffix(_UNFINISHED) for name in store.begun() if name.endswith(_UNFINISHED)]
-
-
 def complete(store: Store, name: str, source: str | None = None) -> Manifest | None:
     """Complete an archive whose prune was killed.
 
     Returns None where it has no rows, and where its rows aren't of that `source` (`Manifest.source`).
     """
-    begun = name + _UNFINISHED
+    begun = name + UNFINISHED
     files = store.files(begun)
     if not any(_PIECE.fullmatch(file) for file in files):
         store.discard(begun, list(files))
