@@ -195,7 +195,7 @@ WITH gone_event AS (
   RETURNING 1 --? !keeps_event_data
   RETURNING d.* --? keeps_event_data
 )
-, kept_event_data AS (INSERT INTO umami_ops_kept_event_data SELECT * FROM gone_event_data) --? keeps_event_data
+, noted_event_data AS (INSERT INTO umami_ops_kept_event_data SELECT * FROM gone_event_data) --? keeps_event_data
 --? end
 --? has_revenue
 , gone_revenue AS (
@@ -207,9 +207,9 @@ WITH gone_event AS (
   RETURNING 1 --? !keeps_revenue
   RETURNING r.* --? keeps_revenue
 )
-, kept_revenue AS (INSERT INTO umami_ops_kept_revenue SELECT * FROM gone_revenue) --? keeps_revenue
+, noted_revenue AS (INSERT INTO umami_ops_kept_revenue SELECT * FROM gone_revenue) --? keeps_revenue
 --? end
-, kept_event AS (INSERT INTO umami_ops_kept_website_event SELECT * FROM gone_event) --? keeps_website_event
+, noted_event AS (INSERT INTO umami_ops_kept_website_event SELECT * FROM gone_event) --? keeps_website_event
 SELECT
   (SELECT COUNT(*) FROM gone_event_data) AS event_data, --? has_event_data
   (SELECT COUNT(*) FROM gone_revenue) AS revenue, --? has_revenue
@@ -232,16 +232,16 @@ WITH doomed AS MATERIALIZED (
 gone_event_data AS (
   DELETE FROM event_data AS d USING doomed AS x WHERE d.website_event_id = x.event_id RETURNING d.*
 ),
-kept_event_data AS (INSERT INTO umami_ops_kept_event_data SELECT * FROM gone_event_data), --? keeps_event_data
+noted_event_data AS (INSERT INTO umami_ops_kept_event_data SELECT * FROM gone_event_data), --? keeps_event_data
 --? end
 gone_revenue AS (
   DELETE FROM revenue AS r USING doomed AS x WHERE r.event_id = x.event_id RETURNING r.*
 ),
-kept_revenue AS (INSERT INTO umami_ops_kept_revenue SELECT * FROM gone_revenue), --? keeps_revenue
+noted_revenue AS (INSERT INTO umami_ops_kept_revenue SELECT * FROM gone_revenue), --? keeps_revenue
 gone_event AS (
   DELETE FROM website_event AS e USING doomed AS x WHERE e.event_id = x.event_id RETURNING e.*
 )
-, kept_event AS (INSERT INTO umami_ops_kept_website_event SELECT * FROM gone_event) --? keeps_website_event
+, noted_event AS (INSERT INTO umami_ops_kept_website_event SELECT * FROM gone_event) --? keeps_website_event
 SELECT
   (SELECT COUNT(*) FROM gone_event_data) AS event_data, --? has_event_data
   (SELECT COUNT(*) FROM gone_revenue) AS revenue,
@@ -332,7 +332,7 @@ WITH doomed AS MATERIALIZED (
   RETURNING 1 --? !keeps_session_replay
   RETURNING r.* --? keeps_session_replay
 )
-, kept AS (INSERT INTO umami_ops_kept_session_replay SELECT * FROM gone) --? keeps_session_replay
+, noted AS (INSERT INTO umami_ops_kept_session_replay SELECT * FROM gone) --? keeps_session_replay
 SELECT COUNT(*) AS session_replay FROM gone;
 
 -- name: prepare_archive
@@ -457,7 +457,7 @@ WITH picked AS MATERIALIZED (
   RETURNING s.session_id --? !keeps_session
   RETURNING s.* --? keeps_session
 )
-, kept AS (INSERT INTO umami_ops_kept_session SELECT * FROM gone) --? keeps_session
+, noted AS (INSERT INTO umami_ops_kept_session SELECT * FROM gone) --? keeps_session
 INSERT INTO umami_ops_gone_session SELECT g.session_id FROM gone AS g;
 SELECT
   (SELECT COUNT(*) FROM website_event AS e WHERE e.session_id = ANY(ARRAY(SELECT g.session_id FROM umami_ops_gone_session AS g)))
