@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import tarfile
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,9 @@ from testbed.servers import Server
 from tests import backups
 from tests.backups import Rows, execute, rows_of
 from tests.command import Outcome, run
+from umami_ops.databases.base import Connection
+from umami_ops.errors import ConnectionLost
+from umami_ops.transfer.pruned import PrunedRows
 
 Cli = Callable[..., Outcome]
 _PRUNE = ("prune", "--before", "2025-05-20", "--yes", "--json", "--archive", "pruned")
@@ -170,3 +174,41 @@ def test_the_dry_run_shows_where_it_goes(cli: Cli, url: str, tmp_path: Path) -> 
     assert "Archive in" in shown.out
     assert "umami_ops_kept_website_event" in shown.out
     assert not (tmp_path / "pruned").exists()
+
+
+@pytest.mark.parametrize("is_committed", [True, False])
+def test_cut_off_in_a_commit(
+    server: Server, cli: Cli, url: str, is_committed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = rows_of(url)
+    with backups.opened(url) as connection:
+        session = type(connection)
+    commit, keep = session.commit, PrunedRows.keep
+    batches, cut = itertools.count(), set[int]()
+
+    def keep_and_cut(self: PrunedRows, connection: Connection, deleted: Mapping[str, int]) -> None:
+        keep(self, connection, deleted)
+        if next(batches) == 2:
+            cut.add(id(connection))
+
+    def commit_or_not(self: Connection) -> None:
+        if id(self) not in cut:
+            commit(self)
+            return
+        cut.clear()
+        if is_committed:
+            commit(self)
+        self.close()
+        raise ConnectionLost("The connection broke: cut off")
+
+    monkeypatch.setattr(PrunedRows, "keep", keep_and_cut)
+    monkeypatch.setattr(session, "commit", commit_or_not)
+    outcome = cli(*_PRUNE, "--batch-size", "50", url=url)
+    assert outcome.code == 0, outcome.said
+    assert outcome.document["reconnects"] == 1
+    archive = outcome.document["archive"]
+    assert archive["rows"] == sum(_gone(before, rows_of(url)).values())
+    verified = cli("backup", "verify", archive["name"], "--store", "pruned", url=server.as_admin(url))
+    assert verified.code == 0, verified.said
+    _restored(cli, url, archive["name"])
+    assert rows_of(url) == before

@@ -217,7 +217,7 @@ def _run(
             with database.connect("umami-ops prune") as connection:
                 installation = inspect(connection)
             archive = stack.enter_context(archiving(database, installation, store))
-            pace = {**pace, "keep": archive.keep}
+            pace = {**pace, "keeper": archive.keeper}
         report = execute(plan, database, lock=lock, stop=stop, observer=_Watcher(progress), **pace)
         with database.connect("umami-ops prune") as connection:
             conclude(connection, inspect(connection), retention, report)

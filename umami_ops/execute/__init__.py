@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from umami_ops.databases.base import Database
 from umami_ops.errors import Interrupted, OpsError
-from umami_ops.execute.batches import Crew, Keep, nowhere
+from umami_ops.execute.batches import NOBODY, Crew, Keeper
 from umami_ops.execute.change import Changer
 from umami_ops.execute.events import (
     Advanced,
@@ -46,14 +46,14 @@ def execute(
     jobs: int = 2,
     batch_rows: int | None = None,
     pause_seconds: float = 0.0,
-    keep: Keep = nowhere,
+    keeper: Keeper = NOBODY,
 ) -> Report:
     """Carry a plan out and report what was done.
 
     `source` is the other database of a Move. `batch_rows` caps the keys of one transaction, which otherwise
-    adapts to about 250 ms; `jobs` is the number of sessions that work on disjoint slices. `keep` writes down
-    what batches that are to be kept delete, before it is gone. Ends early, with `Report.stopped` set, when
-    `stop` asks for it. An error carries in `done` what had been committed by then.
+    adapts to about 250 ms; `jobs` is the number of sessions that work on disjoint slices. `keeper` writes
+    down what batches that are to be kept delete, before it is gone. Ends early, with `Report.stopped` set,
+    when `stop` asks for it. An error carries in `done` what had been committed by then.
 
     Locks taken: row locks of one batch at a time; on PostgreSQL also Prisma's advisory lock, shared, for
     the length of a transaction, so that a migration waits for the batch and the run then ends. A Maintenance
@@ -70,7 +70,7 @@ def execute(
             match step:
                 case Batches():
                     pace = (batch_rows, pause_seconds)
-                    Crew(step, database, lock, stop, observer, report, *pace, keep).work(jobs)
+                    Crew(step, database, lock, stop, observer, report, *pace, keeper).work(jobs)
                 case Rebuild():
                     Rebuilder(step, database, lock, stop, observer, report, batch_rows, pause_seconds).run(
                         jobs

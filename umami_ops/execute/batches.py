@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from umami_ops.databases.base import Connection, Database
 from umami_ops.errors import ConnectionFault, ConnectionLost, OpsError, Refused, TransientFault
@@ -28,14 +28,28 @@ _STRETCH = 8
 _TRIES = 7
 _RECONNECT_SECONDS = 30.0
 
-#: Writes down what a batch has deleted, by table, before its open transaction is committed.
-Keep = Callable[[Connection, Mapping[str, int]], None]
+
+class Keeper(Protocol):
+    """Who writes down what batches delete. Each worker calls from a thread of its own."""
+
+    def keep(self, connection: Connection, deleted: Mapping[str, int]) -> None:
+        """Write down what a batch has deleted, by table, before its open transaction is committed."""
+
+    def settle(self) -> None:
+        """Hear that what this thread kept last was committed."""
 
 
-def nowhere(_connection: Connection, _deleted: Mapping[str, int]) -> None:
-    """Raise Refused: there is no place where it could be written down."""
-    raise Refused("What this plan deletes is to be archived, and there is no archive.")
+class _Nobody:
+    """Who has no place to write."""
 
+    def keep(self, _connection: Connection, _deleted: Mapping[str, int]) -> None:
+        raise Refused("What this plan deletes is to be archived, and there is no archive.")
+
+    def settle(self) -> None:
+        """Do nothing."""
+
+
+NOBODY: Keeper = _Nobody()
 
 _Result = TypeVar("_Result")
 
@@ -60,7 +74,7 @@ class Crew:
     report: Report
     most_rows: int | None
     pause_seconds: float
-    keep: Keep = nowhere
+    keeper: Keeper = NOBODY
     _mutex: threading.Lock = field(default_factory=threading.Lock)
     _fault: BaseException | None = None
     _helpers: list[threading.Thread] = field(default_factory=list)
@@ -145,7 +159,9 @@ class Crew:
             self._fence(connection)
             deleted = _run_batch(connection, self.step, found.values)
             if self.step.is_kept:
-                self.keep(connection, deleted)
+                self.keeper.keep(connection, deleted)
+        if self.step.is_kept:
+            self.keeper.settle()
         seconds = time.monotonic() - began
         with self._mutex:
             self._note(deleted, seconds)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -41,12 +41,12 @@ def require_room(installation: Installation, plan: Plan, store: Store) -> None:
 
 @dataclass
 class Archiving:
-    """An archive while a prune is at work: `keep` is what `execute` asks for, `made` is there at its end.
+    """An archive while a prune is at work: `keeper` is whom `execute` asks for, `made` is there at its end.
 
     `made` stays None where nothing was deleted. `earlier` are archives of killed runs, completed by now.
     """
 
-    keep: Callable[[Connection, Mapping[str, int]], None]
+    keeper: PrunedRows
     earlier: tuple[Manifest, ...] = ()
     made: Manifest | None = None
 
@@ -60,7 +60,7 @@ def archiving(database: Database, installation: Installation, store: Store) -> I
     with database.connect("umami-ops prune (archive)") as connection:
         earlier = tuple(_completed_earlier(connection, store))
         rows = _begin(connection, installation, store)
-    archive = Archiving(rows.keep, earlier)
+    archive = Archiving(rows, earlier)
     try:
         yield archive
     except OpsError as fault:

@@ -17,14 +17,15 @@ import re
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import IO, cast
 from urllib.parse import quote, unquote
 
 from umami_ops.archive.manifest import MANIFEST, FileFacts, Manifest, TableFacts, seal
 from umami_ops.archive.store import UNFINISHED, Store
-from umami_ops.archive.streams import ZSTD, Compressing, Hashing, Joined
+from umami_ops.archive.streams import ZSTD, Compressing, Hashing, Joined, decompressed
 from umami_ops.databases.base import Connection
+from umami_ops.databases.lines import lines, values
 from umami_ops.errors import Refused, TransientFault
 from umami_ops.rows import Rows
 from umami_ops.sql import Query
@@ -37,6 +38,20 @@ _KEPT = "umami_ops_kept_"
 _CHUNK_BYTES = 1 << 20
 
 
+@dataclass(frozen=True)
+class _Piece:
+    """The rows of a table that one batch deleted, compressed."""
+
+    table: str
+    file: str
+    content: bytes
+
+    def keys(self, places: Sequence[int]) -> set[tuple[str | None, ...]]:
+        """Return the values in these places of each row."""
+        found = (values(line) for line in lines(decompressed([self.content])))
+        return {tuple(row[place] for place in places) for row in found}
+
+
 class PrunedRows:
     """An archive that grows while a prune is at work; its methods may be called by several threads."""
 
@@ -45,6 +60,8 @@ class PrunedRows:
         self._manifest = manifest
         self._head = head
         self._rows = {table.name: _as_kept(rows_of(table, head.side)) for table in head.tables}
+        self._tables = {table.name: table for table in head.tables}
+        self._own = threading.local()
         self._begun = manifest.name + UNFINISHED
         self._number = 0
         self._mutex = threading.Lock()
@@ -69,8 +86,34 @@ class PrunedRows:
         with self._mutex:
             self._number += 1
             number = self._number
-        for table, count, content in pieces:
-            self._store.note(self._begun, f"{quote(table, safe='')}.{number:06}.{count}.csv{ZSTD}", content)
+        written = [
+            _Piece(table, f"{quote(table, safe='')}.{number:06}.{count}.csv{ZSTD}", content)
+            for table, count, content in pieces
+        ]
+        for piece in written:
+            self._store.note(self._begun, piece.file, piece.content)
+        self._forget_what_was_rolled_back(written)
+        self._own.unsettled = written
+
+    def settle(self) -> None:
+        """Hear that what this thread wrote last is gone from the database."""
+        self._own.unsettled = []
+
+    def _forget_what_was_rolled_back(self, written: Sequence[_Piece]) -> None:
+        """Delete this thread's last pieces if their commit failed: their rows went once more just now.
+
+        A connection that breaks in a commit leaves that open. Pieces whose rows didn't come again stay.
+        """
+        before: list[_Piece] = getattr(self._own, "unsettled", [])
+        again = {piece.table: piece for piece in written}
+        if any(self._share_rows(piece, again[piece.table]) for piece in before if piece.table in again):
+            self._store.discard(self._begun, [piece.file for piece in before])
+
+    def _share_rows(self, one: _Piece, other: _Piece) -> bool:
+        rows, table = self._rows[one.table], self._tables[one.table]
+        assert table.primary_key is not None, "all of Umami's tables have one"
+        places = [rows.names.index(name) for name in table.primary_key.columns]
+        return not one.keys(places).isdisjoint(other.keys(places))
 
     def _read(self, connection: Connection, table: str, count: int) -> bytes:
         """Return the rows that were left, compressed, and empty the place for the next batch."""
