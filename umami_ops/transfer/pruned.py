@@ -142,13 +142,19 @@ def complete(store: Store, name: str, source: str | None = None) -> Manifest | N
     """
     begun = name + UNFINISHED
     files = store.files(begun)
+    if source is not None and (MANIFEST not in files or _manifest(store, begun).source != source):
+        return None  # somebody else's, who may be at work
     if not any(_PIECE.fullmatch(file) for file in files):
         store.discard(begun, list(files))
         return None
-    manifest = Manifest.parse(store.read(begun, MANIFEST))
-    if source is not None and manifest.source != source:
-        return None
-    return _join(store, begun, manifest, Head.parse(store.read(begun, SCHEMA)))
+    return _join(store, begun, _manifest(store, begun), Head.parse(store.read(begun, SCHEMA)))
+
+
+def _manifest(store: Store, begun: str) -> Manifest:
+    try:
+        return Manifest.parse(store.read(begun, MANIFEST))
+    except ValueError:
+        raise Refused(f"{store.path_of(begun, MANIFEST)} can't be understood.") from None
 
 
 def _join(store: Store, begun: str, manifest: Manifest, head: Head) -> Manifest | None:
