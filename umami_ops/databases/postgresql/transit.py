@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from umami_ops.databases.postgresql.connection import PostgresqlConnection
 
 
-
 class PostgresqlTransit(Transit):
     """What a PostgreSQL session can do for rows on the move."""
 
