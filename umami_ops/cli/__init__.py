@@ -65,7 +65,6 @@ COMMANDS = {
     "config": ("umami_ops.cli.config", "Check the configuration, or show it and where each value is from."),
 }
 
-_ISSUES = "https://github.com/umami-ops/umami-ops/issues"
 _COLOURS = {"error": "red", "hint": "cyan"}
 _FAILED, _USAGE, _STOPPED = 1, 2, 3
 _SECRET = re.compile(r"(://[^:/@\s]*):[^\s]*@")
@@ -216,7 +215,7 @@ def _confess(fault: Exception) -> None:
     frame = traceback.extract_tb(fault.__traceback__)[-1]
     place = f"{Path(frame.filename).name}:{frame.lineno}"
     _say(f"this is a bug in umami-ops {__version__}: {type(fault).__name__} in {place}", "error")
-    _say(f"UMAMI_OPS_DEBUG=1 shows the traceback; please report it at {_ISSUES}", "hint")
+    _say("With UMAMI_OPS_DEBUG=1 the same command shows the traceback: please report it with that.", "hint")
 
 
 def _say(text: str, label: str = "") -> None:
