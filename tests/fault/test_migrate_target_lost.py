@@ -69,6 +69,8 @@ def test_sessions_at_the_source_are_replaced(direction: Direction, both: tuple[s
     assert_equal(source, target)
 
 
+@pytest.mark.slow
+@pytest.mark.fault
 def test_a_target_that_keeps_dropping_its_sessions(direction: Direction, both: tuple[str, str]) -> None:
     """Copying, building or proving: the run goes on or ends with a line, and a rerun completes it."""
     source, target = both
@@ -102,6 +104,8 @@ def dropping(server: Server, url: str) -> Iterator[None]:
         thread.join()
 
 
+@pytest.mark.slow
+@pytest.mark.fault
 def test_the_target_restarts_while_indexes_are_built(direction: Direction, both: tuple[str, str]) -> None:
     source, _ = both
     with servers.start(direction.target.name) as server:
