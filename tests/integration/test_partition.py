@@ -14,9 +14,10 @@ from testbed.bulk import Loader, connect
 from testbed.servers import Server
 from testbed.traffic import Traffic, populate
 from testbed.umami import build_indexes, create_umami
-from tests import command, pruning
+from tests import backups, command, pruning
 from tests.oracle import survivors
 from tests.visitors import assert_as_told, fill, visiting
+from umami_ops.databases.mysql import rebuild
 from umami_ops.operations.prune import Retention
 from umami_ops.umami.migrations import latest_released_level
 from umami_ops.umami.schema import Schema
@@ -96,6 +97,22 @@ def test_a_long_look_at_the_table_makes_nobody_wait_long(server: Server, umami_d
     assert len(partitions(url)) > 3
     # MySQL and MariaDB know no shorter wait for a lock of a table than a second.
     assert longest < (0.9 if server.dialect == "postgresql" else 2.5)
+
+
+def test_what_is_deleted_between_triggers_stays_deleted(mysql_server: Server, umami_database: str) -> None:
+    """Each of them may have to wait for its lock, for as long as somebody looks at the table."""
+    url = umami_database
+    with backups.opened(url) as connection, connect(url) as loader:
+        copy = rebuild.relay(connection, "website_event", "", ()).tables["website_event"]
+        for statement in copy.create:
+            connection.run(statement)
+        for statement in copy.follow:
+            _write(loader, "short-lived", datetime.now(UTC))
+            loader.commit()
+            connection.run(statement)
+            loader.execute("DELETE FROM website_event WHERE event_name = 'short-lived'")
+            loader.commit()
+        assert loader.execute("SELECT COUNT(*) FROM _umami_ops_new_website_event") == [(0,)]
 
 
 @pytest.mark.parametrize("verb", ["split", "disable"])

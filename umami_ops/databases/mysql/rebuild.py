@@ -41,7 +41,9 @@ _KEPT = {
 
 _NEW, _OLD = f"{WORKING_PREFIX}new_", f"{WORKING_PREFIX}old_"
 _ONLINE = "ALGORITHM=INPLACE, LOCK=NONE"
-_TRIGGERS = ("insert", "update", "delete")
+#: In this order: a row that the trigger of inserts brings, and that is deleted before the one of deletes
+#: stands, would come back with the copy.
+_TRIGGERS = ("delete", "update", "insert")
 
 
 def rebuild(
