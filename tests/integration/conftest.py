@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-_BACKUPS = ("test_backup.py", "test_export.py", "test_portable.py")
+_BACKUPS = (
+    "test_backup.py", "test_backup_partitioned.py", "test_export.py", "test_portable.py",
+    "test_prune_archive.py", "test_restore_website.py",
+)  # fmt: skip
 _PARTITIONS = ("test_partition_dashboards.py", "test_partition_migrations.py", "test_partition_wishes.py")
 #: Files, and folders of them.
 _ON_THE_FIRST = {
