@@ -32,6 +32,12 @@ SELECT IS_USED_LOCK('prisma_migrate') IS NULL AS fenced;
 -- Ends the statement that another session of ours is running.
 KILL QUERY :session_id;
 
+-- name: queues
+-- Whether a session waits for a table: all who come later queue behind its DDL.
+SELECT COUNT(*) > 0 AS queues
+FROM /*!80022 performance_schema.*/ /*M!100000 information_schema.*/ processlist AS p
+WHERE p.id = :session_id AND p.state LIKE 'Waiting for table%';
+
 -- name: impatient
 -- Lets DDL of this session give up after so long a wait, so that writers don't queue behind it.
 SET SESSION lock_wait_timeout = :seconds;

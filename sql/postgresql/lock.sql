@@ -40,6 +40,10 @@ SELECT pg_try_advisory_xact_lock_shared(72707369) AS fenced;
 -- Ends the statement that another session of ours is running.
 SELECT pg_cancel_backend(:session_id);
 
+-- name: queues
+-- Whether a session waits for a table for too long: never, its own lock_timeout is as short as can be wished for.
+SELECT CAST(:session_id AS integer) IS NULL AS queues;
+
 -- name: impatient
 -- Lets DDL of this session give up after so long a wait, so that writers don't queue behind it.
 SELECT set_config('lock_timeout', (:seconds)::text || 's', false);

@@ -20,6 +20,7 @@ from umami_ops.sql import Query
 
 _LOOK_EVERY_SECONDS = 0.2
 _PAUSE_SECONDS = 0.5
+_BRIEF_TRIES = 240
 
 
 class Ended(Exception):  # noqa: N818 -- not a fault
@@ -71,6 +72,24 @@ class Patience:
                 self.observer(Trouble(f"{fault.message}; waiting for a free moment"))
                 self.stop.wait(_PAUSE_SECONDS)
 
+    def run_briefly(self, connection: Connection, statement: Query) -> None:
+        """Run a statement as `run` does, and let go as soon as others queue behind its wait for a table.
+
+        MySQL and MariaDB know no wait below a second. For what is done in an instant once it has its lock:
+        what lasts would wait a second time, at its end, and be lost. Raises as `run` does.
+        """
+        self.run(connection, statement, tries=_BRIEF_TRIES, how=lambda text: self._give_way(connection, text))
+
+    def _give_way(self, connection: Connection, statement: Query) -> None:
+        queue = _Queue()
+        try:
+            with self.cancelling(connection, watch=queue.look):
+                connection.run(statement)
+        except OpsError as fault:
+            if queue.was_left:
+                raise TransientFault("Somebody is using the table") from fault
+            raise
+
     @contextmanager
     def cancelling(
         self, connection: Connection, watch: Callable[[Connection, int], None] = lambda _connection, _id: None
@@ -112,3 +131,19 @@ class Patience:
                     other.run(other.dialect.queries["lock.cancel"], session_id=session_id)
                 else:
                     watch(other, session_id)
+
+
+class _Queue:
+    """Looks whether a session queues for a table, and takes it out when it still does at the next look."""
+
+    def __init__(self) -> None:
+        self.was_left = False
+        self._was_seen = False
+
+    def look(self, other: Connection, session_id: int) -> None:
+        """Look once, from another session."""
+        is_seen = bool(other.value(other.dialect.queries["lock.queues"], session_id=session_id))
+        if is_seen and self._was_seen:
+            self.was_left = True
+            other.run(other.dialect.queries["lock.cancel"], session_id=session_id)
+        self._was_seen = is_seen

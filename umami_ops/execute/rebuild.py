@@ -6,7 +6,6 @@ and copies behind; the next run clears them away first (`Connection.leftovers`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -18,7 +17,6 @@ from umami_ops.execute.lock import RunLock
 from umami_ops.execute.patience import Ended, Patience
 from umami_ops.execute.stop import StopSignal
 from umami_ops.plan import Batches, Rebuild, Report, TableRebuild
-from umami_ops.sql import Query
 
 
 @dataclass
@@ -45,7 +43,7 @@ class Rebuilder:
                 self._prepare(connection, jobs)
                 removed = self._compare(connection)
                 self.observer(StepBegan("swapping the tables"))
-                self._patience.run(connection, self.step.swap)
+                self._patience.run_briefly(connection, self.step.swap)
             except Ended:
                 self._undo()
                 return
@@ -61,10 +59,11 @@ class Rebuilder:
 
     def _prepare(self, connection: Connection, jobs: int) -> None:
         parts = self.step.tables
-        for part in parts.values():
-            self._run_all(connection, part.create)
-        for part in parts.values():
-            self._run_all(connection, part.follow)
+        for statement in (
+            *(statement for part in parts.values() for statement in part.create),
+            *(statement for part in parts.values() for statement in part.follow),
+        ):
+            self._patience.run_briefly(connection, statement)
         # The biggest comes first: its indexes are built while the others are copied.
         with ThreadPoolExecutor(max_workers=jobs) as pool:
             indexing = []
@@ -85,7 +84,8 @@ class Rebuilder:
         """Build a table's indexes in a session of its own, which a reason to stop cancels."""
         with self._patience.connect() as connection, self._patience.cancelling(connection):
             connection.run(connection.dialect.queries["prune.index_settings"])
-            self._run_all(connection, part.index)
+            for statement in part.index:
+                self._patience.run(connection, statement)
 
     def _compare(self, connection: Connection) -> dict[str, int]:
         """Return the rows that go, by table. Raises DatabaseFault when a copy lacks a row that is kept."""
@@ -100,10 +100,6 @@ class Rebuilder:
                     )
                 removed[table] = int(row["total"] - row["kept"])
         return removed
-
-    def _run_all(self, connection: Connection, statements: Iterable[Query]) -> None:
-        for statement in statements:
-            self._patience.run(connection, statement)
 
     def _undo(self) -> None:
         """Take triggers and copies away, on a new session: the old one may be what broke."""
