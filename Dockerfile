@@ -20,7 +20,6 @@ FROM python:3.13-slim-trixie
 ARG VERSION=0.1.0
 LABEL org.opencontainers.image.title="umami-ops" \
       org.opencontainers.image.description="Runs the database of a self-hosted Umami: retention, health, backup" \
-      org.opencontainers.image.source="https://github.com/umami-ops/umami-ops" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.version="${VERSION}"
 
