@@ -39,6 +39,11 @@ def test_every_part_is_read_and_decoded() -> None:
     assert url.parameters["sslmode"] == "require"
 
 
+def test_an_at_sign_in_the_password_is_read_as_umami_reads_it() -> None:
+    url = DatabaseUrl.parse("postgresql://u:p@ss@h/d")
+    assert (url.user, url.password, url.host) == ("u", "p@ss", "h")
+
+
 def test_a_plus_in_the_password_stays_a_plus() -> None:
     assert DatabaseUrl.parse("postgresql://u:a+b@h/d").password == "a+b"
 
@@ -98,6 +103,12 @@ def test_where_is_what_a_message_can_say(text: str, where: str) -> None:
         f"postgresql://u:{SECRET}?1@h/d",
         f"postgresql://u:12/{SECRET}@h/d",
         f"postgresql://u:12?{SECRET}@h/d",
+        f"postgresql://u:a@{SECRET}/@h/d",
+        f"postgresql://u:a@{SECRET}/b@h:1/d",
+        f"postgresql://u:a@{SECRET}?@h/d",
+        f"mysql://u:a@{SECRET}#@h/d",
+        f"mysql://u@{SECRET}/:x@h/d",
+        f"mysql://u:a@b:1/{SECRET}@h/d",
         f"postgresql://u:{SECRET}@[::1/d",
         f"postgresql://u:{SECRET}%00@h/d",
         f"postgresql://u:{SECRET}@a b/d",

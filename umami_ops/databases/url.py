@@ -48,8 +48,9 @@ class DatabaseUrl:
             parts = urlsplit(text)
         except ValueError as fault:
             raise _malformed(source) from fault
-        if "@" in parts.path + parts.query and not parts.username:
-            # What was meant as a password ended the address early; it must not turn up as a database's name.
+        if "@" in text.partition("://")[2][len(parts.netloc) :]:
+            # A / ? or # in user or password ended the address early: its rest must turn up neither as the
+            # name of a host nor as a database's. Where every @ is inside, the last of them is before the host.
             raise _malformed(source)
         port = _port(parts, source)
         parameters = dict(parse_qsl(parts.query, keep_blank_values=True))
