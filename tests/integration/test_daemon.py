@@ -59,6 +59,7 @@ def test_jobs_run_and_it_ends_in_time_and_leaves_nothing(
         "started",
         "leader",
         "run_began",
+        "step_began",
         "step_ended",
         "stopped",
     }
@@ -192,6 +193,16 @@ def test_a_run_by_hand_keeps_the_daemon_waiting_and_the_other_way_round(
         assert answers[0][0] == 0, answers[0]
         assert [run.cause for run in sidecar.runs()] == [Cause.HAND]
         sidecar.stop()
+
+
+def test_a_run_by_hand_tells_of_its_steps_as_they_go(umami_database: str, tmp_path: Path) -> None:
+    wrong = "prune --days 365 --website nothing"
+    (tmp_path / "umami-ops.toml").write_text(f'[jobs.look]\nsteps = ["info", "{wrong}"]\n')
+    code, _, err = _in_a_process(tmp_path, umami_database, {"UMAMI_OPS_STATE_DIR": str(tmp_path / "state")})
+    parts = ("info: begins", "info: exit code 0", f"{wrong}: begins", "error:", f"{wrong}: exit code 2")
+    places = [err.index(part) for part in parts]
+    assert code == 1
+    assert places == sorted(places), err
 
 
 def _in_a_process(folder: Path, url: str, env: dict[str, str]) -> tuple[int, str, str]:
@@ -356,6 +367,7 @@ def test_pages(postgresql_server: Server, umami_database: str, tmp_path: Path) -
     gone = run("daemon", "--probe", env=probe)
     assert gone.code == 1
     assert "does not answer" in gone.err
+    assert "Connection refused.\nhint: Does `umami-ops daemon --http` run there?" in gone.err
 
 
 def _base64(text: str) -> str:

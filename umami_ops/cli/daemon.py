@@ -89,8 +89,13 @@ def _probe(address: tuple[str, int] | None) -> int:
         answer = connection.getresponse()
         body = answer.read().decode("utf-8", "replace")
     except (OSError, http.client.HTTPException) as fault:
-        raise OpsError(f"The daemon does not answer on {host}:{address[1]}: {fault}.") from None
+        why = (fault.strerror if isinstance(fault, OSError) else "") or str(fault) or type(fault).__name__
+        raise OpsError(
+            f"The daemon does not answer on {host}:{address[1]}: {why}.",
+            hint="Does `umami-ops daemon --http` run there? --probe needs the same address.",
+        ) from None
     finally:
         connection.close()
-    render.print_line(body.strip())
+    for line in body.splitlines():
+        render.print_line(line)
     return 0 if answer.status == http.client.OK else 1

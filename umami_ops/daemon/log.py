@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
+import textwrap
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
@@ -62,7 +64,21 @@ class Log:
         else:
             sign = {"info": " ", "warning": "!", "error": "✗"}[level]
             # A line is one event, whatever a program has said.
-            line = f"{now.astimezone():%Y-%m-%d %H:%M:%S} {sign} {' '.join(message.split())}"
+            stamp = f"{now.astimezone():%Y-%m-%d %H:%M:%S} {sign} "
+            # Redacted first: a secret that is broken in two would not be found.
+            line = self._folded(stamp + self.redact(" ".join(message.split())), len(stamp))
         with self._mutex, suppress(OSError, ValueError):
             self._stream.write(self.redact(line) + "\n")
             self._stream.flush()
+
+    def _folded(self, line: str, indent: int) -> str:
+        """Break a line between words for a terminal, set in from the second on; nowhere else."""
+        if not self._stream.isatty():
+            return line
+        return textwrap.fill(
+            line,
+            shutil.get_terminal_size().columns,
+            subsequent_indent=" " * indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )

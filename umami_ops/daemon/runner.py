@@ -57,14 +57,22 @@ class Runner:
         self._mutex = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
-    def run(self, job: Job, program: Program) -> Done:
-        """Run the steps in order up to the first that fails."""
+    def run(
+        self,
+        job: Job,
+        program: Program,
+        began: Callable[[Step], None],
+        ended: Callable[[StepDone], None],
+    ) -> Done:
+        """Run the steps in order up to the first that fails; each is told of as it begins and ends."""
         steps: list[StepDone] = []
         result = Result.SUCCESS
         for step in job.steps:
             if self._stopping.is_set():
                 return Done(Result.INTERRUPTED, tuple(steps))
+            began(step)
             done = self._patiently(job, step, program)
+            ended(done)
             steps.append(done)
             if self._stopping.is_set() and done.exit_code != 0:
                 return Done(Result.INTERRUPTED, tuple(steps))

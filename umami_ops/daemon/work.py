@@ -14,10 +14,10 @@ from typing import Any
 
 from umami_ops.daemon.guard import one_job
 from umami_ops.daemon.history import History
-from umami_ops.daemon.jobs import Job
+from umami_ops.daemon.jobs import Job, Step
 from umami_ops.daemon.log import Log
 from umami_ops.daemon.notify import Messenger
-from umami_ops.daemon.records import Cause, Result, Run
+from umami_ops.daemon.records import Cause, Result, Run, StepDone
 from umami_ops.daemon.runner import Program, Runner
 from umami_ops.databases.base import Database
 
@@ -52,7 +52,12 @@ class Work:
             self._history.begin(run)
             self._tell_beginning(run)
             self._messenger().began(run)
-            done = self.runner.run(job, program)
+            done = self.runner.run(
+                job,
+                program,
+                lambda step: self._tell_step(run, step),
+                lambda step: self._tell_step_end(run, step),
+            )
             last = done.steps[-1] if done.steps else None
             is_over = done.result is Result.SUCCESS
             run = replace(
@@ -82,18 +87,24 @@ class Work:
             missed=run.missed,
         )
 
+    def _tell_step(self, run: Run, step: Step) -> None:
+        self._log.info(
+            "step_began", f"{run.job}: {step.text}: begins", job=run.job, run=run.id, step=step.text
+        )
+
+    def _tell_step_end(self, run: Run, step: StepDone) -> None:
+        self._log.info(
+            "step_ended",
+            f"{run.job}: {step.command}: exit code {step.exit_code} after {step.seconds:.1f} s",
+            job=run.job,
+            run=run.id,
+            step=step.command,
+            exit_code=step.exit_code,
+            seconds=round(step.seconds, 3),
+        )
+
     def _tell_end(self, run: Run) -> None:
         seconds = run.seconds or 0.0
-        for step in run.steps:
-            self._log.info(
-                "step_ended",
-                f"{run.job}: {step.command}: exit code {step.exit_code} after {step.seconds:.1f} s",
-                job=run.job,
-                run=run.id,
-                step=step.command,
-                exit_code=step.exit_code,
-                seconds=round(step.seconds, 3),
-            )
         words = {
             Result.SUCCESS: "done",
             Result.UNFINISHED: "ended early, the next run continues",

@@ -49,8 +49,8 @@ class DatabaseUrl:
         except ValueError as fault:
             raise _malformed(source) from fault
         if "@" in text.partition("://")[2][len(parts.netloc) :]:
-            # A / ? or # in user or password ended the address early: its rest must turn up neither as the
-            # name of a host nor as a database's. Where every @ is inside, the last of them is before the host.
+            # A / ? or # in user or password ended the address early: its rest must turn up neither as a
+            # host nor as a database. Where every @ is inside, the last of them is before the host.
             raise _malformed(source)
         port = _port(parts, source)
         parameters = dict(parse_qsl(parts.query, keep_blank_values=True))
