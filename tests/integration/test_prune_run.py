@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -121,6 +124,18 @@ def test_the_time_limit_ends_it_and_a_rerun_finishes(umami_database: str, schema
     assert again.code == 0, again.said
     assert again.document["stopped"] is None
     _holds_to_the_oracle(umami_database, schema, rows)
+
+
+def test_it_starts_without_what_other_verbs_need(umami_database: str, schema: Schema) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "umami_ops", "prune", *_BEFORE, "--yes"],
+        env={**os.environ, "DATABASE_URL": umami_database},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "umami_ops.operations.prune" in done.stderr
+    assert "sqlglot" not in done.stderr, "a tenth of a second for nothing"
 
 
 def test_a_batch_is_never_larger_than_asked(umami_database: str, schema: Schema) -> None:

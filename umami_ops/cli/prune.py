@@ -164,13 +164,14 @@ def _plan(
     from umami_ops.cli import render
     from umami_ops.operations.inspect import inspect, require_session
     from umami_ops.operations.prune import plan_prune
-    from umami_ops.operations.pruned import require_room
 
     with database.connect("umami-ops prune") as connection:
         require_session(connection.server())
         installation = inspect(connection)
         plan = plan_prune(connection, installation, retention, counted=dry_run or not yes)
         if store is not None:
+            from umami_ops.operations.pruned import require_room
+
             require_room(installation, plan, store)
             plan = replace(plan, facts={**plan.facts, "archive": store.title})
         if dry_run:
@@ -201,7 +202,6 @@ def _run(
     from umami_ops.execute import RunLock, StopSignal, execute
     from umami_ops.operations.inspect import inspect
     from umami_ops.operations.prune import conclude
-    from umami_ops.operations.pruned import archiving
 
     stop = StopSignal(max_duration)
     # A rebuild looks at rows that stay, too: how many there will be in all isn't known.
@@ -214,6 +214,8 @@ def _run(
         ExitStack() as stack,
     ):
         if store is not None:
+            from umami_ops.operations.pruned import archiving
+
             with database.connect("umami-ops prune") as connection:
                 installation = inspect(connection)
             archive = stack.enter_context(archiving(database, installation, store))
