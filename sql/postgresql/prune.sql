@@ -106,49 +106,48 @@ WITH RECURSIVE w AS (
 )
 SELECT w.website_id FROM w WHERE w.website_id IS NOT NULL;
 
--- part: events_ahead
--- The events from where the last slice ended.
-FROM website_event AS e
-WHERE TRUE
-  AND e.created_at >= CAST(:since AS timestamptz) --? dated
-  AND (CAST(:after AS uuid) IS NULL OR e.created_at > CAST(:since AS timestamptz) OR e.event_id > CAST(:after AS uuid)) --? dated
-  AND e.created_at < :horizon --? dated
-  AND e.created_at IS NULL --? undated
-  AND (CAST(:after AS uuid) IS NULL OR e.event_id > CAST(:after AS uuid)) --? undated
-  AND e.website_id = CAST(:website_id AS uuid) --? website
-  AND e.website_id <> ALL(CAST(:websites AS uuid[])) --? except
-
--- name: next_events
--- Finds the end of the next slice of events, in the order of their time: the time at which the event after it has, as
--- the index on it tells alone, without `last`; or, where too many share one time, the last id of a slice among them.
+-- part: end_of_slice
+-- The end of a slice of what lies `ahead`: the time of the row behind it, without `last`, as an index on the time alone
+-- tells; where more than a slice share one time, the last id of a slice among them.
 --? dated
-WITH beyond AS MATERIALIZED (
-  SELECT e.created_at AS at
-  --+ events_ahead
-  ORDER BY e.created_at
-  LIMIT 1 OFFSET :batch_rows
+, beyond AS MATERIALIZED (
+  SELECT a.created_at AS at FROM ahead AS a ORDER BY a.created_at LIMIT 1 OFFSET :batch_rows
 )
 SELECT CAST(b.at AS text) AS until, CAST(NULL AS text) AS last, CAST(:batch_rows AS bigint) AS picked
 FROM beyond AS b
 WHERE b.at > CAST(:since AS timestamptz)
 UNION ALL
 SELECT CAST(CAST(:horizon AS timestamptz) AS text), NULL, r.picked
-FROM (
-  SELECT COUNT(*) AS picked
-  --+ events_ahead
-) AS r
+FROM (SELECT COUNT(*) AS picked FROM ahead) AS r
 WHERE r.picked > 0 AND NOT EXISTS (SELECT FROM beyond)
 UNION ALL
 --? end
-SELECT CAST(MAX(t.created_at) AS text) AS until, CAST((ARRAY_AGG(t.event_id))[COUNT(*)] AS text) AS last, COUNT(*) AS picked
+SELECT CAST(MAX(t.created_at) AS text) AS until, CAST((ARRAY_AGG(t.id))[COUNT(*)] AS text) AS last, COUNT(*) AS picked
 FROM (
-  SELECT e.created_at, e.event_id
-  --+ events_ahead
-    AND e.created_at = (SELECT b.at FROM beyond AS b) AND e.created_at = CAST(:since AS timestamptz) --? dated
-  ORDER BY e.created_at, e.event_id
+  SELECT a.created_at, a.id
+  FROM ahead AS a
+  WHERE a.created_at = (SELECT b.at FROM beyond AS b) AND a.created_at = CAST(:since AS timestamptz) --? dated
+  ORDER BY a.created_at, a.id
   LIMIT :batch_rows
 ) AS t
-HAVING COUNT(*) > 0;
+HAVING COUNT(*) > 0
+
+-- name: next_events
+-- Finds the end of the next slice of events, in the order of their time.
+WITH ahead AS NOT MATERIALIZED (
+  SELECT e.created_at, e.event_id AS id
+  FROM website_event AS e
+  WHERE TRUE
+    AND e.created_at >= CAST(:since AS timestamptz) --? dated
+    AND (CAST(:after AS uuid) IS NULL OR e.created_at > CAST(:since AS timestamptz) OR e.event_id > CAST(:after AS uuid)) --? dated
+    AND e.created_at < :horizon --? dated
+    AND e.created_at IS NULL --? undated
+    AND (CAST(:after AS uuid) IS NULL OR e.event_id > CAST(:after AS uuid)) --? undated
+    AND e.website_id = CAST(:website_id AS uuid) --? website
+    AND e.website_id <> ALL(CAST(:websites AS uuid[])) --? except
+)
+--+ end_of_slice
+;
 
 -- name: next_astray_events
 -- Finds the next events whose revenue names another session, which the index on session_id would not find.
@@ -360,48 +359,22 @@ WHERE COALESCE(s.created_at < :horizon, TRUE)
   AND NOT EXISTS (SELECT FROM website_event AS e WHERE e.session_id = h.session_id);
 --? end
 
--- part: sessions_ahead
--- The sessions from where the last slice ended.
-FROM session AS s
-WHERE TRUE
-  AND s.created_at >= CAST(:since AS timestamptz) --? dated
-  AND (CAST(:after AS uuid) IS NULL OR s.created_at > CAST(:since AS timestamptz) OR s.session_id > CAST(:after AS uuid)) --? dated
-  AND s.created_at < :horizon --? dated
-  AND s.created_at IS NULL --? undated
-  AND (CAST(:after AS uuid) IS NULL OR s.session_id > CAST(:after AS uuid)) --? undated
-  AND s.website_id = CAST(:website_id AS uuid) --? website
-  AND s.website_id <> ALL(CAST(:websites AS uuid[])) --? except
-
 -- name: next_sessions
--- Finds the end of the next slice of sessions first seen before the horizon, as next_events does.
---? dated
-WITH beyond AS MATERIALIZED (
-  SELECT s.created_at AS at
-  --+ sessions_ahead
-  ORDER BY s.created_at
-  LIMIT 1 OFFSET :batch_rows
+-- Finds the end of the next slice of sessions first seen before the horizon.
+WITH ahead AS NOT MATERIALIZED (
+  SELECT s.created_at, s.session_id AS id
+  FROM session AS s
+  WHERE TRUE
+    AND s.created_at >= CAST(:since AS timestamptz) --? dated
+    AND (CAST(:after AS uuid) IS NULL OR s.created_at > CAST(:since AS timestamptz) OR s.session_id > CAST(:after AS uuid)) --? dated
+    AND s.created_at < :horizon --? dated
+    AND s.created_at IS NULL --? undated
+    AND (CAST(:after AS uuid) IS NULL OR s.session_id > CAST(:after AS uuid)) --? undated
+    AND s.website_id = CAST(:website_id AS uuid) --? website
+    AND s.website_id <> ALL(CAST(:websites AS uuid[])) --? except
 )
-SELECT CAST(b.at AS text) AS until, CAST(NULL AS text) AS last, CAST(:batch_rows AS bigint) AS picked
-FROM beyond AS b
-WHERE b.at > CAST(:since AS timestamptz)
-UNION ALL
-SELECT CAST(CAST(:horizon AS timestamptz) AS text), NULL, r.picked
-FROM (
-  SELECT COUNT(*) AS picked
-  --+ sessions_ahead
-) AS r
-WHERE r.picked > 0 AND NOT EXISTS (SELECT FROM beyond)
-UNION ALL
---? end
-SELECT CAST(MAX(t.created_at) AS text) AS until, CAST((ARRAY_AGG(t.session_id))[COUNT(*)] AS text) AS last, COUNT(*) AS picked
-FROM (
-  SELECT s.created_at, s.session_id
-  --+ sessions_ahead
-    AND s.created_at = (SELECT b.at FROM beyond AS b) AND s.created_at = CAST(:since AS timestamptz) --? dated
-  ORDER BY s.created_at, s.session_id
-  LIMIT :batch_rows
-) AS t
-HAVING COUNT(*) > 0;
+--+ end_of_slice
+;
 
 -- name: delete_sessions
 -- Deletes those sessions of a slice, with session_data and session_link, that nothing refers to any more. From
