@@ -18,9 +18,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
+from psycopg.sql import SQL, Identifier
 
 from testbed import servers
 from testbed.servers import Server, ServerError, ServerProcess
+from testbed.servers.databases import OWNER
 from testbed.traffic import Traffic, populate
 from testbed.umami import build_indexes, create_umami
 from umami_ops.cli import render
@@ -105,6 +107,8 @@ def _prepare(process: ServerProcess, events: int) -> str:
     server = Server.running_on(process, SERVER, "the demo")
     with _step(f"The tables of Umami's migrations 1 to {LEVEL}, in PostgreSQL {server.version}"):
         url = server.create_database("umami")
+        with psycopg.connect(server.admin_url) as connection:  # for scratch databases of `backup --verify`
+            connection.execute(SQL("ALTER ROLE {} CREATEDB").format(Identifier(OWNER)))
         create_umami(url, LEVEL, indexes=False)
     with _step(f"13 months of traffic, {events:,} events"):
         populate(url, Traffic.of_last_months(events=events), LEVEL)

@@ -101,13 +101,33 @@ def test_verified_in_a_scratch_database(server: Server, filled: str, cli: Cli) -
 
 
 def test_who_may_make_no_database_verifies_elsewhere(
-    server: Server, filled: str, stored: str, cli: Cli
+    server: Server, filled: str, stored: str, cli: Cli, tmp_path: Path
 ) -> None:
     refused = cli("backup", "verify", url=filled)
     assert refused.code == 5, refused.said
     assert "--scratch-url" in refused.err
+    refused = cli("backup", "--verify", url=filled)
+    assert refused.code == 5, refused.said
+    assert "No backup was made." in refused.err
+    assert "--scratch-url" in refused.err
+    assert [path.name for path in (tmp_path / "backups").iterdir()] == [stored]
     outcome = cli("backup", "verify", url=filled, env={"UMAMI_OPS_SCRATCH_URL": server.as_admin(filled)})
     assert outcome.code == 0, outcome.said
+
+
+def test_a_backup_that_could_not_be_verified_is_kept(
+    server: Server, filled: str, cli: Cli, tmp_path: Path
+) -> None:
+    program = {"postgresql": "pg_restore", "mysql": "mysql", "mariadb": "mariadb"}[server.flavour]
+    loads = "*--schema=*" if program == "pg_restore" else "*"  # it also looks whether a dump can be read
+    script = f'case "$*" in {loads}) echo "error: no room" >&2; exit 3;; esac\nexec "$real" "$@"'
+    programs = backups.wrapped(server, tmp_path / "programs", program, script)
+    failed = cli("backup", "--verify", url=server.as_admin(filled), env=programs)
+    assert failed.code == 1, failed.said
+    (kept,) = (tmp_path / "backups").iterdir()
+    assert f"The backup is kept as {kept.name}" in failed.err
+    assert f"umami-ops backup verify {kept.name}" in failed.err
+    assert cli("backup", "verify", kept.name, url=server.as_admin(filled)).code == 0
 
 
 def test_verified_on_a_server_of_its_own(server: Server, stored: str, filled: str, cli: Cli) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from umami_ops.cli import options
-from umami_ops.errors import UsageFault
+from umami_ops.errors import OpsError, UsageFault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,6 +78,7 @@ def create(
     from umami_ops.archive.source import StoredBackup
     from umami_ops.archive.streams import read_identities
     from umami_ops.cli import render
+    from umami_ops.execute.restore import require_scratch
 
     if and_verify and encrypt_to and not identities:
         raise UsageFault(
@@ -86,19 +87,23 @@ def create(
     keys = read_identities(identities)
     store = options.open_store_from_options(place)
     database = options.open_from_options(needs_session=True)
-    manifest, left_out = _make(database, store, kind, encrypt_to)
-    document: dict[str, Any] = manifest.to_dict() | {"store": store.title, "size_bytes": manifest.size_bytes}
-    if not as_json:
-        _show_manifest(manifest, store)
-        if left_out:
-            render.print_remark("•", f"Not in it, since only tables are: {', '.join(left_out)}.")
-    if and_verify:
-        source = StoredBackup(store, manifest.name, keys)
-        with options.scratch_server(scratch_url) as scratch:
-            restored = _verify(source, scratch or database)
-        document["verified"] = {"rows": restored.rows, "seconds": round(restored.seconds, 3)}
+    with options.scratch_server(scratch_url if and_verify else None) as scratch:
+        if and_verify:
+            require_scratch(scratch or database)
+        manifest, left_out = _make(database, store, kind, encrypt_to)
+        document: dict[str, Any] = manifest.to_dict() | {
+            "store": store.title,
+            "size_bytes": manifest.size_bytes,
+        }
         if not as_json:
-            _show_verified(manifest.name, restored)
+            _show_manifest(manifest, store)
+            if left_out:
+                render.print_remark("•", f"Not in it, since only tables are: {', '.join(left_out)}.")
+        if and_verify:
+            restored = _prove(StoredBackup(store, manifest.name, keys), scratch or database)
+            document["verified"] = {"rows": restored.rows, "seconds": round(restored.seconds, 3)}
+            if not as_json:
+                _show_verified(manifest.name, restored)
     if as_json:
         render.print_json(document)
 
@@ -166,6 +171,19 @@ def verify(
         )
         return
     _show_verified(source.title, restored)
+
+
+def _prove(source: StoredBackup, database: Database) -> Restored:
+    """Verify a backup that was made a moment ago; what fails is no longer refused, since the backup stays."""
+    try:
+        return _verify(source, database)
+    except OpsError as fault:
+        raise OpsError(
+            fault.message,
+            done=f"The backup is kept as {source.title} in {source.store.title}, and isn't verified: "
+            f"`umami-ops backup verify {source.title}` does that later.",
+            hint=fault.hint,
+        ) from None
 
 
 def _verify(source: StoredBackup, database: Database) -> Restored:

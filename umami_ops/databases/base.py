@@ -86,6 +86,8 @@ class Dialect:
     #: How an empty database is made, and dropped with whoever is connected to it; {} is its quoted name.
     create_database: str
     drop_database: str
+    #: What a user who may make no scratch database is to do.
+    scratch_right: str
 
     @property
     def queries(self) -> Queries:

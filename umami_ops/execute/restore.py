@@ -139,6 +139,19 @@ def _told(chunks: Iterator[bytes], advanced: Advanced) -> Iterator[bytes]:
         yield chunk
 
 
+def require_scratch(database: Database) -> None:
+    """Make a scratch database and drop it, before a backup is written that is to be verified in one.
+
+    Raises Refused where the user may not make one.
+    """
+    try:
+        with scratch(database, None):
+            pass
+    except Refused as fault:
+        fault.done = "No backup was made."
+        raise
+
+
 @contextmanager
 def scratch(database: Database, manifest: Manifest | None) -> Iterator[Database]:
     """Make an empty database on the same server, and drop it at the end; those that killed runs left, too."""
@@ -151,8 +164,7 @@ def scratch(database: Database, manifest: Manifest | None) -> Iterator[Database]
         except PermissionFault:
             raise Refused(
                 f"User {connection.server().user} may not make a scratch database on this server.",
-                hint="Name a server where the user may by --scratch-url, or grant the right: on PostgreSQL "
-                "ALTER ROLE … CREATEDB, on MySQL GRANT ALL ON `umami_ops_scratch_%`.* TO ….",
+                hint=connection.dialect.scratch_right,
                 done="The backup's sums are right; it was not restored.",
             ) from None
         try:

@@ -30,4 +30,6 @@ MYSQL = Dialect(
     ),
     create_database="CREATE DATABASE {} CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci",
     drop_database="DROP DATABASE IF EXISTS {}",
+    scratch_right="Verify on another server (--scratch-url URL), or grant the right: GRANT ALL ON"
+    " `umami_ops_scratch_%`.* TO ….",
 )

@@ -29,4 +29,6 @@ POSTGRESQL = Dialect(
     long_types=frozenset(),
     create_database="CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'",
     drop_database="DROP DATABASE IF EXISTS {} WITH (FORCE)",
+    scratch_right="Verify on a PostgreSQL that runs for that moment alone (--scratch-url embedded) or on"
+    " another server (--scratch-url URL), or let a superuser grant the right: ALTER ROLE … CREATEDB.",
 )
