@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -228,8 +229,15 @@ def test_maintain_drops_what_is_past(a_year: tuple[str, Schema]) -> None:
     before = pruning.read_rows(url, schema)
     now = datetime.now(UTC)
     months = (now.year - 2025) * 12 + now.month - 5
+    gone = sum(
+        int(str(part["rows_estimate"])) for part in partitions(url) if str(part["until"]) <= "2025-05-02"
+    )
+    shown = partition(url, "maintain", "--keep", f"{months}mo", "--dry-run").out
+    assert re.search(r"Dropped +\S+2025_01_01, .*2025_04, with ~[\d,]+ events\n", shown)
+    assert re.search("Deleted +their event_data and revenue first", shown)
     outcome = partition(url, "maintain", "--keep", f"{months}mo", "--yes", "--json")
     assert [name[-7:] for name in outcome.document["past"]][-1] == "2025_04"
+    assert outcome.document["past_events"] == gone > 0
     rules = pruning.rules_of(Retention(None, tables={"website_event": datetime(2025, 5, 1, tzinfo=UTC)}))
     with connect(url) as loader:
         assert pruning.keys_of(loader, schema) == pruning.keys_in(survivors(before, rules), schema)

@@ -20,19 +20,19 @@ from umami_ops.operations import partition as operation
 _ID = "90000000-0000-4000-8000-000000000000"
 
 
-def _insert_undated(loader: Loader, *, session: bool) -> None:
+def _insert_undated(loader: Loader, *, session: bool, key: str = _ID) -> None:
     loader.execute(
         "INSERT INTO website_event (event_id, website_id, session_id, visit_id, url_path, created_at)"
-        f" VALUES ('{_ID}', '{_ID}', '{_ID}', '{_ID}', '/', NULL)"
+        f" VALUES ('{key}', '{key}', '{key}', '{key}', '/', NULL)"
     )
     loader.execute(
         "INSERT INTO event_data (event_data_id, website_id, website_event_id, data_key, data_type)"
-        f" VALUES ('{_ID}', '{_ID}', '{_ID}', 'key', 1)"
+        f" VALUES ('{key}', '{key}', '{key}', 'key', 1)"
     )
     if session:
         loader.execute(
             "INSERT INTO session (session_id, website_id, created_at)"
-            f" VALUES ('{_ID}', '{_ID}', '2025-02-03 04:05:06')"
+            f" VALUES ('{key}', '{key}', '2025-02-03 04:05:06')"
         )
 
 
@@ -58,7 +58,9 @@ def test_events_without_a_time_take_a_decision(server: Server, umami_database: s
         _insert_undated(loader, session=True)
     outcome = partition(url, "enable", "--yes", code=5)
     assert "1 events have no time" in outcome.err
-    partition(url, "enable", "--null-created-at", "session-time", "--yes")
+    assert "--null-created-at session-time gives them their session's" in outcome.err
+    done = partition(url, "enable", "--null-created-at", "session-time", "--yes")
+    assert "1 events without one, that of their session" in done.out
     with connect(url) as loader:
         ((when,),) = loader.execute(f"SELECT created_at FROM website_event WHERE event_id = '{_ID}'")
     assert f"{when:%Y-%m-%d %H:%M:%S}" == "2025-02-03 04:05:06"
@@ -68,11 +70,31 @@ def test_events_without_a_time_can_go(server: Server, umami_database: str) -> No
     url = umami_database
     with connect(url) as loader:
         _insert_undated(loader, session=False)
-    assert "session" in partition(url, "enable", "--null-created-at", "session-time", "--yes", code=5).err
-    partition(url, "enable", "--null-created-at", "delete", "--yes")
+    said = partition(url, "enable", "--null-created-at", "session-time", "--yes", code=5).err
+    assert "--null-created-at delete deletes all 1; none has a session with a time" in said
+    assert "--null-created-at session-time" not in said
+    done = partition(url, "enable", "--null-created-at", "delete", "--yes")
+    assert "1 events without a time, with their event_data and revenue" in done.out
     with connect(url) as loader:
         assert loader.execute("SELECT COUNT(*) FROM website_event") == [(0,)]
         assert loader.execute("SELECT COUNT(*) FROM event_data") == [(0,)]
+
+
+def test_events_without_a_time_whose_session_has_none_can_go_alone(
+    server: Server, umami_database: str
+) -> None:
+    url = umami_database
+    other = _ID.replace("9", "8")
+    with connect(url) as loader:
+        _insert_undated(loader, session=True)
+        _insert_undated(loader, session=False, key=other)
+    said = partition(url, "enable", "--null-created-at", "session-time", "--yes", code=5).err
+    assert "--null-created-at session-time-or-delete gives 1 their session's and deletes the other 1" in said
+    partition(url, "enable", "--null-created-at", "session-time-or-delete", "--yes")
+    with connect(url) as loader:
+        ((kept, when),) = loader.execute("SELECT event_id, created_at FROM website_event")
+        ((data,),) = loader.execute("SELECT website_event_id FROM event_data")
+    assert (str(kept), f"{when:%Y-%m-%d %H:%M:%S}", str(data)) == (_ID, "2025-02-03 04:05:06", _ID)
 
 
 def test_what_would_be_lost_is_refused(postgresql_server: Server, umami_database: str) -> None:

@@ -88,7 +88,7 @@ def status(as_json: bool) -> None:
 @click.option(
     "--null-created-at",
     "undated",
-    type=click.Choice(["refuse", "session-time", "delete"]),
+    type=click.Choice(["refuse", "session-time", "session-time-or-delete", "delete"]),
     default="refuse",
     show_default=True,
     help="What becomes of events without a time, which no partition takes.",

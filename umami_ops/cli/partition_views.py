@@ -61,19 +61,50 @@ def show_plan(plan: Plan) -> None:
     if facts.get("boundary"):
         shown["History"] = f"one partition, up to {facts['boundary']:%Y-%m-%d} (UTC)"
     if new := facts["new_partitions"]:
-        labels = [slot.label for slot in new]
-        few = labels if len(labels) <= 6 else [*labels[:3], "…", *labels[-2:]]
-        shown["New partitions"] = f"{len(new)} by the {facts['period']}: {', '.join(few)}"
+        few = _few([slot.label for slot in new])
+        shown["New partitions"] = f"{len(new)} by the {facts['period']}: {few}"
+    shown |= _undated_words(**facts.get("undated_events", {}))
     if facts.get("moved"):
         shown["Out of the catch-all"] = f"{render.count(facts['moved'])} events"
     if facts.get("past"):
-        shown["Past the horizon"] = ", ".join(facts["past"])
+        shown |= _past_words(facts["past"], facts["past_events"], detach=facts["detach"])
+    if facts.get("copied_events"):
+        shown["Copied"] = f"about {render.count(facts['copied_events'], estimated=True)} events"
     if facts.get("needed_bytes"):
         shown["Space for the copies"] = f"about {render.size(facts['needed_bytes'])} until it is done"
     if plan.steps:
         shown["Steps"] = str(len(plan.steps))
     render.print_facts(shown)
     show_notes(plan.notes)
+
+
+def _undated_words(dated: int = 0, deleted: int = 0) -> dict[str, str]:
+    """Return what becomes of events without a time."""
+    from umami_ops.cli import render
+
+    words = {}
+    if dated:
+        words["Given a time"] = f"{render.count(dated)} events without one, that of their session"
+    if deleted:
+        words["Deleted"] = f"{render.count(deleted)} events without a time, with their event_data and revenue"
+    return words
+
+
+def _past_words(names: list[str], events: int, *, detach: bool) -> dict[str, str]:
+    """Return what becomes of partitions past the horizon, and of what hangs on their events."""
+    from umami_ops.cli import render
+
+    about = f"{_few(names)}, with {render.count(events, estimated=True)} events"
+    if detach:
+        return {"Detached": f"{about}: they become tables of their own, which nothing drops"}
+    return {
+        "Dropped": about,
+        "Deleted": "their event_data and revenue first; sessions of that time that are left without events",
+    }
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names if len(names) <= 6 else [*names[:3], "…", *names[-2:]])
 
 
 def show_dry_run(plan: Plan, connection: Connection, *, as_json: bool) -> None:
@@ -186,12 +217,6 @@ def plan_document(plan: Plan, report: Report | None = None) -> dict[str, Any]:
 
 def part_document(part: Any) -> dict[str, Any]:
     """Return a partition as --json prints it."""
-    """Return a partition as --json shows it."""
-    """Show what was done, how long it took and how long it held locks."""
-    """Show sentences, each with its cure."""
-    """Show every statement of a plan with its lock; as one document with --json."""
-    """Show what a plan comes to, with its notes."""
-    """Show the partitions as a table."""
     return {
         "name": part.name,
         "since": part.since,

@@ -127,3 +127,7 @@ class Partitioning(ABC):
     @abstractmethod
     def disable(self, *, online: bool) -> list[Step]:
         """Return the steps back to the plain table, as Umami's migrations make it."""
+
+    @abstractmethod
+    def copied_by_disable(self, partitions: Sequence[Partition]) -> Sequence[Partition]:
+        """Return those of the partitions whose rows are copied on the way back."""

@@ -83,12 +83,16 @@ def plan_enable(connection: Connection, installation: Installation, wish: Enabli
     _refuse_obstacles(partitioning.obstacles())
     boundary = end_of(wish.period, now + _MARGIN)
     ahead = list(_following(wish.period, boundary, wish.ahead))
+    undated = _decided(connection, wish.undated)
     steps = [
         *partitioning.clear("enable"),
-        *_dating(connection, wish.undated),
+        *_dating(connection, undated),
         *partitioning.enable(boundary, ahead, online=wish.online),
     ]
-    return _plan(connection, "enable", steps, layout, boundary=boundary, slots=ahead, period=wish.period)
+    return _plan(
+        connection, "enable", steps, layout, boundary=boundary, slots=ahead, period=wish.period,
+        undated_events={"dated": undated.dated, "deleted": undated.deleted},
+    )  # fmt: skip
 
 
 def plan_maintain(connection: Connection, installation: Installation, wish: Upkeep, now: datetime) -> Plan:
@@ -121,7 +125,8 @@ def plan_maintain(connection: Connection, installation: Installation, wish: Upke
     notes = list(_about_unfinished(layout))
     return _plan(
         connection, "maintain", steps, layout, slots=missing, period=period, current=current,
-        moved=crowd, past=[part.name for part in past], detach=wish.detach, notes=tuple(notes),
+        moved=crowd, past=[part.name for part in past], past_events=sum(part.rows_estimate for part in past),
+        detach=wish.detach, notes=tuple(notes),
     )  # fmt: skip
 
 
@@ -176,12 +181,18 @@ def plan_disable(connection: Connection, installation: Installation, *, online: 
     layout = _ours(partitioning.layout())
     steps = partitioning.clear("disable")
     notes: tuple[Note, ...] = ()
+    copied: Sequence[Partition] = ()
     if layout.is_partitioned:
         _refuse_obstacles(partitioning.obstacles())
         steps += partitioning.disable(online=online)
+        copied = partitioning.copied_by_disable(layout.partitions)
     elif not steps:
         notes = (Note(f"{TABLE} is a plain table already."),)
-    return _plan(connection, "disable", steps, layout, notes=notes)
+    return _plan(
+        connection, "disable", steps, layout, notes=notes,
+        copied_events=sum(part.rows_estimate for part in copied),
+        needed_bytes=sum(part.size.total_bytes for part in copied),
+    )  # fmt: skip
 
 
 def notes_on(layout: Layout, now: datetime) -> Iterator[Note]:
@@ -278,31 +289,60 @@ def _about_unfinished(layout: Layout) -> Iterator[Note]:
 # --- events without a time ---------------------------------------------------------------------------------
 
 
-def _dating(connection: Connection, choice: str) -> list[Step]:
-    """Return the steps that leave no event without a time. Raises Refused when that takes a decision."""
-    queries = connection.dialect.queries
-    row = connection.row(queries["partition.undated"])
+@dataclass(frozen=True)
+class _Undated:
+    """How many events without a time get their session's, and how many are deleted."""
+
+    dated: int = 0
+    deleted: int = 0
+
+
+def _decided(connection: Connection, choice: str) -> _Undated:
+    """Return what becomes of events without a time. Raises Refused when that takes another decision."""
+    row = connection.row(connection.dialect.queries["partition.undated"])
     undated, undatable = int(row["undated"]), int(row["undatable"])
+    if choice == "delete":
+        return _Undated(deleted=undated)
+    if choice == "session-time-or-delete" or (choice == "session-time" and not undatable):
+        return _Undated(dated=undated - undatable, deleted=undatable)
     if not undated:
-        return []
-    if choice == "refuse" or (choice == "session-time" and undatable):
-        of_these = "" if choice == "refuse" else f", and {undatable:,} of them have no session with a time"
-        raise Refused(
-            f"{undated:,} events have no time (created_at is NULL){of_these}: no partition could take them.",
-            hint="--null-created-at session-time gives them their session's, --null-created-at delete"
-            " deletes them.",
-            done="Nothing was changed.",
-        )
+        return _Undated()
+    of_these = f", and {undatable:,} of them have no session with a time" if undatable else ""
+    raise Refused(
+        f"{undated:,} events have no time (created_at is NULL){of_these}: no partition could take them.",
+        hint=_ways_out(undated, undatable),
+        done="Nothing was changed.",
+    )
+
+
+def _ways_out(undated: int, undatable: int) -> str:
+    """Return what may be chosen for these events, and what it comes to."""
+    delete = f"--null-created-at delete deletes all {undated:,}"
+    if undatable == undated:
+        return f"{delete}; none has a session with a time."
+    if not undatable:
+        return f"--null-created-at session-time gives them their session's; {delete}."
+    return (
+        f"--null-created-at session-time-or-delete gives {undated - undatable:,} their session's and deletes"
+        f" the other {undatable:,}; {delete}."
+    )
+
+
+def _dating(connection: Connection, undated: _Undated) -> Iterator[Step]:
+    """Yield the steps that leave no event without a time: what can be dated isn't there any more to go."""
+    queries = connection.dialect.queries
     words = {"undated", *_details(connection)}
-    work = queries["partition.date_events" if choice == "session-time" else "prune.delete_events"]
-    return [
-        Batches(
-            title="events without a time",
-            next_slice=queries["prune.next_events"].when(words),
-            work=work.when(words),
-            values={"after": None, "since": None, "horizon": None, "websites": []},
-        )
-    ]
+    for events, title, work in (
+        (undated.dated, "giving events without a time their session's", "partition.date_events"),
+        (undated.deleted, "deleting events without a time", "prune.delete_events"),
+    ):
+        if events:
+            yield Batches(
+                title=title,
+                next_slice=queries["prune.next_events"].when(words),
+                work=queries[work].when(words),
+                values={"after": None, "since": None, "horizon": None, "websites": []},
+            )
 
 
 def _details(connection: Connection) -> Iterator[str]:

@@ -101,6 +101,10 @@ class MysqlPartitioning(Partitioning):
         )
         return self._remake("making website_event plain", ["REMOVE PARTITIONING", key], [], online=online)
 
+    def copied_by_disable(self, partitions: Sequence[Partition]) -> Sequence[Partition]:
+        """Return all of them: the table is made anew."""
+        return partitions
+
     def split(self, source: Partition, slots: Sequence[Slot]) -> list[Step]:
         """Return the step that puts partitions in the place of one."""
         bounds: list[tuple[str, datetime]] = []

@@ -40,9 +40,14 @@ class Dissolving:
         """Say whether these names are those of an unfinished way back."""
         return PLAIN_KEY_INDEX in leftovers or any(name.startswith(_REST) for name in leftovers)
 
+    @staticmethod
+    def keeper(partitions: Sequence[Partition]) -> Partition:
+        """Return the partition that becomes the table: the largest, whose rows stay where they are."""
+        return max(partitions, key=lambda part: part.size.total_bytes)
+
     def steps(self, partitions: Sequence[Partition], same: Guard, *, has_index: bool) -> list[Step]:
         """Return the steps; `same` says that nobody changed the table meanwhile."""
-        keeper = max(partitions, key=lambda part: part.size.total_bytes).name
+        keeper = self.keeper(partitions).name
         others = [part.name for part in partitions if part.name != keeper]
         steps: list[Step] = []
         if not has_index:

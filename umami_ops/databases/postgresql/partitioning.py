@@ -312,6 +312,11 @@ $park$""",
         steps += dissolving.steps(self.layout().partitions, self._same_shape(), has_index=has_index)
         return [*steps, analyze(quoted(TABLE))]
 
+    def copied_by_disable(self, partitions: Sequence[Partition]) -> Sequence[Partition]:
+        """Return all but the one that becomes the table."""
+        stays = Dissolving.keeper(partitions)
+        return [part for part in partitions if part is not stays]
+
     # --- words ----------------------------------------------------------------------------------------
 
     @property
