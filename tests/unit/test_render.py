@@ -230,6 +230,24 @@ def test_progress_in_a_pipe_is_a_line_now_and_then(
     assert lines[0] == "Deleting: 30 % · 300 of 1,000 rows · 50 rows/s · 14 s left · session"
 
 
+def test_what_is_said_beside_a_bar_has_a_line_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = _Terminal()
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm")
+    sentence = "The server closed the connection; connecting again."
+    with render.Progress("prune", 100) as progress:
+        progress.at(10, "events")
+        render.say(sentence)
+    render.say("After it.")
+    shown = screen.getvalue()
+    said = shown.index(sentence)
+    # The line is emptied before, and the bar is drawn anew below.
+    assert re.search(r"\r\x1b\[2K(\x1b\[\d*m)*$", shown[:said])
+    assert re.match(r"(\x1b\[\d*m)*\r?\n.*prune", shown[said + len(sentence) :])
+    assert shown.endswith("After it.\n")
+
+
 def test_json_speaks_iso_8601_in_utc(capsys: pytest.CaptureFixture[str]) -> None:
     render.print_json({"at": datetime(2025, 3, 1, 12, tzinfo=UTC), "names": frozenset({"b", "a"})})
     assert '"2025-03-01T12:00:00Z"' in capsys.readouterr().out

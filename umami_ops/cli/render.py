@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, is_dataclass
 from datetime import UTC, date, datetime
 from enum import Enum
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from rich import box
 from rich.cells import cell_len
@@ -321,7 +321,9 @@ def print_statement(sql: str) -> None:
 def say(line: str) -> None:
     """Print talk, which is no result, on stderr; after what stdout has kept, for a log of both."""
     streams.flush()
-    console(stderr=True).print(Text(safe(line)))
+    # Through the console of a bar that is shown, which takes the bar away for the moment.
+    out = Progress.shown[-1] if Progress.shown else console(stderr=True)
+    out.print(Text(safe(line)))
 
 
 def print_json(document: Any) -> None:
@@ -399,6 +401,9 @@ class Progress:
     Use it as a context manager and call `at` as often as you like.
     """
 
+    #: The consoles of the bars on the screen, the innermost last: what is said meanwhile goes through it.
+    shown: ClassVar[list[Console]] = []
+
     def __init__(self, title: str, total: int | None, *, unit: str = "rows") -> None:
         self._title = safe(title)
         self._total = total
@@ -423,12 +428,14 @@ class Progress:
             )
             self._task = self._bar.add_task(self._title, total=self._total, state="")
             self._bar.start()
+            self.shown.append(out)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._bar is not None:
+            self.shown.pop()
             self._bar.stop()
 
     def at(self, done: int, note: str = "") -> None:
