@@ -80,7 +80,7 @@ def restore(
         else:
             plan = plan_restore(connection, source.manifest, replace=replace, only=only)
     if not as_json:
-        _show_plan(source, plan)
+        _show_plan(source, plan, database.url.where)
     what = "these rows" if plan.wanted.adds else "these tables"
     render.confirm(f"Replace {what}?" if plan.replaces else "Restore it?", yes)
     restored = _run(source, database, plan)
@@ -128,12 +128,12 @@ def _run(source: Source, database: Database, plan: RestorePlan) -> Restored:
         return carry_out(source, database, plan.wanted, megabytes(progress))
 
 
-def _show_plan(source: Source, plan: RestorePlan) -> None:
+def _show_plan(source: Source, plan: RestorePlan, where: str) -> None:
     from umami_ops.cli import render
     from umami_ops.operations.backup import image_for
 
     manifest = source.manifest
-    facts = {"Backup": source.title, "Into": f"{plan.database} on {plan.server_title}"}
+    facts = {"Backup": source.title, "Into": f"{plan.database} on {plan.server_title} at {where}"}
     if manifest is not None:
         facts["Made"] = (
             f"{render.moment(manifest.created_at)} UTC of {manifest.database} on "
