@@ -134,6 +134,24 @@ def test_catch_up_brings_over_what_has_come(
     assert verify(source, target_url).code == 0
 
 
+def test_catching_up_wants_a_complete_target(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    source = source_at(13)
+    empty = migrate(source, target_url, "--catch-up")
+    assert empty.code == 5
+    assert "without --catch-up first" in empty.err
+    assert migrate(source, target_url).code == 0
+    on = "" if direction.target.dialect == "postgresql" else " ON report"
+    execute(target_url, f"DROP INDEX report_user_id_idx{on}")
+    poor = migrate(source, target_url, "--catch-up")
+    assert (poor.code, "lacks index report_user_id_idx" in poor.err) == (5, True), poor.said
+    execute(target_url, "CREATE INDEX mine ON report (user_id)")
+    execute(target_url, "DELETE FROM _prisma_migrations")
+    poor = migrate(source, target_url, "--catch-up")
+    assert (poor.code, "lacks the records in _prisma_migrations" in poor.err) == (5, True), poor.said
+
+
 def test_a_target_that_umami_has_set_up_is_filled(
     direction: Direction, source_at: Callable[[int], str], target_url: str
 ) -> None:

@@ -111,11 +111,15 @@ class Mover:
     def _settled(self, connection: Connection, found: ledger.Begun) -> ledger.Begun:
         """Make sure that the target's rows are those of the ledger; else the table begins anew."""
         done = dict(found.done)
-        for move in self.step.tables:
-            rows = move.pair.target
-            if connection.transit().prove(Rows(rows.table, (), None)).rows == found.rows(rows.table):
-                continue
-            self.observer(Trouble(f"{rows.table} holds rows that the ledger doesn't know; it is copied anew"))
+        unknown = [
+            rows
+            for rows in (move.pair.target for move in self.step.tables)
+            if connection.transit().prove(Rows(rows.table, (), None)).rows != found.rows(rows.table)
+        ]
+        if unknown:
+            names = ", ".join(rows.table for rows in unknown)
+            self.observer(Trouble(f"Rows changed since the move was interrupted; copied anew: {names}"))
+        for rows in unknown:
             with connection.transaction():
                 connection.transit().delete(rows, KeyRange())
                 ledger.forget(connection, rows.table)

@@ -1,17 +1,25 @@
-"""The end of a move: Prisma's records, by which Umami knows the target and applies nothing twice."""
+"""The end of a move: Prisma's records, by which Umami knows the target and applies nothing twice.
+
+And whether a target has come so far, which is what `--catch-up` begins with.
+"""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from umami_ops.databases.base import Connection, Introspector
+from umami_ops.errors import Refused
+from umami_ops.operations.inspect import inspect
 from umami_ops.sql import Query
+from umami_ops.transfer import ledger
+from umami_ops.transfer.schema import is_ours_or_prismas
 from umami_ops.umami import prisma
 from umami_ops.umami.migrations import level_of, migrations
+from umami_ops.umami.schema import Table, schema_at
 
 
 def conclusion(source: Connection, target: Connection, level: int) -> Iterator[Query]:
@@ -32,6 +40,68 @@ def conclusion(source: Connection, target: Connection, level: int) -> Iterator[Q
     yield _query("prisma", f"ALTER TABLE {quoted} RENAME TO {dialect.quote(prisma.NAME)}")
     for text in (*transit.index_statements(table), *transit.finish_statements(table)):
         yield _query("prisma", text)
+
+
+def require_ended(target: Connection, level: int, source_level: int) -> None:
+    """Raise Refused unless a move to this target has come to its end: keys, indexes, Prisma's records.
+
+    The rows of an interrupted one may be equal all the same, and Umami would not start on them, or crawl.
+    """
+    there = {table.name: table for table in target.transit().describe().tables}
+    if not any(not is_ours_or_prismas(name) for name in there):
+        raise Refused(
+            "There is nothing to catch up with: the target is empty.",
+            hint="Run `umami-ops migrate` without --catch-up first; it moves the database there.",
+            done="Nothing was changed.",
+        )
+    if ledger.begun(target) is not None:
+        raise Refused(
+            "The move to this target was interrupted: it has not come to its end, which --catch-up wants.",
+            hint="Run `umami-ops migrate` without --catch-up; it goes on where it stopped.",
+            done="Nothing was changed.",
+        )
+    installation = inspect(target)
+    installation.require_safe(despite=("no_delete", "pooled"))
+    if installation.level != level:
+        raise Refused(
+            f"The target is at level {installation.level} and the source at level {source_level}.",
+            hint="Upgrade both to the same release of Umami first.",
+            done="Nothing was changed.",
+        )
+    lacking = list(_lacking(target, there, level))
+    if any(problem.code == "no_migrations" for problem in installation.problems):
+        lacking.append(f"the records in {prisma.NAME}")
+    if lacking:
+        raise Refused(
+            f"The target isn't complete: it lacks {some(lacking)}.",
+            hint="`umami-ops health`, asked about the target, names what creates what is missing. If a move "
+            "was broken off here, begin anew with `umami-ops migrate --replace`.",
+            done="Nothing was changed.",
+        )
+
+
+def _lacking(target: Connection, there: dict[str, Table], level: int) -> Iterator[str]:
+    """Yield what Umami's schema of this level has and the target has not, by columns: names may differ."""
+    schema = schema_at(target.dialect.name, level)
+    for name in schema.table_names:
+        if name not in there:
+            yield f"table {name}"
+            continue
+        wanted, found = schema.table(name), there[name]
+        own = [index.columns for index in found.indexes]
+        if found.primary_key is not None:
+            own.append(found.primary_key.columns)
+        elif wanted.primary_key is not None:
+            yield f"the primary key of {name}"
+        for index in wanted.indexes:
+            if not any(columns[: len(index.columns)] == index.columns for columns in own):
+                yield f"index {index.name}"
+
+
+def some(names: Sequence[str], limit: int = 5) -> str:
+    """Return the first of some names for a sentence, and how many more there are."""
+    shown = ", ".join(names[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
 
 
 def _records(source: Connection, target: Connection, level: int) -> Iterator[dict[str, Any]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from umami_ops.databases.base import Connection
 from umami_ops.errors import Refused
-from umami_ops.operations.conclusion import conclusion
+from umami_ops.operations.conclusion import conclusion, require_ended, some
 from umami_ops.operations.crossing import Crossing, Finding, Policies, cross
 from umami_ops.operations.downgrade import homeless
 from umami_ops.operations.inspect import Installation, inspect, require_session
@@ -182,7 +182,8 @@ class _Planner:
         self._require_rights()
         names = [table.name for table in self._target_schema.tables]
         if self._wish.catch_up:
-            return self._filled()
+            require_ended(self._target, self._level, self._source_level)
+            return "filled"
         begun = self._begun()
         if begun is not None:
             return "begun"
@@ -193,7 +194,7 @@ class _Planner:
             return "fresh"
         if not self._wish.replace:
             raise Refused(
-                f"The target isn't empty: it holds {_some(theirs)}.",
+                f"The target isn't empty: it holds {some(theirs)}.",
                 hint="Name an empty database, or add --replace, which drops what would be in the way. If a "
                 "move ended here before, --catch-up brings over what has come since.",
                 done="Nothing was changed.",
@@ -216,17 +217,6 @@ class _Planner:
             hint="Name that source again to go on with it, or start over with --replace.",
             done="Nothing was changed.",
         )
-
-    def _filled(self) -> str:
-        there = inspect(self._target)
-        there.require_safe(despite=("no_delete", "pooled"))
-        if there.level != self._level:
-            raise Refused(
-                f"The target is at level {there.level} and the source at level {self._source_level}.",
-                hint="Upgrade both to the same release of Umami first.",
-                done="Nothing was changed.",
-            )
-        return "filled"
 
     def _is_fresh(self) -> bool:
         """Whether Umami itself has set the target up, at the same level, and nobody has used it."""
