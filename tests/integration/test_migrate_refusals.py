@@ -384,9 +384,12 @@ def test_a_user_who_may_not_create_is_refused(
 
 def test_source_and_target_must_be_two(direction: Direction, source_at: Callable[[int], str]) -> None:
     source = source_at(13)
-    outcome = run(source, source)
-    assert outcome.code == 5
-    assert "same database" in outcome.err
+    moved = run(source, source)
+    proven = command.run("verify", "--json", url=source, env={"TARGET_DATABASE_URL": source})
+    for outcome in (moved, proven):
+        assert (outcome.code, outcome.out) == (5, "")
+        assert "same database" in outcome.err
+        assert "--target-url" in outcome.err
 
 
 def test_the_target_must_be_what_to_says(
@@ -396,6 +399,20 @@ def test_the_target_must_be_what_to_says(
     outcome = run(source_at(1), target_url, "--to", wrong)
     assert outcome.code == 5
     assert "--to" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("target", "arguments", "sentence"),
+    [
+        ("mysql", ["--delete-extra"], "--delete-extra belongs to --catch-up"),
+        ("mysql", ["--replace", "--catch-up"], "--replace drops the target's tables"),
+        ("postgresql", ["--downgrade"], "--downgrade is for a move to MySQL"),
+    ],
+)
+def test_options_that_would_do_nothing_are_named(target: str, arguments: list[str], sentence: str) -> None:
+    outcome = run("postgresql://nobody@localhost:1/a", f"{target}://nobody@localhost:1/b", *arguments)
+    assert outcome.code == 2
+    assert sentence in outcome.err
 
 
 def test_without_a_target_it_says_what_to_set(source_at: Callable[[int], str]) -> None:

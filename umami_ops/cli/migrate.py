@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from umami_ops.cli import options
-from umami_ops.errors import OpsError
+from umami_ops.errors import OpsError, UsageFault
 
 if TYPE_CHECKING:
     from umami_ops.databases.base import Database
@@ -119,6 +119,7 @@ def migrate(
         downgrade=downgrade,
     )
     source, target = options.open_from_options(needs_session=True), options.open_target_from_options()
+    _require_sense(wish, target)
     plan = _plan(source, target, wish, dry_run=dry_run, as_json=as_json)
     require_possible(plan)
     if dry_run:
@@ -128,6 +129,27 @@ def migrate(
     _show_report(plan, report, as_json=as_json)
     if report.stopped:
         raise SystemExit(_STOPPED)
+
+
+def _require_sense(wish: Wish, target: Database) -> None:
+    """Raise UsageFault for options that would do nothing."""
+    from umami_ops.umami.schema import latest_level
+
+    if wish.delete_extra and not wish.catch_up:
+        raise UsageFault(
+            "--delete-extra belongs to --catch-up; a move itself leaves no rows that the source lacks.",
+            hint="Add --catch-up, or leave --delete-extra out.",
+        )
+    if wish.replace and wish.catch_up:
+        raise UsageFault(
+            "--replace drops the target's tables, and --catch-up goes on with them.",
+            hint="Leave one of them out.",
+        )
+    if wish.downgrade and latest_level(target.dialect.name) > latest_level("mysql"):
+        raise UsageFault(
+            f"--downgrade is for a move to MySQL; the target is {target.dialect.title}, where Umami v3 runs.",
+            hint="Leave --downgrade out, or correct --target-url.",
+        )
 
 
 def _plan(source: Database, target: Database, wish: Wish, *, dry_run: bool, as_json: bool) -> Plan:

@@ -58,7 +58,8 @@ def plan_migrate(
     """
     for connection in (source, target):
         require_session(connection.server())
-    _require_two(source, target, wish)
+    _require_dialect(target, wish)
+    require_two(source, target)
     installation = inspect(source)
     installation.require_safe(despite=_BLOCKED_NEVER)
     with source.transaction(read_only=True):
@@ -365,24 +366,27 @@ class _Planner:
         }
 
 
-def _require_two(source: Connection, target: Connection, wish: Wish) -> None:
+def _require_dialect(target: Connection, wish: Wish) -> None:
     if wish.to and target.dialect.name != wish.to:
         raise Refused(
             f"--to {wish.to} contradicts the target, which is {target.server().title}.",
             hint="Correct --to or --target-url.",
             done="Nothing was changed.",
         )
+
+
+def require_two(source: Connection, target: Connection) -> None:
+    """Raise Refused where both ends are one: a move into itself, or a proof that proves nothing."""
     places = {
         (item.url.dialect, item.url.where, item.server().database, item.server().schema)
         for item in (source, target)
     }
     if len(places) == 1:
-        raise Refused("Source and target are the same database.", done="Nothing was changed.")
-
-
-def _some(names: Sequence[str], limit: int = 5) -> str:
-    shown = ", ".join(names[:limit])
-    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
+        raise Refused(
+            f"Source and target are the same database: {source.server().database} at {source.url.where}.",
+            hint="Name the other one by --target-url or TARGET_DATABASE_URL.",
+            done="Nothing was changed.",
+        )
 
 
 def _query(name: str, text: str) -> Query:

@@ -10,7 +10,7 @@ from typing import Any
 from umami_ops.databases.base import Connection, Database
 from umami_ops.errors import Refused
 from umami_ops.operations.inspect import inspect, require_session
-from umami_ops.operations.migrate import pairs_of
+from umami_ops.operations.migrate import pairs_of, require_two
 from umami_ops.plan import TableVerdict
 from umami_ops.transfer.comparison import Comparison, sums_that_differ
 from umami_ops.transfer.snapshot import Snapshot
@@ -72,12 +72,15 @@ def verify(
 ) -> Verification:
     """Compare two databases as they are now, each in one consistent snapshot; neither is written to.
 
-    `noted` hears of each range that was compared. Raises Refused when either isn't Umami's.
+    `noted` hears of each range that was compared. Raises Refused when either isn't Umami's,
+    or both are one.
     """
     began = time.monotonic()
     with source.connect("umami-ops verify") as here, target.connect("umami-ops verify") as there:
         for connection in (here, there):
             require_session(connection.server())
+        require_two(here, there)
+        for connection in (here, there):
             _require_umami(connection)
         pairs, lacking = pairs_of(here, there)
         titles = [connection.server().title for connection in (here, there)]
