@@ -154,12 +154,37 @@ def load(
         _check_dotenv(Path(_DOTENV))
         return Settings(**flags)
     except ValidationError as fault:
-        key = ".".join(str(part) for part in fault.errors()[0]["loc"])
-        raise UsageFault(f"The setting {key} is not usable: {fault.errors()[0]['msg']}.") from None
+        raise _unusable(fault, gather(config=config)) from None
     except UnicodeDecodeError:
         raise UsageFault("The file .env is not UTF-8 text.") from None
     except OSError as fault:
         raise OpsError(f"The file {fault.filename} can't be read: {fault.strerror}.") from None
+
+
+#: What pydantic calls a kind of mistake → in words for people.
+_KINDS = {"int": "a whole number", "float": "a number", "finite": "a number"}
+
+
+def _unusable(fault: ValidationError, places: Places) -> UsageFault:
+    """Say which setting can't be used and why, by the name and at the place where it was set."""
+    first = fault.errors(include_url=False)[0]
+    kind = _KINDS.get(first["type"].partition("_")[0])
+    reason = f"it must be {kind}" if kind else first["msg"].removeprefix("Value error, ")
+    path = tuple(str(part) for part in first["loc"])
+    if path[0] == "health" and len(path) == 1 and not kind:
+        path = ("health", reason.partition(" ")[0])  # Thresholds begin so what they say about a value
+    variable = (_HEALTH if path[0] == "health" else "") + path[-1]
+    found = places.variable(variable.upper())
+    where = in_words(variable.upper(), found[1]) if found else f"{places.file.place(*path)}: {'.'.join(path)}"
+    return UsageFault(f"{where} is not usable: {reason}.", hint=_threshold_hint(path))
+
+
+def _threshold_hint(path: tuple[str, ...]) -> str | None:
+    if path[0] != "health":
+        return None
+    limits = {item.name: item for item in fields(Thresholds)}
+    about = limits[path[-1]].metadata["about"] if path[-1] in limits else ""
+    return f"It means: {about}; by default {limits[path[-1]].default}." if about else None
 
 
 @dataclass(frozen=True)
@@ -386,7 +411,10 @@ def _read_toml(config: Path | None) -> SettingsFile:
         text = path.read_text(encoding=_ENCODING)
         return SettingsFile(str(path), text, tomllib.loads(text))
     except OSError as fault:
-        raise OpsError(f"The settings file {path} can't be read: {fault.strerror}.") from None
+        raise OpsError(
+            f"The settings file {path} can't be read: {fault.strerror}.",
+            hint="Check the path, which --config or UMAMI_OPS_CONFIG names, and who may read it.",
+        ) from None
     except UnicodeDecodeError:
         raise UsageFault(f"The settings file {path} is not UTF-8 text.") from None
     except tomllib.TOMLDecodeError as fault:

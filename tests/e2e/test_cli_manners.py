@@ -92,6 +92,42 @@ def test_an_unknown_command_suggests_the_nearest() -> None:
     assert "There are: info" in run("zzz").err
 
 
+def test_below_a_command_too_and_without_any_its_help_is_on_stdout() -> None:
+    for group, typed, meant in (("backup", "creat", "create"), ("partition", "enabl", "enable")):
+        outcome = run(group, typed)
+        assert outcome.code == 2
+        assert f"No such command '{typed}'. Did you mean '{meant}'?" in outcome.err
+    groups: list[tuple[str, ...]] = [(), ("partition",), ("upgrade",), ("config",)]
+    for words in groups:
+        alone = run(*words)
+        assert (alone.code, alone.out, alone.err) == (2, run(*words, "--help").out, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variable", "said"),
+    [
+        (("history", "--limit", "x"), "", "Invalid value for '--limit': 'x' is not a whole number."),
+        (
+            ("prune", "--days", "3"),
+            "UMAMI_OPS_PRUNE_DRY_RUN",
+            "UMAMI_OPS_PRUNE_DRY_RUN: 'x' is neither true nor",
+        ),
+        (
+            ("health",),
+            "UMAMI_OPS_HEALTH_DEAD_ROWS",
+            "UMAMI_OPS_HEALTH_DEAD_ROWS is not usable: it must be a whole",
+        ),
+    ],
+)
+def test_a_wrong_value_is_called_by_what_was_set(
+    arguments: tuple[str, ...], variable: str, said: str
+) -> None:
+    env = {variable: "x"} if variable else {}
+    outcome = run(*arguments, url="postgresql://u:p@127.0.0.1:1/d", env=env)
+    assert outcome.code == 2
+    assert said in outcome.err
+
+
 def test_an_unknown_option_is_a_usage_error() -> None:
     outcome = run("info", "--jsno", url="postgresql://u:p@h/d")
     assert outcome.code == 2

@@ -159,7 +159,9 @@ def test_a_socket_that_is_not_there(server: Server, database_url: str) -> None:
 
 def test_a_malformed_parameter(database_url: str) -> None:
     _fails(run("info", url=_with(database_url, query="connect_timeout=soon")), "connect_timeout", code=2)
-    _fails(run("info", url=_with(database_url, query="sslmode=sometimes")), "sometimes", code=2)
+    outcome = run("info", url=_with(database_url, query="sslmode=sometimes"))
+    _fails(outcome, "sometimes", code=2)
+    assert "verify" in outcome.err.splitlines()[1]
     _fails(run("info", url=_with(database_url, query="sslidentity=client.p12")), "sslidentity", code=2)
 
 

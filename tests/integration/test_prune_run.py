@@ -70,6 +70,7 @@ def test_one_run_at_a_time_and_none_beside_a_migration(umami_database: str, sche
     with RunLock(database, "prune"):
         second = run("prune", *_BEFORE, "--yes", url=umami_database)
     assert second.code == 4, second.said
+    assert "Nothing was changed." in second.err
     assert f" since {datetime.now(UTC):%Y-%m-%d }" in second.err
     with _holding(umami_database):
         beside = run("prune", *_BEFORE, "--yes", url=umami_database)

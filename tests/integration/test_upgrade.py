@@ -748,6 +748,13 @@ def test_check_as_a_command(server: Server, umami_at: Callable[[int], str]) -> N
     assert [m["name"][:2] for m in document["migrations"]] == ["09", "10"]
     assert document["verdict"] == "go"
     assert run("upgrade", "check", "--to", "one", url=url).code == 2
+    for command in ("check", "prepare"):
+        unknown = run("upgrade", command, "--to", "9.9", url=url)
+        assert (unknown.code, unknown.out) == (2, "")
+        assert "v2.0.0 to v" in unknown.err
+        older = run("upgrade", command, "--to", "2.0", url=url)
+        assert (older.code, older.out) == (2, "")
+        assert "older than what is installed: Umami part way through the upgrade to v2.18.0" in older.err
     with pytest.raises(MigrationFailed):
         upgrade(url, 9, fails_after=2)
     failed = run("upgrade", "check", url=url)

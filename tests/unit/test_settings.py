@@ -254,8 +254,16 @@ def test_thresholds_of_health_count_each_by_itself(folder: Path, monkeypatch: py
     [
         ("[health]\ndead_row = 1\n", "there is no setting 'dead_row'.", "Did you mean dead_rows?"),
         ("[health]\nzebra = 1\n", "there is no setting 'zebra'.", "docs/health.md lists them all."),
-        ("[health]\ndead_rows = 'many'\n", "The setting health.dead_rows is not usable", None),
-        ("[health]\ndead_rows = -1\n", "The setting health is not usable", None),
+        (
+            "[health]\ndead_rows = 'many'\n",
+            "umami-ops.toml line 2: health.dead_rows is not usable: it must be a whole number.",
+            "It means: fewer dead rows than this never matter; by default 50000.",
+        ),
+        (
+            "[health]\ndead_rows = -1\n",
+            "umami-ops.toml line 2: health.dead_rows is not usable: dead_rows is below 0.",
+            "It means: fewer dead rows than this never matter; by default 50000.",
+        ),
         ("health = 5\n", "health must be a table of numbers.", None),
     ],
 )

@@ -10,6 +10,7 @@ from umami_ops.umami.migrations import (
     known_names,
     latest_released_level,
     level_of,
+    level_of_release,
     likely_release,
     migrations,
 )
@@ -75,3 +76,33 @@ def test_known_names() -> None:
     assert "19_add_session_replay" in known_names("postgresql")
     assert "19_add_session_replay" not in known_names("mysql")
     assert "04_add_uuid" not in known_names("postgresql"), "that is Umami v1's"
+
+
+@pytest.mark.parametrize(
+    ("dialect", "release", "level"),
+    [
+        ("postgresql", "2.10", 4),
+        ("postgresql", "v2.11.1", 5),
+        ("postgresql", "3", 23),
+        ("postgresql", "3.1", 19),
+        ("postgresql", "3.2", 19),
+        ("postgresql", "3.3", 23),
+        ("mysql", "2.20.2", 13),
+    ],
+)
+def test_level_of_release(dialect: str, release: str, level: int) -> None:
+    assert level_of_release(dialect, release) == level
+
+
+@pytest.mark.parametrize(
+    ("dialect", "release", "known"),
+    [
+        ("postgresql", "9.9", "v2.0.0 to v3.1.0 are, and v3.3 as it was in the making"),
+        ("postgresql", "4", "v2.0.0 to v3.1.0"),
+        ("mysql", "3.1", "v2.0.0 to v2.20.2 are"),
+        ("postgresql", "1.40", "from v2 on"),
+    ],
+)
+def test_a_release_that_is_not_known_has_no_level(dialect: str, release: str, known: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(known)):
+        level_of_release(dialect, release)

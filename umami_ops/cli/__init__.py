@@ -192,10 +192,10 @@ def _admit(text: str) -> None:
 def _correct(fault: click.ClickException) -> None:
     """Say what is wrong with the command line, and where its help is; a group alone gets its help."""
     if isinstance(fault, click.exceptions.NoArgsIsHelpError):
-        fault.show()
+        click.echo(fault.message)  # to stdout, as for umami-ops alone
         return
     context = fault.ctx if isinstance(fault, click.UsageError) else None
-    _say(fault.format_message(), "error")
+    _say(options.in_words(fault), "error")
     if context is not None:
         _say(f"see '{context.command_path} --help'", "hint")
 

@@ -28,8 +28,8 @@ class BackupGroup(click.Group):
     """A group whose first command is meant when none is named."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put `create` in front of anything but another command or a request for help."""
-        if not args or (args[0] not in self.commands and args[0] not in ("-h", "--help")):
+        """Put `create` in front of options, but for a request for help."""
+        if not args or (args[0].startswith("-") and args[0] not in ("-h", "--help")):
             args = [_CREATE, *args]
         return super().parse_args(ctx, args)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,6 +62,31 @@ config = click.option(
 json_output = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document on stdout and nothing else there."
 )
+
+
+#: Words of click's that speak of types → words that don't.
+_PLAIN = {
+    r"is not a valid integer( range)?": "is not a whole number",
+    r"is not a valid float( range)?": "is not a number",
+    r"is not a valid boolean\..*": "is neither true nor false",
+}
+
+
+def in_words(fault: click.ClickException) -> str:
+    """Return what click says, in plain words, and by the name of the variable where that was at fault."""
+    parameter = getattr(fault, "param", None)
+    context = getattr(fault, "ctx", None)
+    if isinstance(fault, click.BadParameter) and parameter and context and parameter.envvar:
+        names = [parameter.envvar] if isinstance(parameter.envvar, str) else parameter.envvar
+        source = context.get_parameter_source(parameter.name)
+        if source is click.core.ParameterSource.ENVIRONMENT:
+            fault.param_hint = next(name for name in names if os.environ.get(name))
+        elif source is click.core.ParameterSource.DEFAULT_MAP:
+            fault.param_hint = f"{names[0]} in .env"  # what stands in umami-ops.toml was looked at before
+    text = fault.format_message()
+    for pattern, words in _PLAIN.items():
+        text = re.sub(pattern, words, text, flags=re.DOTALL)
+    return text
 
 
 class Span(click.ParamType[float]):

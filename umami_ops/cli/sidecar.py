@@ -147,7 +147,7 @@ def _parsed(name: str, words: list[str], places: Places) -> click.Context:
                     context = sub.make_context(sub_name, sub_words, parent=context)
     except click.UsageError as fault:
         raise UsageFault(
-            f"{' '.join((name, *words))!r} is not understood: {fault.format_message()}"
+            f"{' '.join((name, *words))!r} is not understood: {options.in_words(fault)}"
         ) from None
     return context
 

@@ -112,6 +112,7 @@ def _held(database: Database, purpose: str) -> Iterator[None]:
         if not connection.value(connection.dialect.queries["lock.acquire_as"], role=_RUN):
             raise LockHeld(
                 "A job of umami-ops runs on this database at this moment.",
+                done="Nothing was changed.",
                 hint="Wait for it to end; it may run in another container.",
             )
         yield

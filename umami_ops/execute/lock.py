@@ -24,7 +24,11 @@ class RunLock:
 
     def __enter__(self) -> RunLock:
         """Take the lock; raises LockHeld (exit 4) or, while Prisma migrates, Refused (exit 5)."""
-        self._take()
+        try:
+            self._take()
+        except (LockHeld, Refused) as fault:
+            fault.done = "Nothing was changed."
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

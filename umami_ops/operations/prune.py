@@ -203,8 +203,10 @@ def matching(known: Sequence[dict[str, Any]], typed: str, option: str) -> dict[s
             )
         if found:
             return found[0]
-    names = [name for row in known for name in (row["domain"], row["name"]) if name]
-    near = difflib.get_close_matches(typed, names, n=1, cutoff=0.6)
+    names = [name for row in known for name in (row["name"], row["domain"]) if name]
+    text = typed.strip().lower()
+    containing = [name for name in names if text and text in name.lower()]
+    near = containing or difflib.get_close_matches(typed, names, n=1, cutoff=0.75)
     raise UsageFault(
         f"{option} {typed!r}: there is no such website, link or pixel."
         + (f" Did you mean {near[0]!r}?" if near else ""),

@@ -115,14 +115,27 @@ def level_of_release(dialect: str, release: str) -> int:
     that one.
 
     Releases that hadn't shipped are taken at their expected numbers. Raises ValueError for what is no
-    release, or one before v2.
+    release, one before v2, or one that isn't known yet.
     """
     match = re.fullmatch(r"v?(\d+)(?:\.(\d+))?(?:\.(\d+))?", release.strip())
     if match is None or int(match[1]) < 2:
         raise ValueError(f"{release!r} is no release of Umami from v2 on, as 3.1 or v2.19.0")
-    wanted = tuple(int(part) if part else 10_000 for part in match.groups())
+    shipped, newest = _newest(dialect)
+    given = tuple(int(part) for part in match.groups() if part)
+    if given > newest[: len(given)]:
+        more = f", and v{newest[0]}.{newest[1]} as it was in the making" if newest > shipped else ""
+        known = ".".join(str(part) for part in shipped)
+        raise ValueError(f"Umami {release.strip()} isn't known here; v2.0.0 to v{known} are{more}")
+    wanted = (*given, *[10_000] * (3 - len(given)))
     reached = [m.level for m in migrations(dialect) if (came := _came_with(m)) and came <= wanted]
     return max(reached)
+
+
+def _newest(dialect: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the newest release that has shipped, and the newest that is known at all."""
+    ends = [sums.releases.rpartition("..")[2] for m in migrations(dialect) for sums in m.checksums]
+    shipped = max(tuple(int(part) for part in end.removeprefix("v").split(".")) for end in ends)
+    return shipped, max(shipped, *(came for m in migrations(dialect) if (came := _came_with(m))))
 
 
 def _came_with(migration: Migration) -> tuple[int, ...] | None:

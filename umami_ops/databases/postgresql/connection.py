@@ -79,12 +79,10 @@ class PostgresqlDatabase(Database):
         try:
             raw = psycopg.connect(**_arguments(self.url, purpose), autocommit=True, row_factory=dict_row)
         except psycopg.ProgrammingError as fault:
-            raise UsageFault(f"A parameter of the database URL is not usable: {_first_line(fault)}") from None
+            raise _unusable(_first_line(fault)) from None
         except psycopg.Error as fault:
             if "invalid" in str(fault) and " value: " in str(fault):
-                raise UsageFault(
-                    f"A parameter of the database URL is not usable: {_cause(str(fault))}"
-                ) from None
+                raise _unusable(_cause(str(fault))) from None
             raise _connection_fault(fault, self.url) from None
         return PostgresqlConnection(raw, self.url)
 
@@ -356,6 +354,17 @@ def _arguments(url: DatabaseUrl, purpose: str) -> dict[str, Any]:
     if arguments.get("sslmode") == "verify-full":
         arguments.setdefault("sslrootcert", _system_authorities())
     return {name: value for name, value in arguments.items() if value is not None}
+
+
+def _unusable(cause: str) -> UsageFault:
+    """Return what to say about a parameter of the URL that libpq doesn't take."""
+    modes = "disable, allow, prefer, require, verify-ca, verify-full"
+    hint = (
+        f"sslmode is one of {modes}."
+        if "sslmode" in cause
+        else "Correct it behind the ? of the URL, or leave it out."
+    )
+    return UsageFault(f"A parameter of the database URL is not usable: {cause.rstrip('.')}.", hint=hint)
 
 
 def _system_authorities() -> str:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from umami_ops.databases.base import Connection
 from umami_ops.errors import Refused, UsageFault
 from umami_ops.operations.inspect import Installation
-from umami_ops.umami.migrations import Migration, latest_released_level, level_of_release, migrations
+from umami_ops.umami.migrations import (
+    Migration,
+    latest_released_level,
+    level_of_release,
+    likely_release,
+    migrations,
+)
 from umami_ops.umami.schema import latest_level
 
 
@@ -13,7 +19,7 @@ def target_level(dialect: str, level: int, release: str | None) -> int:
     """Return the level that the next Umami brings: that of `release`, else the newest that there is to come.
 
     That is the newest released one or, where it is reached, the newest seen in the making. Raises
-    UsageFault for what is no release.
+    UsageFault for what is no release, one that isn't known, and one before that of `level`.
     """
     if release is None:
         released = latest_released_level(dialect)
@@ -21,9 +27,15 @@ def target_level(dialect: str, level: int, release: str | None) -> int:
     if release == "newest":
         return latest_level(dialect)
     try:
-        return level_of_release(dialect, release)
+        target = level_of_release(dialect, release)
     except ValueError as fault:
         raise UsageFault(f"--to: {fault}.", hint="Or `--to newest` for all that is known.") from None
+    if target < level:
+        raise UsageFault(
+            f"--to {release} is older than what is installed: Umami {likely_release(dialect, level)}.",
+            hint="Name a newer release, or `--to newest` for all that is known.",
+        )
+    return target
 
 
 def pending_migrations(dialect: str, installation: Installation, target: int) -> list[Migration]:
