@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -117,6 +118,11 @@ def test_a_span_and_a_website(filled: str, tmp_path: Path) -> None:
     with connect(filled) as loader:
         ((website, name),) = loader.execute("SELECT website_id, name FROM website ORDER BY name LIMIT 1")
     span = ["--since", "2025-04-10", "--until", "2025-05-20"]
+    _export(filled, tmp_path / "new", *span, "websites", "events", form="parquet")
+    modes = {path: path.stat().st_mode & 0o777 for path in (tmp_path / "new", *(tmp_path / "new").rglob("*"))}
+    assert len(modes) == 5
+    assert all(mode == (0o700 if path.is_dir() else 0o600) for path, mode in modes.items())
+    shutil.rmtree(tmp_path / "new")
     _export(filled, tmp_path, *span, "--website", name, "events", form="jsonl")
     found = _read(tmp_path, "jsonl")
     assert set(found) == {"events"}
@@ -129,13 +135,17 @@ def test_a_span_and_a_website(filled: str, tmp_path: Path) -> None:
 def test_what_is_wrong_is_said(filled: str, tmp_path: Path) -> None:
     for arguments, sign in (
         (["visits"], "There are"), (["--website", "nobody"], "nobody"), (["--since", "soon"], "--since"),
+        (["--since", "2026-11-01", "--until", "2026-10-01"], "--until"), (["--to", ""], "--to"),
     ):  # fmt: skip
         outcome = run("export", "--to", str(tmp_path / "x"), *arguments, url=filled)
         assert outcome.code == 2, outcome.said
         assert sign in outcome.err
+        assert not (tmp_path / "x").exists()
     (tmp_path / "file").write_text("")
-    outcome = run("export", "--to", str(tmp_path / "file" / "below"), url=filled)
-    assert outcome.code == 1, outcome.said
+    for place in (tmp_path / "file" / "below", Path("/proc/x")):
+        outcome = run("export", "--to", str(place), url=filled)
+        assert outcome.code == 1, outcome.said
+        assert "Nothing was written." in outcome.err
 
 
 Make = Callable[[int], str]

@@ -26,9 +26,13 @@ if TYPE_CHECKING:
     help="What to write; parquet needs the extra `parquet`.",
 )
 @click.option(
-    "--to", "folder", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+    "--to",
+    "folder",
+    required=True,
+    type=options.Filled(click.Path(path_type=Path, file_okay=False)),
+    metavar="DIR",
     help="Where the files go.",
-)  # fmt: skip
+)
 @click.option(
     "--website", "websites", multiple=True, metavar="ID|DOMAIN|NAME", help="Only this one; may be repeated."
 )

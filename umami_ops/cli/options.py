@@ -102,6 +102,21 @@ class Span(click.ParamType[float]):
         return float(match[1]) * _SECONDS[match[2] or "s"]
 
 
+class Filled(click.ParamType[Any]):
+    """A value that isn't empty: `--store "$PLACE"` of a variable that is not set means no other place."""
+
+    name = "text"
+
+    def __init__(self, kind: click.ParamType[Any] = click.STRING) -> None:
+        self._kind = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return what the kind makes of it."""
+        if not str(value).strip():
+            self.fail("it is empty.", param, ctx)
+        return self._kind.convert(value, param, ctx)
+
+
 yes = click.option("--yes", "-y", is_flag=True, help="Answer yes to the question before the work begins.")
 
 
@@ -116,6 +131,7 @@ max_duration = click.option(
 store = click.option(
     "--store",
     "place",
+    type=Filled(),
     metavar="DIR|s3://…",
     help="Where the backups are, instead of ./backups or UMAMI_OPS_STORE: a folder, or s3://bucket/prefix.",
 )
@@ -131,6 +147,7 @@ identity = click.option(
 
 scratch_url = click.option(
     "--scratch-url",
+    type=Filled(),
     metavar="URL|embedded",
     envvar="UMAMI_OPS_SCRATCH_URL",
     help="Verify on the server of this URL, or on a PostgreSQL that runs for that moment alone, instead of "

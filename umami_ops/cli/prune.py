@@ -84,6 +84,7 @@ _STOPPED = 3
 @click.option(
     "--archive",
     "place",
+    type=options.Filled(),
     metavar="DIR|s3://…",
     help="Write what goes into an archive there first, which `umami-ops restore` brings back.",
 )

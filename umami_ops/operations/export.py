@@ -111,9 +111,14 @@ def plan_export(
 ) -> ExportPlan:
     """Decide what is exported.
 
-    Raises UsageFault for a stream or a website that isn't there and where the format's library is missing,
-    Refused where Umami is older than v2.19.
+    Raises UsageFault for a stream or a website that isn't there, for a span without a moment in it and where
+    the format's library is missing, Refused where Umami is older than v2.19.
     """
+    if since is not None and until is not None and since >= until:
+        raise UsageFault(
+            f"--until isn't after --since: nothing lies between {since:%Y-%m-%dT%H:%M:%SZ} and "
+            f"{until:%Y-%m-%dT%H:%M:%SZ}."
+        )
     if not installation.is_umami:
         installation.require_safe()
     if installation.level is not None and installation.level < _LEAST_LEVEL:
@@ -159,7 +164,15 @@ def export(
 
     Months without a row make no file. Raises OpsError where a file can't be written.
     """
-    done = []
+    done: list[Written] = []
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as fault:
+        raise OpsError(
+            f"The folder {folder} can't be made: {fault.strerror or fault}.",
+            hint="Name another folder.",
+            done="Nothing was written.",
+        ) from None
     connection.run(connection.dialect.queries["export.settings"])
     try:
         for stream in plan.streams:
@@ -178,7 +191,13 @@ def export(
                     done.append(Written(stream.name, path, rows))
                     told(done[-1])
     except OSError as fault:
-        raise OpsError(f"{fault.filename or folder}: {fault.strerror or fault}.") from None
+        raise OpsError(
+            f"{fault.filename or folder} can't be written: {fault.strerror or fault}.",
+            hint="Make room or name another folder, and export again.",
+            done=f"{len(done):,} files were written before, and are whole."
+            if done
+            else "Nothing was written.",
+        ) from None
     return done
 
 
@@ -194,12 +213,17 @@ def _read(
 
 
 def _write(stream: Stream, blocks: Iterator[Block], path: Path, form: str) -> int:
-    """Write one file; returns its rows, and leaves none behind when there are none or something fails."""
+    """Write one file, 0600 whatever the umask; returns its rows.
+
+    Leaves none behind when there are none or something fails.
+    """
     first = next(blocks, None)
     if first is None:
         return 0
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
+    partial.unlink(missing_ok=True)
+    os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     try:
         rows = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}[form](
             stream, _chained(first, blocks), partial
