@@ -72,6 +72,9 @@ def test_one_website_joins_others(cli: Cli, url: str) -> None:
     execute(url, f"DELETE FROM session WHERE website_id = '{website}'")
     replaced = cli("restore", "latest", "--website", website, "--replace", "--yes", url=url)
     assert replaced.code == 0, replaced.said
+    assert domain in replaced.out
+    assert "the rows of this website in" in replaced.out
+    assert f"{sum(map(len, before.values())):,}" not in replaced.out
     assert rows_of(url) == before
 
 

@@ -81,7 +81,7 @@ def restore(
             plan = plan_restore(connection, source.manifest, replace=replace, only=only)
     if not as_json:
         _show_plan(source, plan, database.url.where)
-    what = "these rows" if plan.wanted.adds else "these tables"
+    what = f"the rows of {_them(plan)}" if plan.wanted.adds else "these tables"
     render.confirm(f"Replace {what}?" if plan.replaces else "Restore it?", yes)
     restored = _run(source, database, plan)
     if as_json:
@@ -141,10 +141,11 @@ def _show_plan(source: Source, plan: RestorePlan, where: str) -> None:
         )
         facts["Umami"] = manifest.release
         facts["Image"] = image_for(manifest.dialect, manifest.level)
-    if plan.wanted.websites:
-        facts["Only"] = ", ".join(plan.wanted.websites)
+    if plan.websites:
+        facts["Website" if len(plan.websites) == 1 else "Websites"] = ", ".join(plan.websites)
+        facts["What comes"] = f"only the rows of {_them(plan)}"
     render.print_facts(facts)
-    if manifest is not None:
+    if manifest is not None and not plan.websites:
         render.print_table(
             [render.text("Table"), render.number("Rows")],
             [
@@ -152,13 +153,23 @@ def _show_plan(source: Source, plan: RestorePlan, where: str) -> None:
                 for table in manifest.tables
                 if not plan.wanted.tables or table.name in plan.wanted.tables
             ],
-            title="Looked through" if plan.wanted.websites else "What comes",
+            title="What comes",
         )
     if plan.replaces:
+        tables = ", ".join(plan.wanted.replaced)
         render.print_line()
-        render.print_remark("!", f"Replaced: {', '.join(plan.wanted.replaced)}.", style="yellow")
+        render.print_remark(
+            "!",
+            f"Replaced: the rows of {_them(plan)} in {tables}; those of others stay." if plan.websites
+            else f"Replaced: {tables}.",
+            style="yellow",
+        )  # fmt: skip
     if plan.kept:
         render.print_remark("•", f"Left alone: {', '.join(plan.kept)}.")
+
+
+def _them(plan: RestorePlan) -> str:
+    return "this website" if len(plan.websites) == 1 else "these websites"
 
 
 def _show_added(source: Source, restored: Restored, plan: RestorePlan) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from umami_ops.archive.manifest import DUMP, PRUNED, Manifest
@@ -16,7 +16,7 @@ from umami_ops.databases.base import Connection
 from umami_ops.databases.dumps import Wanted
 from umami_ops.errors import Refused, UsageFault
 from umami_ops.operations.inspect import inspect
-from umami_ops.operations.prune import matching, matching_websites
+from umami_ops.operations.prune import known_websites, matching
 from umami_ops.operations.restore import RestorePlan
 from umami_ops.sql import Query
 from umami_ops.transfer.portable import Archive
@@ -76,10 +76,11 @@ def plan_addition(
             done=_NOTHING,
         )
     if is_pruned:
-        ids = matching_websites(connection, installation, websites) if websites else ()
+        known = known_websites(connection, installation) if websites else []
     else:
         known = list(_named(Archive(source.chunks())))
-        ids = tuple(dict.fromkeys(matching(known, typed, "--website")["id"] for typed in websites))
+    chosen = {found["id"]: found for found in (matching(known, typed, "--website") for typed in websites)}
+    ids = tuple(chosen)
     there = [] if is_pruned else [table for table in coming if _has(connection, table, ids)]
     if there and not replace:
         raise Refused(
@@ -92,7 +93,13 @@ def plan_addition(
         server_title=installation.server.title,
         database=installation.server.database,
         kept=(),
+        websites=tuple(_title(found) for found in chosen.values()),
     )
+
+
+def _title(website: Mapping[str, Any]) -> str:
+    name, domain = website["name"], website["domain"]
+    return f"{name} ({domain})" if domain and domain != name else str(name)
 
 
 def _are(websites: Sequence[str]) -> str:

@@ -174,11 +174,16 @@ def matching_websites(
     return _scope(connection, installation, Retention(None, websites=tuple(typed))).only
 
 
+def known_websites(connection: Connection, installation: Installation) -> list[dict[str, Any]]:
+    """Return the websites, links and pixels that there are, for `matching`."""
+    words = {f"has_{table}" for table in ("link", "pixel") if installation.has(table)}
+    return connection.rows(connection.dialect.queries["prune.websites"].when(words))
+
+
 def _scope(connection: Connection, installation: Installation, retention: Retention) -> Scope:
     if not retention.websites and not retention.excluded:
         return Scope()
-    words = {f"has_{table}" for table in ("link", "pixel") if installation.has(table)}
-    known = connection.rows(connection.dialect.queries["prune.websites"].when(words))
+    known = known_websites(connection, installation)
     only = [matching(known, typed, "--website") for typed in retention.websites]
     excluded = [matching(known, typed, "--exclude-website") for typed in retention.excluded]
     out = {row["id"] for row in excluded}

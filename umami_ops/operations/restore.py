@@ -19,12 +19,16 @@ _NOTHING = "Nothing was changed."
 
 @dataclass(frozen=True)
 class RestorePlan:
-    """What comes and what gives way. `kept` are tables of the target that the restore leaves alone."""
+    """What comes and what gives way. `kept` are tables of the target that the restore leaves alone.
+
+    `websites` are the names of those whose rows alone come, none where all do.
+    """
 
     wanted: Wanted
     server_title: str
     database: str
     kept: tuple[str, ...]
+    websites: tuple[str, ...] = ()
 
     @property
     def replaces(self) -> bool:
