@@ -6,6 +6,9 @@ next. None of the three ever holds a secret. This module knows nothing of databa
 
 from __future__ import annotations
 
+#: What to do about a file that lacks its end, or is damaged otherwise.
+CUT_SHORT = "Copy the file once more from where it came, or take another backup."
+
 
 class OpsError(Exception):
     """Something went wrong that a user can understand and act on (exit code 1)."""

@@ -257,6 +257,7 @@ def test_files_of_others(server: Server, filled: str, database_url: str, cli: Cl
             path.write_bytes(path.read_bytes()[:-200])
         cut = cli("restore", str(path), "--replace", "--yes", url=database_url)
         assert cut.code != 0, cut.said
+        assert cut.code != 5 or "hint:" in cut.err
         assert rows_of(database_url) == rows_of(filled)
     (tmp_path / "letter.txt").write_text("Dear Umami,\n" * 100)
     assert cli("restore", "letter.txt", "--replace", "--yes", url=database_url).code == 5
@@ -351,7 +352,8 @@ def test_damage_is_seen_before_anything_is_touched(
             else:
                 path.write_bytes(damaged)
             outcome = cli("restore", name, "--yes", url=database_url)
-            assert outcome.code in (1, 2, 5), outcome.said
+            assert outcome.code == (2 if damaged is None and path.name == "SHA256SUMS" else 5), outcome.said
+            assert "hint:" in outcome.err
             assert rows_of(database_url) == {}
             path.write_bytes(content)
     listed = cli("backup", "list", url=filled)
@@ -361,6 +363,26 @@ def test_damage_is_seen_before_anything_is_touched(
     listed = cli("backup", "list", url=filled)
     assert listed.code == 0
     assert "damaged" in listed.out
+
+
+def test_a_place_that_cannot_be_meant(filled: str, cli: Cli, tmp_path: Path) -> None:
+    for arguments in (["list"], ["verify"], ["prune"], [], ["--verify", "--scratch-url", ""]):
+        empty = cli("backup", *arguments, *([] if "" in arguments else ["--store", ""]), url=filled)
+        assert empty.code == 2, empty.said
+        assert "it is empty" in empty.err
+    assert cli("prune", "--days", "30", "--archive", "", "--yes", url=filled).code == 2
+    for command in ("list", "prune"):
+        missing = cli("backup", command, "--store", "nowhere", url=filled)
+        assert missing.code == 1, missing.said
+        assert "There is no folder nowhere" in missing.err
+    (tmp_path / "file").write_text("")
+    for place in ("file", "file/below"):
+        refused = cli("backup", "--store", place, url=filled)
+        assert refused.code == 1, refused.said
+        assert "Nothing was written." in refused.err
+        assert "hint:" in refused.err
+    no_key = cli("restore", "latest", "--identity", "nowhere", url=filled, env={"UMAMI_OPS_STORE": ""})
+    assert (no_key.code, "hint:" in no_key.err) == (1, True), no_key.said
 
 
 def test_old_ones_go_and_others_stay(filled: str, stored: str, cli: Cli, tmp_path: Path) -> None:

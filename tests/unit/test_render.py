@@ -7,6 +7,7 @@ import re
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+import click
 import pytest
 
 from umami_ops.cli import render
@@ -139,8 +140,12 @@ def test_nobody_is_asked_about_what_he_has_not_seen(elsewhere: str, monkeypatch:
     asked = _terminals(monkeypatch, "y\n", elsewhere)
     with pytest.raises(Refused, match="wants a confirmation") as caught:
         render.confirm("Go on?", yes=False)
-    assert "--dry-run" in (caught.value.hint or "")
+    assert "--dry-run" not in (caught.value.hint or "")
     assert asked.getvalue() == ""
+    looking = click.Command("look", params=[click.Option(["--dry-run"], is_flag=True)])
+    with click.Context(looking), pytest.raises(Refused) as caught:
+        render.confirm("Go on?", yes=False)
+    assert "--dry-run" in (caught.value.hint or "")
 
 
 def test_a_question_is_answered_with_yes_or_else_no(monkeypatch: pytest.MonkeyPatch) -> None:

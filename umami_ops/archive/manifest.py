@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from umami_ops.archive.store import NAME, SEAL, Draft, Store
-from umami_ops.errors import Refused
+from umami_ops.errors import OpsError, Refused
 
 MANIFEST = "manifest.json"
 #: Grows when an older umami-ops couldn't read what a newer one writes.
@@ -144,7 +144,12 @@ def read(store: Store, name: str) -> Manifest:
 
     Raises Refused where one of the two is damaged; OpsError where they can't be read.
     """
-    content = store.read(name, MANIFEST)
+    try:
+        content = store.read(name, MANIFEST)
+    except OpsError:
+        if MANIFEST in store.files(name):
+            raise
+        raise damaged(name, f"{MANIFEST} is missing") from None
     try:
         manifest = Manifest.parse(content)
     except NewerFormat:

@@ -60,6 +60,10 @@ class Store(ABC):
     def title(self) -> str:
         """The place, for people; never a secret."""
 
+    def require_there(self) -> None:
+        """Raise OpsError where the place doesn't exist: a name mistyped is no empty store."""
+        return
+
     @abstractmethod
     def names(self) -> list[str]:
         """Return the names of all complete backups, sorted; folders without a seal are not among them."""
@@ -149,6 +153,14 @@ class FolderStore(Store):
         """The folder."""
         return str(self._folder)
 
+    def require_there(self) -> None:
+        """Look for the folder."""
+        if not self._folder.is_dir():
+            raise OpsError(
+                f"There is no folder {self._folder}, so there is no backup in it.",
+                hint="`umami-ops backup` makes it; --store or UMAMI_OPS_STORE names another place.",
+            )
+
     def names(self) -> list[str]:
         """Return the folders that have a seal."""
         return [name for name in self._folders() if (self._folder / name / SEAL).is_file()]
@@ -184,7 +196,7 @@ class FolderStore(Store):
     def begin(self, name: str) -> None:
         """Make the folder, and make it last."""
         with _told(self._folder / name):
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._make_folder()
             (self._folder / name).mkdir(mode=0o700)
             _sync(self._folder)
 
@@ -222,7 +234,7 @@ class FolderStore(Store):
         """Write into a hidden folder, which is renamed at the end."""
         partial = self._folder / f".{name}{_PARTIAL}"
         with _told(self._folder):
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._make_folder()
             self._clear_away()
             if (self._folder / name).exists():
                 raise Refused(f"{self._folder / name} is there already.", done="Nothing was written.")
@@ -246,6 +258,17 @@ class FolderStore(Store):
             (place for place in (self._folder, *self._folder.absolute().parents) if place.exists()), None
         )
         return shutil.disk_usage(nearest).free if nearest else None
+
+    def _make_folder(self) -> None:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as fault:
+            why = "it is a file" if self._folder.is_file() else fault.strerror or str(fault)
+            raise OpsError(
+                f"The folder {self._folder} can't be made: {why}.",
+                hint="Name another place: a folder that this user may write into, or s3://bucket/prefix.",
+                done="Nothing was written.",
+            ) from None
 
     def _clear_away(self) -> None:
         """Delete what killed runs left; a folder that its run still holds is locked."""

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from umami_ops.archive.manifest import FileFacts
 from umami_ops.archive.store import Writer
-from umami_ops.errors import OpsError, Refused, UsageFault
+from umami_ops.errors import CUT_SHORT, OpsError, Refused, UsageFault
 
 ZSTD, AGE = ".zst", ".age"
 _LEVEL = 3
@@ -152,7 +152,11 @@ def read_identities(files: Sequence[Path]) -> list[Any]:
         except UnicodeDecodeError:
             lines = []
         except OSError as fault:
-            raise OpsError(f"The key file {file} can't be read: {fault.strerror}.") from None
+            raise OpsError(
+                f"The key file {file} can't be read: {fault.strerror}.",
+                hint="Name the right key file: --identity FILE",
+                done="Nothing was changed.",
+            ) from None
         found = [line.strip() for line in lines if line.strip().upper().startswith("AGE-SECRET-KEY-")]
         try:
             keys += [pyrage.x25519.Identity.from_str(line) for line in found]
@@ -218,9 +222,17 @@ def decompressed(chunks: Iterable[bytes]) -> Iterator[bytes]:
                 if frame.eof:
                     frame = None
     except zstandard.ZstdError as fault:
-        raise Refused(f"The compressed data are damaged: {fault}.") from None
+        raise _damaged(f"damaged: {fault}") from None
     if frame is not None:
-        raise Refused("The compressed data are cut short.")
+        raise _damaged("cut short")
+
+
+def _damaged(how: str) -> Refused:
+    return Refused(
+        f"The compressed data are {how}.",
+        hint=CUT_SHORT,
+        done="Nothing was changed.",
+    )
 
 
 def plain(source: BinaryIO | Joined) -> Iterator[bytes]:
@@ -254,9 +266,9 @@ def _gunzipped(chunks: Iterable[bytes]) -> Iterator[bytes]:
                 if member.eof:
                     member = None
     except zlib.error as fault:
-        raise Refused(f"The compressed data are damaged: {fault}.") from None
+        raise _damaged(f"damaged: {fault}") from None
     if member is not None:
-        raise Refused("The compressed data are cut short.")
+        raise _damaged("cut short")
 
 
 class Joined:

@@ -211,6 +211,7 @@ def list_(place: str | None, as_json: bool) -> None:
     from umami_ops.operations.backup import list_backups
 
     store = options.open_store_from_options(place)
+    store.require_there()
     listed, begun = list_backups(store), store.unfinished()
     if as_json:
         entries = [_entry(each) for each in listed]
@@ -299,6 +300,7 @@ def prune(
     from umami_ops.operations.backup import plan_rotation
 
     store = options.open_store_from_options(place)
+    store.require_there()
     reasons = plan_rotation(store, Keep(last, daily, weekly, monthly))
     going = [name for name, reason in reasons.items() if reason is None]
     if not as_json:

@@ -363,13 +363,22 @@ def confirm(question: str, yes: bool) -> None:
         return
     reason = _why_not_to_ask()
     if reason:
+        look = ", or --dry-run to see what would happen" if _has_dry_run() else ""
         raise Refused(
             f"This wants a confirmation, and {reason}.",
-            hint="Add --yes to go on without a question, or --dry-run to see what would happen.",
+            hint=f"Add --yes to go on without a question{look}.",
             done="Nothing was changed.",
         )
     if not _is_yes(question):
         raise Refused("You did not confirm.", done="Nothing was changed.")
+
+
+def _has_dry_run() -> bool:
+    """Say whether the command that runs has such an option."""
+    import click
+
+    context = click.get_current_context(silent=True)
+    return context is not None and any("--dry-run" in option.opts for option in context.command.params)
 
 
 def _why_not_to_ask() -> str:
@@ -421,7 +430,8 @@ class Progress:
 
             self._bar = progress.Progress(
                 progress.TextColumn("{task.description}", markup=False),
-                progress.BarColumn(bar_width=20),
+                # Without colours a bar that has no end looks as if it had come to it.
+                progress.BarColumn(bar_width=20) if self._total else progress.SpinnerColumn("line"),
                 progress.TextColumn("{task.fields[state]}", markup=False),
                 console=out,
                 transient=True,

@@ -24,7 +24,7 @@ from umami_ops.archive.manifest import MANIFEST, FileFacts, Manifest, TableFacts
 from umami_ops.archive.store import Writer
 from umami_ops.archive.streams import ZSTD, Compressing, Hashing, Joined, decompressed, pieces
 from umami_ops.databases.base import Connection, Database
-from umami_ops.errors import DatabaseFault, Refused
+from umami_ops.errors import CUT_SHORT, DatabaseFault, Refused
 from umami_ops.transfer.contents import counting, table_facts
 from umami_ops.transfer.schema import Side, rows_of
 from umami_ops.transfer.snapshot import Snapshot
@@ -203,7 +203,7 @@ class Archive:
             assert stream is not None
             yield by_name.pop(name), decompressed(pieces(stream))
         if by_name:
-            raise Refused(f"The archive is cut short: it lacks {', '.join(by_name)}.")
+            raise Refused(f"The archive is cut short: it lacks {', '.join(by_name)}.", hint=CUT_SHORT)
 
     def _manifest(self) -> Manifest:
         content = self._small(MANIFEST)

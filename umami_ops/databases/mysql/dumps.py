@@ -21,7 +21,7 @@ from umami_ops.databases.dumps import Check, Child, DumpPrograms, Peeked, Wanted
 from umami_ops.databases.mysql.programs import find_dump_programs, option_file
 from umami_ops.databases.mysql.staging import MysqlStaging
 from umami_ops.databases.transit import Moment
-from umami_ops.errors import DatabaseFault, Refused
+from umami_ops.errors import CUT_SHORT, DatabaseFault, Refused
 
 if TYPE_CHECKING:
     from umami_ops.databases.mysql.connection import MysqlConnection, MysqlDatabase
@@ -193,7 +193,9 @@ def _rewritten(chunks: Iterable[bytes], made: list[str], staging: MysqlStaging) 
             made.append(table)
         yield match[1] + quote(staging.name(table)).encode() + line[match.end() :]
     if is_ours and not has_end:
-        raise Refused(f"The dump is cut short: it lacks its end ({_TRAILER.decode()}).", done=_NOTHING)
+        raise Refused(
+            f"The dump is cut short: it lacks its end ({_TRAILER.decode()}).", hint=CUT_SHORT, done=_NOTHING
+        )
 
 
 def _refuse_what_cant_be_staged(line: bytes, databases: set[bytes]) -> None:

@@ -18,7 +18,7 @@ from umami_ops.databases.base import WORKING_PREFIX
 from umami_ops.databases.dumps import Check, Child, DumpPrograms, Peeked, Wanted
 from umami_ops.databases.postgresql.programs import find_dump_programs
 from umami_ops.databases.postgresql.staging import run, swap
-from umami_ops.errors import DatabaseFault, Refused
+from umami_ops.errors import CUT_SHORT, DatabaseFault, Refused
 from umami_ops.sql import Query
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ def _rows(text: IO[bytes]) -> Iterator[bytes]:
         if size >= _BLOCK_BYTES:
             yield b"".join(block)
             block, size = [], 0
-    raise Refused("The dump is cut short: the rows of a table have no end.", done=_NOTHING)
+    raise Refused("The dump is cut short: the rows of a table have no end.", hint=CUT_SHORT, done=_NOTHING)
 
 
 def _run_script(connection: PostgresqlConnection, lines: list[bytes]) -> None:
