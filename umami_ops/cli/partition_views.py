@@ -18,9 +18,9 @@ def show_layout(layout: Layout) -> None:
     total = layout.size
     render.print_table(
         [
-            render.text("Partition"),
-            render.text("From"),
-            render.text("To"),
+            render.name("Partition"),
+            render.name("From", optional=True),
+            render.name("To"),
             render.number("Events, about"),
             render.number("Size"),
             render.number("Indexes", optional=True),
@@ -28,8 +28,8 @@ def show_layout(layout: Layout) -> None:
         [
             (
                 part.name,
-                "all else" if part.is_catch_all else _day(part.since, "the beginning"),
-                "" if part.is_catch_all else _day(part.until, "the end"),
+                "" if part.is_catch_all else _day(part.since, "the beginning"),
+                "all else" if part.is_catch_all else _day(part.until, "the end"),
                 render.count(part.rows_estimate, estimated=True),
                 render.size(part.size.table_bytes),
                 render.size(part.size.index_bytes),
@@ -69,7 +69,7 @@ def show_plan(plan: Plan) -> None:
     if facts.get("past"):
         shown |= _past_words(facts["past"], facts["past_events"], detach=facts["detach"])
     if facts.get("copied_events"):
-        shown["Copied"] = f"about {render.count(facts['copied_events'], estimated=True)} events"
+        shown["Copied"] = f"{render.count(facts['copied_events'], estimated=True)} events"
     if facts.get("needed_bytes"):
         shown["Space for the copies"] = f"about {render.size(facts['needed_bytes'])} until it is done"
     if plan.steps:

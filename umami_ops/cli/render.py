@@ -153,6 +153,11 @@ def text(head: str, *, optional: bool = False, style: str = "") -> Column:
     return Column(head, is_optional=optional, style=style)
 
 
+def name(head: str, *, optional: bool = False) -> Column:
+    """Return a column of names or dates, which would be hard to read in parts: never wrapped nor cut."""
+    return Column(head, is_optional=optional, is_whole=True)
+
+
 def identifier(head: str, *, optional: bool = False) -> Column:
     """Return a column of ids, to be copied: never wrapped nor cut."""
     return Column(head, is_optional=optional, is_whole=True, style="dim")
