@@ -96,6 +96,8 @@ def test_a_killed_copy_is_gone_on_with(mysql_server: Server, umami_database: str
             loader.commit()
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=120)
+    cure = partition(url, "status", "--json").document["notes"][0]["cure"]
+    assert "umami-ops partition enable --by month brings it to its end" in cure
     steps = partition(url, "enable", "--dry-run", "--json").document["steps"]
     texts = [text for step in steps for text in step["statements"]]
     assert not [text for text in texts if text.startswith(("CREATE TABLE", "CREATE TRIGGER", "DROP TRIGGER"))]

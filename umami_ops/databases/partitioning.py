@@ -45,13 +45,15 @@ class Partition:
 class Layout:
     """How website_event lies there. `partitions` in the order of time, the catch-all last; none when plain.
 
-    `unfinished` is the verb (enable, split, maintain, disable) that didn't come to its end, or None.
+    `unfinished` is the verb (enable, split, maintain, disable) that didn't come to its end, or None; `begun`
+    are the partitions that it prepared, in the order of time, as far as they stand there.
     `is_foreign` says that somebody else partitioned the table, in a way that isn't ours.
     """
 
     partitions: tuple[Partition, ...] = ()
     unfinished: str | None = None
     is_foreign: bool = False
+    begun: tuple[Slot, ...] = ()
 
     @property
     def is_partitioned(self) -> bool:

@@ -16,7 +16,7 @@ from umami_ops.databases.base import Connection
 from umami_ops.databases.partitioning import TABLE, Layout, Partition, Slot
 from umami_ops.errors import Refused
 from umami_ops.operations.inspect import Installation
-from umami_ops.operations.periods import end_of, period_of, slots, start_of
+from umami_ops.operations.periods import PERIODS, end_of, period_of, slots, start_of
 from umami_ops.operations.prune import Retention, plan_prune
 from umami_ops.plan import Batches, Note, Plan, Step
 
@@ -278,11 +278,34 @@ def _refuse_without_space(connection: Connection, needed_bytes: int) -> None:
         )
 
 
+def way_to_end(layout: Layout) -> str:
+    """Return what brings an unfinished run to its end, as it is typed, and what undoes it."""
+    verb, begun = layout.unfinished, layout.begun
+    if verb not in ("enable", "split"):
+        return f"umami-ops partition {verb} brings it to its end"
+    period = _period_of_all(begun)
+    if verb == "split" and begun and layout.end and begun[0].since >= layout.end:
+        command = "umami-ops partition maintain"  # it empties a full catch-all the way that split has
+    elif period:
+        command = f"umami-ops partition {verb} --by {period}"
+    else:
+        command = f"umami-ops partition {verb}, with the --by that it was given,"
+    return f"{command} brings it to its end, umami-ops partition disable undoes it"
+
+
+def _period_of_all(begun: Sequence[Slot]) -> str | None:
+    """Return the period that these partitions were made by, or None: the first and the last may be cut."""
+    for period in PERIODS if begun else ():
+        if tuple(slots(period, begun[0].since, begun[-1].until)) == tuple(begun):
+            return period
+    return None
+
+
 def _about_unfinished(layout: Layout) -> Iterator[Note]:
     if layout.unfinished:
         yield Note(
             f"A `partition {layout.unfinished}` is at work, or was interrupted.",
-            f"If none is at work: umami-ops partition {layout.unfinished} brings it to its end",
+            f"If none is at work: {way_to_end(layout)}",
         )
 
 

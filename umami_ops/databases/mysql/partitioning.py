@@ -10,7 +10,7 @@ to date, and that changes places with the table in one RENAME (`rebuild`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 
 from umami_ops.databases.base import Connection
@@ -56,7 +56,20 @@ class MysqlPartitioning(Partitioning):
                     size=Size(int(row["table_bytes"]), int(row["index_bytes"])),
                 )
             )
-        return Layout(tuple(parts), self._unfinished(is_partitioned=bool(rows)), is_foreign)
+        unfinished = self._unfinished(is_partitioned=bool(rows))
+        begun = tuple(self._begun({part.name for part in parts})) if unfinished in ("enable", "split") else ()
+        return Layout(tuple(parts), unfinished, is_foreign, begun)
+
+    def _begun(self, there: Collection[str]) -> Iterator[Slot]:
+        """Yield the partitions of the copy that the table lacks, but for the one without a beginning."""
+        since: datetime | None = None
+        for row in self._connection.rows(_COPY_BOUNDS):
+            if not str(row["bounds"]).isdecimal():
+                continue
+            until = datetime.fromtimestamp(int(row["bounds"]), UTC)
+            if since and row["name"] not in there:
+                yield Slot(row["name"].removeprefix("p"), since, until)
+            since = until
 
     def _unfinished(self, *, is_partitioned: bool) -> str | None:
         """Return what was not brought to its end, by the copy that stands beside the table."""

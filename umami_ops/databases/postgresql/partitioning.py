@@ -13,7 +13,7 @@ What stands in the schema only for the time of a run has a name that begins with
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from umami_ops.databases.base import WORKING_PREFIX, Connection, Row
@@ -67,7 +67,18 @@ class PostgresqlPartitioning(Partitioning):
             partitions=tuple(sorted(parts, key=_by_time)),
             unfinished=_unfinished(left),
             is_foreign=bool(rows) and (rows[0]["key"] != _OUR_KEY or any(part is None for part in parts)),
+            begun=tuple(sorted(self._begun(), key=lambda slot: slot.since))
+            if Resettling.is_among(left)
+            else (),
         )
+
+    def _begun(self) -> Iterator[Slot]:
+        """Yield the partitions that an unfinished resettling makes, but for what lies outside of them."""
+        for row in Resettling(self._connection, self._catalogue).staged():
+            found = _BOUNDED.fullmatch(row["bounds"])
+            since, until = (_moment(found[1]), _moment(found[2])) if found else (None, None)
+            if since and until:
+                yield Slot(row["name"].removeprefix(f"{TABLE}_"), since, until)
 
     def obstacles(self) -> list[str]:
         """Return what stands on the table and would be lost or broken."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
-from umami_ops.databases.base import WORKING_PREFIX, Connection
+from umami_ops.databases.base import WORKING_PREFIX, Connection, Row
 from umami_ops.databases.partitioning import TABLE, Partition, Slot
 from umami_ops.databases.postgresql.partition_catalogue import Catalogue
 from umami_ops.databases.postgresql.partition_steps import (
@@ -81,6 +81,10 @@ class Resettling:
 
     # --- what is there --------------------------------------------------------------------------------
 
+    def staged(self) -> list[Row]:
+        """Return the new tables that a run makes, or left, with their bounds."""
+        return self._connection.rows(_STAGED)
+
     def _stages(self, source: Partition, slots: Sequence[Slot]) -> Iterator[_Stage]:
         literal = self._connection.literal
         for slot in slots:
@@ -103,7 +107,7 @@ class Resettling:
     def _is_going_on(self, source: Partition, stages: Sequence[_Stage]) -> bool:
         """Say whether an interrupted run left just these tables, with the table's columns of today."""
         followed = [row["name"] for row in self._connection.rows(_FOLLOWED)]
-        there = {row["name"] for row in self._connection.rows(_STAGED)}
+        there = {row["name"] for row in self.staged()}
         return (
             followed == [source.name]
             and there == {stage.name for stage in stages}
@@ -315,8 +319,9 @@ _FOLLOWED = Query(
 )
 _STAGED = Query(
     "partition.staged",
-    "The new tables that an interrupted run left.",
-    "SELECT c.relname AS name FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid"
+    "The new tables that an interrupted run left, with their bounds.",
+    "SELECT c.relname AS name, pg_get_expr(c.relpartbound, c.oid) AS bounds"
+    " FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid"
     " JOIN pg_class AS p ON p.oid = i.inhparent WHERE p.relname = '_umami_ops_stage' AND p.relnamespace ="
     " (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = current_schema())",
 )

@@ -19,6 +19,7 @@ from umami_ops.operations.health.check import (
     span,
 )
 from umami_ops.operations.health.ingest import events_per_day
+from umami_ops.operations.partition import way_to_end
 from umami_ops.umami.tables import facts_of
 
 #: pgstattuple reads indexes whole: as much as a slow disk gives in the time of a check.
@@ -418,7 +419,7 @@ def partitions(examination: Examination) -> Iterator[Outcome]:
         yield Finding(
             Severity.WARNING,
             f"A partition {layout.unfinished} didn't come to its end.",
-            f"umami-ops partition {layout.unfinished} brings it there, umami-ops partition disable undoes it",
+            way_to_end(layout),
             "website_event",
             {"unfinished": layout.unfinished},
         )
