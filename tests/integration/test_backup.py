@@ -371,7 +371,7 @@ def test_a_place_that_cannot_be_meant(filled: str, cli: Cli, tmp_path: Path) -> 
         assert empty.code == 2, empty.said
         assert "it is empty" in empty.err
     assert cli("prune", "--days", "30", "--archive", "", "--yes", url=filled).code == 2
-    for command in ("list", "prune"):
+    for command in ("list", "prune", "verify"):
         missing = cli("backup", command, "--store", "nowhere", url=filled)
         assert missing.code == 1, missing.said
         assert "There is no folder nowhere" in missing.err

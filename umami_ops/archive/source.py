@@ -115,12 +115,13 @@ class PlainFile(Source):
 def find(store: Store, typed: str, identities: Sequence[Any] = ()) -> Source:
     """Return the backup of that name, the newest for `latest`, or the file at that path.
 
-    Raises UsageFault when there is none of the kind.
+    Raises UsageFault when there is none of the kind, OpsError where `latest` has no place to be in.
     """
     names = store.names()
     if typed == LATEST:
         found = newest(store, names)
         if found is None:
+            store.require_there()
             raise UsageFault(f"There is no backup in {store.title}.", hint="`umami-ops backup` makes one.")
         return StoredBackup(store, found, identities)
     if typed in names:
