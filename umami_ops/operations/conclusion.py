@@ -70,7 +70,7 @@ def require_ended(target: Connection, level: int, source_level: int) -> None:
         )
     lacking = list(_lacking(target, there, level))
     if any(problem.code == "no_migrations" for problem in installation.problems):
-        lacking.append(f"the records in {prisma.NAME}")
+        lacking.insert(0, f"the records in {prisma.NAME}")
     if lacking:
         raise Refused(
             f"The target isn't complete: it lacks {some(lacking)}.",
