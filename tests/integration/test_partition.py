@@ -18,8 +18,13 @@ from testbed.umami import build_indexes, create_umami
 from tests import backups, command, pruning
 from tests.oracle import survivors
 from tests.visitors import assert_as_told, fill, visiting
+from umami_ops.databases.mysql import partitioning as mysql_partitioning
 from umami_ops.databases.mysql import rebuild
+from umami_ops.databases.postgresql import partitioning as postgresql_partitioning
+from umami_ops.operations.inspect import inspect
+from umami_ops.operations.partition import Upkeep, plan_maintain
 from umami_ops.operations.prune import Retention
+from umami_ops.plan import Change, Rebuild
 from umami_ops.umami.migrations import latest_released_level
 from umami_ops.umami.schema import Schema
 
@@ -266,6 +271,39 @@ def test_months_without_maintenance(server: Server, umami_database: str) -> None
         inside = "website_event_default" if loader.dialect == "postgresql" else _CATCH_ALL
         assert loader.execute(f"SELECT COUNT(*) FROM {inside}") == [(0,)]
     assert partition(url, "maintain", "--json").document["steps"] == []
+
+
+def test_an_interrupted_move_out_of_the_catch_all_is_gone_on_with(
+    server: Server, umami_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = umami_database
+    fill(url, 8, days=200)
+    partition(url, *VERBS["enable"])
+    _as_if_enabled_long_ago(url)
+    monkeypatch.setattr(postgresql_partitioning, "MOST_ROWS_AT_ONCE", 10)
+    monkeypatch.setattr(mysql_partitioning, "_MOST_ROWS_AT_ONCE", 10)
+    _begin_to_maintain(url)
+    cure = partition(url, "status", "--json").document["notes"][0]["cure"]
+    assert "umami-ops partition maintain brings it to its end" in cure
+    partition(url, "maintain")
+    assert_nothing_is_left_behind(url)
+    assert partition(url, "maintain", "--json").document["steps"] == []
+
+
+def _begin_to_maintain(url: str) -> None:
+    """Run what makes the new tables and follows the writers, and no more."""
+    with backups.opened(url) as connection:
+        plan = plan_maintain(connection, inspect(connection), Upkeep(), datetime.now(UTC))
+        first = plan.steps[0]
+        if isinstance(first, Rebuild):
+            copy = first.tables["website_event"]
+            statements = (*copy.create, *copy.follow)
+        else:
+            assert isinstance(first, Change)
+            statements = first.statements
+        with connection.transaction():
+            for statement in statements:
+                connection.run(statement)
 
 
 def _as_if_enabled_long_ago(url: str) -> None:

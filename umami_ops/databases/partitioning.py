@@ -105,7 +105,10 @@ class Partitioning(ABC):
 
     @abstractmethod
     def extend(self, slots: Sequence[Slot], crowd: int) -> list[Step]:
-        """Return the steps that add partitions; `crowd` rows in the catch-all belong to them already."""
+        """Return the steps that add partitions; `crowd` rows in the catch-all belong to them already.
+
+        Where there are many, they are moved as by a split, and an interrupted run is gone on with.
+        """
 
     @abstractmethod
     def split(self, source: Partition, slots: Sequence[Slot]) -> list[Step]:

@@ -114,7 +114,7 @@ def plan_maintain(connection: Connection, installation: Installation, wish: Upke
         wanted = end_of(period, wanted)
     missing = list(slots(period, end, wanted)) if end < wanted else []
     crowd = sum(_spread(connection, end, missing[-1].until).values()) if missing else 0
-    steps = [*partitioning.clear("split" if not crowd else "maintain")]
+    steps = [*partitioning.clear("split")]
     if missing:
         steps += partitioning.extend(missing, crowd)
     past = [part for part in layout.dated if wish.horizon and part.until and part.until <= wish.horizon]

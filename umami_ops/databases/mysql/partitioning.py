@@ -168,11 +168,12 @@ class MysqlPartitioning(Partitioning):
             return self._remake("emptying the catch-all", [_partitions(bounds)], bounds, online=True)
         new = ", ".join(_definitions(bounds[len(layout.dated) :]))
         return [
+            *(self._clearing() if crowd else []),
             _change(
                 f"adding {len(slots)} partitions",
                 f"{_INSTANT}; writers wait while what lies in the catch-all is copied",
                 f"ALTER TABLE {_q(TABLE)} REORGANIZE PARTITION {_q(_CATCH_ALL)} INTO ({new})",
-            )
+            ),
         ]
 
     def drop(self, partition: Partition) -> list[Step]:

@@ -266,7 +266,11 @@ $park$""",
             catch_all = self.layout().catch_all
             assert catch_all is not None
             return self.split(catch_all, slots)
-        return [*(self._add(slot) for slot in slots), *([analyze(quoted(_DEFAULT))] if crowd else [])]
+        added = [self._add(slot) for slot in slots]
+        if not crowd:
+            return [*added]
+        cleared = Resettling(self._connection, self._catalogue).clear(self._leftovers())
+        return [*cleared, *added, analyze(quoted(_DEFAULT))]
 
     def _add(self, slot: Slot) -> Change:
         name, columns = partition_name(slot.label), self._catalogue.column_list(TABLE)
