@@ -14,6 +14,7 @@ import pytest
 
 from tests.command import run
 from umami_ops import __version__, cli
+from umami_ops.cli import sidecar
 from umami_ops.errors import ConnectionFault, LockHeld, OpsError, Refused, UsageFault
 
 SECRET = "s3same"
@@ -278,3 +279,45 @@ def test_dotenv_beside_you(umami_database: str, tmp_path: Path) -> None:
 def test_a_secret_file(umami_database: str, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text(f"{umami_database}\n")
     assert run("info", env={"DATABASE_URL_FILE": str(tmp_path / "secret")}).code == 0
+
+
+# --- what the help looks like ----------------------------------------------------------------------------
+
+
+def test_help_fits_eighty_columns_and_cuts_no_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    paths: list[tuple[str, ...]] = [(), *(path for path, _ in sidecar.all_commands())]
+    for path in paths:
+        for line in run(*path, "--help").out.splitlines():
+            assert len(line) <= 80, (path, line)
+            assert line.startswith("Usage:") or not line.endswith("..."), (path, line)
+
+
+# --- before and without ----------------------------------------------------------------------------------
+
+
+def test_a_history_before_the_first_run_is_none(tmp_path: Path) -> None:
+    env = {"UMAMI_OPS_STATE_DIR": str(tmp_path / "none")}
+    outcome = run("history", env=env)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.startswith("Nothing has run yet")
+    assert run("history", "--json", env=env).document == []
+    assert run("history", "nothing", env=env).code == 2
+
+
+@pytest.mark.parametrize(
+    ("library", "arguments", "extra"),
+    [
+        ("apscheduler.triggers.cron", ("history",), "daemon"),
+        ("pyrage", ("backup", "--verify", "--encrypt-to", "age1x", "--identity", "key"), "encrypt"),
+        ("obstore", ("backup", "list", "--store", "s3://bucket/x"), "s3"),
+    ],
+)
+def test_without_an_extra_it_says_so_with_one_code(
+    library: str, arguments: tuple[str, ...], extra: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "key").write_text("AGE-SECRET-KEY-1")
+    monkeypatch.setitem(sys.modules, library, None)
+    outcome = run(*arguments, url="postgresql://u:p@127.0.0.1:1/d", folder=tmp_path)
+    assert outcome.code == 1, outcome.said
+    assert f"umami-ops[{extra}]" in outcome.err

@@ -220,5 +220,5 @@ def _obstore() -> Any:
         import obstore
         import obstore.store
     except ImportError:
-        raise UsageFault("A bucket needs the library obstore.", hint="pip install 'umami-ops[s3]'") from None
+        raise OpsError("A bucket needs the library obstore.", hint="pip install 'umami-ops[s3]'") from None
     return obstore

@@ -19,6 +19,7 @@ from umami_ops.errors import OpsError, Refused
 MANIFEST = "manifest.json"
 #: Grows when an older umami-ops couldn't read what a newer one writes.
 FORMAT = 1
+_TITLES = {"postgresql": "PostgreSQL", "mysql": "MySQL", "mariadb": "MariaDB"}
 #: The kinds of backups: by the server's own programs, or by none, for either kind of server; and what a prune
 #: has deleted, in the form of the latter: no backup of a database, and the only copy that there is.
 DUMP, PORTABLE, PRUNED = "dump", "portable", "pruned"
@@ -78,6 +79,11 @@ class Manifest:
     def rows(self) -> int:
         """The rows of all tables."""
         return sum(table.rows for table in self.tables)
+
+    @property
+    def server(self) -> str:
+        """The server that it was made of, for people: `PostgreSQL 18.6`."""
+        return f"{_TITLES.get(self.flavour, self.flavour)} {self.version}"
 
     @property
     def source(self) -> str:

@@ -300,7 +300,7 @@ def _pyrage() -> Any:
     try:
         import pyrage
     except ImportError:
-        raise UsageFault(
+        raise OpsError(
             "Encryption needs the library pyrage.", hint="pip install 'umami-ops[encrypt]'"
         ) from None
     return pyrage

@@ -261,7 +261,7 @@ def _redacted(text: str) -> str:
 @click.group(
     cls=OpsGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="\b\nExit codes: 0 done, 1 failed, 2 wrong usage, 3 stopped early and safe to rerun,\n"
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 stopped early and safe to rerun, "
     "4 another run holds the lock, 5 refused because a precondition is not met.",
 )
 @click.version_option(__version__, prog_name="umami-ops", message="%(prog)s %(version)s")

@@ -140,7 +140,7 @@ def megabytes(progress: Any) -> Callable[[int], None]:
     return advanced
 
 
-@backup.command()
+@backup.command(short_help="Prove a backup: restore it into a scratch database, compare.")
 @click.argument("name", metavar="NAME|latest", default="latest")
 @options.store
 @options.scratch_url
@@ -262,7 +262,7 @@ def _row(each: Listed) -> list[str]:
         render.size(manifest.size_bytes),
         render.count(manifest.rows),
         kind,
-        f"{manifest.flavour} {manifest.version}",
+        manifest.server,
         render.moment(each.verified_at) if each.verified_at else "no",
     ]
 
@@ -338,7 +338,7 @@ def _show_manifest(manifest: Manifest, store: Store) -> None:
         {
             "Backup": manifest.name,
             "In": store.title,
-            "Of": f"{manifest.database} on {manifest.flavour} {manifest.version}, Umami {manifest.release}",
+            "Of": f"{manifest.database} on {manifest.server}, Umami {manifest.release}",
             "By": manifest.tool,
             "Size": render.size(manifest.size_bytes) + (", encrypted" if manifest.encrypted_to else ""),
             "Time": render.duration(manifest.seconds),

@@ -28,7 +28,7 @@ def config() -> None:
     """Check the configuration, or show it and where each value is from."""
 
 
-@config.command()
+@config.command(short_help="Hold everything configured to what there is, say what's wrong.")
 @options.url
 def check() -> None:
     """Hold everything configured to what there is; a mistake names its file, line and key. Connects to
@@ -71,7 +71,7 @@ def _check_values(places: Places, path: tuple[str, ...], command: click.Command)
                 ) from None
 
 
-@config.command()
+@config.command(short_help="Show what is configured and where each value was found.")
 @click.option(
     "--all", "everything", is_flag=True, help="Also what is not set, with the name of its variable."
 )

@@ -53,10 +53,9 @@ def health(ctx: click.Context, form: str, only: tuple[str, ...], skip: tuple[str
     and the command that mends it; docs/health.md describes each check and its thresholds, which
     umami-ops.toml or variables UMAMI_OPS_HEALTH_… can move.
 
-    \b
     Exit codes: 0 nothing as bad as --fail-on, 1 a warning and --fail-on warning, 2 a critical finding or no
     connection. With --format nagios: 0 ok, 1 warning, 2 critical, 3 unknown, whatever --fail-on says.
-    """  # noqa: D301 -- click's mark for a paragraph that keeps its lines
+    """
     from umami_ops.cli import render
     from umami_ops.operations.health import formats
 
@@ -160,7 +159,12 @@ def _print_summary(found: Health) -> None:
         for severity in reversed(Severity)
     }
     fine = sum(not verdict.findings and verdict.has_looked for verdict in found.verdicts)
-    parts = [f"{number} {severity.word}" for severity, number in counts.items() if number]
+    plural = {Severity.WARNING: "warnings"}  # the other words have none
+    parts = [
+        f"{number} {plural.get(severity, severity.word) if number > 1 else severity.word}"
+        for severity, number in counts.items()
+        if number
+    ]
     parts.append(f"{fine} of {len(found.verdicts)} checks are fine")
     sign, style = ("✓", "green") if found.severity < Severity.WARNING else ("→", "bold")
     render.print_remark(sign, f"{', '.join(parts)}; {render.duration(found.seconds)}.", style=style)

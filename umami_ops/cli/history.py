@@ -9,6 +9,8 @@ import click
 from umami_ops.cli import options
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from umami_ops.daemon.history import History
     from umami_ops.daemon.records import Run
 
@@ -37,10 +39,16 @@ def history(job: str | None, limit: int, log: bool, as_json: bool) -> None:
     from umami_ops.cli import render, sidecar
 
     configuration = sidecar.read_configuration()
-    folder = sidecar.state_folder(configuration)
+    folder = configuration.state_folder
     from umami_ops.daemon.history import History
+    from umami_ops.daemon.store import FILE
     from umami_ops.daemon.work import report
 
+    if not (folder / FILE).exists():
+        if job:
+            configuration.job(job)
+        _show_none(folder, as_json=as_json)
+        return
     store = History(folder)
     runs = store.runs(job=job, limit=1 if log else limit)
     if as_json:
@@ -50,10 +58,21 @@ def history(job: str | None, limit: int, log: bool, as_json: bool) -> None:
             configuration.job(job)
         render.print_line(f"{job} has not run yet." if job else "Nothing has run yet.")
     elif log:
-        _show_log(_with_steps(store, runs[0]))
+        _show_log(_with_steps(store, runs[0]), configuration["daemon.timezone"].key)
     else:
         _show(runs, configuration["daemon.timezone"].key)
     store.close()
+
+
+def _show_none(folder: Path, *, as_json: bool) -> None:
+    """Say that there is no history, which is no mistake before the first run."""
+    from umami_ops.cli import render
+
+    if as_json:
+        render.print_json([])
+        return
+    render.print_line(f"Nothing has run yet: there is no history in {folder}.")
+    render.print_line("UMAMI_OPS_STATE_DIR names the state folder of the daemon.", style="dim")
 
 
 def _with_steps(store: History, run: Run) -> Run:
@@ -112,12 +131,14 @@ def _cause(run: Run) -> str:
     return {"catch-up": f"Caught up{missed}.", "hand": "By hand."}.get(run.cause, "")
 
 
-def _show_log(run: Run) -> None:
+def _show_log(run: Run, zone_name: str) -> None:
+    from zoneinfo import ZoneInfo
+
     from umami_ops.cli import render
 
     facts = {
         "Job": run.job,
-        "Begun": f"{render.moment(run.started_at, seconds=True)} UTC",
+        "Begun": f"{run.started_at.astimezone(ZoneInfo(zone_name)):%Y-%m-%d %H:%M:%S}, {zone_name}",
         "Result": str(run.result),
     }
     facts |= {"Reason": run.reason} if run.reason else {}

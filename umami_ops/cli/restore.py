@@ -136,8 +136,7 @@ def _show_plan(source: Source, plan: RestorePlan, where: str) -> None:
     facts = {"Backup": source.title, "Into": f"{plan.database} on {plan.server_title} at {where}"}
     if manifest is not None:
         facts["Made"] = (
-            f"{render.moment(manifest.created_at)} UTC of {manifest.database} on "
-            f"{manifest.flavour} {manifest.version}"
+            f"{render.moment(manifest.created_at)} UTC of {manifest.database} on {manifest.server}"
         )
         facts["Umami"] = manifest.release
         facts["Image"] = image_for(manifest.dialect, manifest.level)

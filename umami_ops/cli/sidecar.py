@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -221,16 +220,3 @@ def database_opener() -> Callable[[], Database]:
 
     open_it()
     return open_it
-
-
-def state_folder(configuration: Configuration) -> Path:
-    """Return the state folder. Raises UsageFault when no daemon has been there."""
-    from umami_ops.daemon.store import FILE
-
-    folder = configuration.state_folder
-    if not (folder / FILE).exists():
-        raise UsageFault(
-            f"There is no history in {folder}.",
-            hint="UMAMI_OPS_STATE_DIR names the state folder of the daemon; nothing has run in this one yet.",
-        )
-    return folder

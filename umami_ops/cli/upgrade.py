@@ -33,7 +33,7 @@ def upgrade() -> None:
     """See what Umami's next upgrade will do, prepare it, or repair one that failed."""
 
 
-@upgrade.command()
+@upgrade.command(short_help="Say what the next migrations do, how long, and what fails them.")
 @_to
 @options.url
 @options.json_output
@@ -57,7 +57,7 @@ def check(release: str | None, as_json: bool) -> None:
         raise SystemExit(_NO_GO)
 
 
-@upgrade.command()
+@upgrade.command(short_help="Do ahead, while Umami goes on, what migrations stop it for.")
 @_to
 @_dry_run
 @options.yes
@@ -81,7 +81,7 @@ def prepare(release: str | None, dry_run: bool, yes: bool, max_duration: float |
         _carry_out(database, plan, max_duration, as_json=as_json)
 
 
-@upgrade.command()
+@upgrade.command(short_help="Complete or undo a migration that failed, and mark it.")
 @click.option(
     "--undo",
     is_flag=True,

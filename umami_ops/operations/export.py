@@ -111,8 +111,8 @@ def plan_export(
 ) -> ExportPlan:
     """Decide what is exported.
 
-    Raises UsageFault for a stream or a website that isn't there, for a span without a moment in it and where
-    the format's library is missing, Refused where Umami is older than v2.19.
+    Raises UsageFault for a stream or a website that isn't there and for a span without a moment in it,
+    OpsError where the format's library is missing, Refused where Umami is older than v2.19.
     """
     if since is not None and until is not None and since >= until:
         raise UsageFault(
@@ -330,7 +330,7 @@ def _pyarrow() -> Any:
         import pyarrow.csv
         import pyarrow.parquet
     except ImportError:
-        raise UsageFault(
+        raise OpsError(
             "Parquet needs the library pyarrow.", hint="pip install 'umami-ops[parquet]', or --format csv."
         ) from None
     return pyarrow
