@@ -133,6 +133,23 @@ def test_a_reset_in_the_middle(server: Server, umami_database: str, verb: str) -
     assert_as_told(url, told, still, was_reset=True, most_seconds=5.0)
 
 
+def test_a_second_split_makes_each_partition_finer(server: Server, umami_database: str) -> None:
+    url = umami_database
+    events = 2 * fill(url, 8, days=900)
+    partition(url, "enable", "--yes")
+    for period, most_days in (("year", 366), ("month", 31)):
+        partition(url, "split", "--by", period, "--yes")
+        spans = [
+            datetime.fromisoformat(str(part["until"])) - datetime.fromisoformat(str(part["since"]))
+            for part in partitions(url)
+            if part["since"] and part["until"]
+        ]
+        assert len(spans) >= 900 // most_days
+        assert max(spans) <= timedelta(days=most_days)
+        with connect(url) as loader:
+            assert loader.execute("SELECT COUNT(*) FROM website_event") == [(events,)]
+
+
 def test_odd_times_land_and_are_found(server: Server, umami_database: str) -> None:
     url = umami_database
     fill(url, 6)

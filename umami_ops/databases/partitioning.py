@@ -111,8 +111,8 @@ class Partitioning(ABC):
         """
 
     @abstractmethod
-    def split(self, source: Partition, slots: Sequence[Slot]) -> list[Step]:
-        """Return the steps that put partitions in the place of one, and one for what lies before them."""
+    def split(self, parts: Sequence[tuple[Partition, Sequence[Slot]]]) -> list[Step]:
+        """Return the steps that put partitions in the place of each, and one for what lies before them."""
 
     @abstractmethod
     def drop(self, partition: Partition) -> list[Step]:

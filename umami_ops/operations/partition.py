@@ -154,22 +154,20 @@ def plan_split(connection: Connection, installation: Installation, period: str) 
     installation.require_safe()
     partitioning = connection.partitioning()
     layout = _partitioned(partitioning.layout())
-    steps = [*partitioning.clear("split")]
-    made: list[Slot] = []
-    sources = [part for part in layout.dated if _is_longer(part, period)]
-    for source in sources:
-        parts = list(_slots_in(connection, source, period))
-        if not parts or (source.since is not None and len(parts) < 2):
-            continue
-        made += parts
-        steps += partitioning.split(source, parts)
+    parts: list[tuple[Partition, Sequence[Slot]]] = []
+    for source in layout.dated:
+        slots_in = list(_slots_in(connection, source, period)) if _is_longer(source, period) else []
+        if len(slots_in) > 1 or (slots_in and source.since is None):
+            parts.append((source, slots_in))
+    made = [slot for _, slots_in in parts for slot in slots_in]
+    steps = [*partitioning.clear("split"), *partitioning.split(parts)]
     if len(made) + len(layout.partitions) > _MOST_PARTITIONS:
         raise Refused(
             f"{len(made)} partitions by the {period} are too many: a look by event_id asks all of them.",
             hint="Choose a longer period: --by quarter or --by year.",
             done="Nothing was changed.",
         )
-    needed = sum(part.size.total_bytes for part in sources) if made else 0
+    needed = sum(source.size.total_bytes for source, _ in parts)
     _refuse_without_space(connection, needed)
     return _plan(connection, "split", steps, layout, slots=made, period=period, needed_bytes=needed)
 

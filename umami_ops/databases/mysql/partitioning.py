@@ -118,18 +118,22 @@ class MysqlPartitioning(Partitioning):
         """Return all of them: the table is made anew."""
         return partitions
 
-    def split(self, source: Partition, slots: Sequence[Slot]) -> list[Step]:
-        """Return the step that puts partitions in the place of one."""
+    def split(self, parts: Sequence[tuple[Partition, Sequence[Slot]]]) -> list[Step]:
+        """Return the step that puts partitions in the place of each: one copy of the table for all."""
+        if not parts:
+            return []
+        replaced = {source.name: slots for source, slots in parts}
         bounds: list[tuple[str, datetime]] = []
         for part in self.layout().dated:
             assert part.until is not None
-            if part.name != source.name:
+            slots = replaced.get(part.name)
+            if slots is None:
                 bounds.append((part.name, part.until))
                 continue
-            if source.since is None:
+            if part.since is None:
                 bounds.append((before(slots[0].since), slots[0].since))
             bounds += [(_name(slot), slot.until) for slot in slots]
-        return self._remake(f"splitting {source.name}", [_partitions(bounds)], bounds, online=True)
+        return self._remake(f"splitting {', '.join(replaced)}", [_partitions(bounds)], bounds, online=True)
 
     def _remake(
         self, title: str, changes: Sequence[str], bounds: Sequence[tuple[str, datetime]], *, online: bool

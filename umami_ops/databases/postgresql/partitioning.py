@@ -265,7 +265,7 @@ $park$""",
         if crowd > MOST_ROWS_AT_ONCE:
             catch_all = self.layout().catch_all
             assert catch_all is not None
-            return self.split(catch_all, slots)
+            return self.split([(catch_all, slots)])
         added = [self._add(slot) for slot in slots]
         if not crowd:
             return [*added]
@@ -288,10 +288,11 @@ $park$""",
             f"ALTER TABLE {quoted(TABLE)} ATTACH PARTITION {quoted(name)} {self._bounds(slot)}",
         )
 
-    def split(self, source: Partition, slots: Sequence[Slot]) -> list[Step]:
-        """Return the steps that put partitions in the place of one."""
-        steps = Resettling(self._connection, self._catalogue).steps(source, slots)
-        return [*steps, analyze(quoted(TABLE))]
+    def split(self, parts: Sequence[tuple[Partition, Sequence[Slot]]]) -> list[Step]:
+        """Return the steps that put partitions in the place of each, one after another."""
+        resettling = Resettling(self._connection, self._catalogue)
+        steps = [step for source, slots in parts for step in resettling.steps(source, slots)]
+        return [*steps, analyze(quoted(TABLE))] if steps else []
 
     def drop(self, partition: Partition) -> list[Step]:
         """Return the steps that drop a partition, and what hangs on its events before it."""
