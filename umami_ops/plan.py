@@ -28,11 +28,12 @@ class Batches:
     """A step that works slice by slice, one transaction each, until no slice is left.
 
     `next_slice` finds the end of a slice of `batch_rows` keys that begins after (`since`, `after`): one row
-    with `until`, `last` and the number of keys `picked`, or no row at the end. `work` then deletes, or
-    copies, the slice. Each of `cursors` is a disjoint range of its own (a website, say) with the values it
-    begins with; `values` are the same for all of them. `prepare` runs once in each worker's session.
+    with `until`, `last` and the number of keys `picked`, or no row at the end. A slice goes up to the key
+    (`until`, `last`), or to before the time `until` where `last` is NULL. `work` then deletes, or
+    copies, it. Each of `cursors` is a disjoint range of its own (a website, say) with the values it begins
+    with; `values` are the same for all of them. `prepare` runs once in each worker's session.
 
-    With `is_kept` what is deleted must be written down before it is gone (`execute`'s `keep`).
+    With `is_kept` what is deleted must be written down before it is gone (`execute`'s `keeper`).
 
     With `apart` workers keep away from each other: each cuts its slices off a stretch of its own, which is
     a range from one time (`since`) to another (`horizon`). `work` must not look at `horizon` then.

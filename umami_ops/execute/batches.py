@@ -56,7 +56,7 @@ _Result = TypeVar("_Result")
 
 @dataclass
 class _Slice:
-    """A range of keys for one transaction: values of the cursor it belongs to, and how many keys it holds."""
+    """A range of keys for one transaction: the values of its cursor, and how many keys it holds at most."""
 
     values: dict[str, Any]
     picked: int
