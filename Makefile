@@ -5,7 +5,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop test test-all lint format bench-prune bench-upkeep bench-partition bench-backup clean
+.PHONY: help demo demo-stop test test-all lint format bench-prune bench-migrate bench-upkeep bench-partition bench-backup clean
 
 ARGS ?=
 INSTALL := .venv/bin/python -m pip --disable-pip-version-check --quiet install --editable
@@ -39,7 +39,6 @@ format: .venv/for-tests ## Put the code into its format
 bench-prune: .venv/for-tests ## Measure prune beside what else there is
 	.venv/bin/python -m benchmarks.prune $(ARGS)
 
-.PHONY: bench-migrate
 bench-migrate: .venv/for-tests ## Measure migrate beside pgloader and the floor
 	.venv/bin/python -m benchmarks.migrate $(ARGS)
 

@@ -197,7 +197,9 @@ def _say_how_to_go_on(url_file: Path) -> None:
     print("  Your own; info and --dry-run change nothing:")
     print("    DATABASE_URL=postgresql://user:password@host/umami .venv/bin/umami-ops info")
     print("  Stop the demo's server and remove it:")
-    print("    make demo-stop")
+    elsewhere = url_file.parent != servers.lasting_directory(NAME)
+    chosen = f' ARGS="--directory {_short(url_file.parent)}"' if elsewhere else ""
+    print(f"    make demo-stop{chosen}")
 
 
 def _remove(process: ServerProcess) -> None:

@@ -87,7 +87,7 @@ def test_demo_prunes_says_how_to_go_on_and_stops(directory: Path) -> None:
         "$ umami-ops prune --days 365 --yes",
         "Before and after",
         "as a dashboard shows them",
-        "make demo-stop",
+        f'make demo-stop ARGS="--directory {directory}"',
     ]
     places = [shown.find(part) for part in parts]
     assert -1 not in places
