@@ -16,11 +16,6 @@ class Keep:
     weekly: int = 0
     monthly: int = 0
 
-    @property
-    def is_nothing(self) -> bool:
-        """Whether it would keep none by any rule."""
-        return not (self.last or self.daily or self.weekly or self.monthly)
-
 
 @dataclass(frozen=True)
 class Aged:

@@ -77,25 +77,25 @@ class Crew:
     keeper: Keeper = NOBODY
     _mutex: threading.Lock = field(default_factory=threading.Lock)
     _fault: BaseException | None = None
-    _helpers: list[threading.Thread] = field(default_factory=list)
+    _others: list[threading.Thread] = field(default_factory=list)
 
     def work(self, jobs: int) -> None:
         """Run the step to its end, or to a reason to stop."""
         self._rows = min(_FIRST_BATCH, self.most_rows or _FIRST_BATCH)
         self._cursors = [dict(cursor) for cursor in self.step.cursors]
-        self._helpers_left = jobs - 1
+        self._workers_left = jobs - 1
         self._run_worker()
-        for thread in self._helpers:
+        for thread in self._others:
             thread.join()
         if self._fault is not None:
             raise self._fault
 
-    def _call_helpers(self) -> None:
+    def _call_others(self) -> None:
         """Let the others begin, once there is more than one slice: a session that does nothing costs time."""
-        for _ in range(self._helpers_left):
-            self._helpers.append(threading.Thread(target=self._run_worker))
-            self._helpers[-1].start()
-        self._helpers_left = 0
+        for _ in range(self._workers_left):
+            self._others.append(threading.Thread(target=self._run_worker))
+            self._others[-1].start()
+        self._workers_left = 0
 
     def _run_worker(self) -> None:
         try:
@@ -115,7 +115,7 @@ class Crew:
             while self._cursors and not self.is_ending:
                 if found := self.cut(connection, self._cursors[0]):
                     if found.picked == found.values["batch_rows"] or len(self._cursors) > 1:
-                        self._call_helpers()
+                        self._call_others()
                     return found
                 self._cursors.pop(0)
         return None
@@ -145,7 +145,7 @@ class Crew:
                 if rows and rows[0]["picked"] == values["batch_rows"] and rows[0]["until"] != values["since"]:
                     stretch = {**cursor, "horizon": rows[0]["until"]}
                     cursor |= {"since": rows[0]["until"], "after": None}
-                    self._call_helpers()
+                    self._call_others()
                     return stretch
                 self._cursors.pop(0)
                 if rows:

@@ -271,10 +271,6 @@ def _jsonl(stream: Stream, blocks: Iterator[Block], path: Path) -> int:
     return rows
 
 
-def _unquoted(cell: str) -> str:
-    return cell[1:-1].replace('""', '"') if cell.startswith('"') else cell
-
-
 def _cells(line: bytes) -> list[str]:
     """Return the cells of a line as they stand, in their quotes: a comma parts them where those are even."""
     cells: list[str] = []
