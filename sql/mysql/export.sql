@@ -95,32 +95,43 @@ ORDER BY d.created_at, d.event_data_id;
 
 -- name: sessions
 -- Every visitor with events in a span, as Umami's session list and session page count them: performance
--- measurements don't, and the time is the sum over visits of last minus first.
+-- measurements don't, and the time is the sum over visits of last minus first. Visits are grouped by the
+-- session's id alone, and the session's texts joined to what comes out: to sort by them takes far longer.
 SELECT v.session_id AS `id`,
        v.website_id AS `websiteId`,
        s.distinct_id AS `distinctId`,
        s.browser, s.os, s.device, s.screen,
        s.language, s.country, s.region, s.city,
-       DATE_FORMAT(MIN(v.min_time), '%Y-%m-%dT%H:%i:%s.000000Z') AS `firstAt`,
-       DATE_FORMAT(MAX(v.max_time), '%Y-%m-%dT%H:%i:%s.000000Z') AS `lastAt`,
-       COUNT(*) AS `visits`,
-       SUM(v.views) AS `views`,
-       SUM(v.events) AS `events`,
-       SUM(TIMESTAMPDIFF(SECOND, v.min_time, v.max_time)) AS `totaltime`,
-       GROUP_CONCAT(v.visit_id ORDER BY v.min_time SEPARATOR ' ') AS `visitIds`
+       DATE_FORMAT(v.first_at, '%Y-%m-%dT%H:%i:%s.000000Z') AS `firstAt`,
+       DATE_FORMAT(v.last_at, '%Y-%m-%dT%H:%i:%s.000000Z') AS `lastAt`,
+       v.visits,
+       v.views,
+       v.events,
+       v.totaltime,
+       v.visit_ids AS `visitIds`
 FROM (
-  SELECT e.session_id, e.website_id, e.visit_id,
-         MIN(e.created_at) AS min_time,
-         MAX(e.created_at) AS max_time,
-         SUM(CASE WHEN e.event_type = 1 THEN 1 ELSE 0 END) AS views,
-         SUM(CASE WHEN e.event_type = 2 THEN 1 ELSE 0 END) AS events
-  FROM website_event AS e
-  --+ span_of_events
-    AND e.event_type <> 5
-  GROUP BY e.session_id, e.website_id, e.visit_id
+  SELECT w.website_id, w.session_id,
+         MIN(w.min_time) AS first_at,
+         MAX(w.max_time) AS last_at,
+         COUNT(*) AS visits,
+         SUM(w.views) AS views,
+         SUM(w.events) AS events,
+         SUM(TIMESTAMPDIFF(SECOND, w.min_time, w.max_time)) AS totaltime,
+         GROUP_CONCAT(w.visit_id ORDER BY w.min_time, w.visit_id SEPARATOR ' ') AS visit_ids
+  FROM (
+    SELECT e.session_id, e.website_id, e.visit_id,
+           MIN(e.created_at) AS min_time,
+           MAX(e.created_at) AS max_time,
+           SUM(CASE WHEN e.event_type = 1 THEN 1 ELSE 0 END) AS views,
+           SUM(CASE WHEN e.event_type = 2 THEN 1 ELSE 0 END) AS events
+    FROM website_event AS e
+    --+ span_of_events
+      AND e.event_type <> 5
+    GROUP BY e.session_id, e.website_id, e.visit_id
+  ) AS w
+  GROUP BY w.website_id, w.session_id
 ) AS v
 JOIN session AS s ON s.session_id = v.session_id AND s.website_id = v.website_id
-GROUP BY v.session_id, v.website_id, s.distinct_id, s.browser, s.os, s.device, s.screen, s.language, s.country, s.region, s.city
 ORDER BY v.website_id, v.session_id;
 
 -- name: session_stats

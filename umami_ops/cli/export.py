@@ -61,7 +61,8 @@ def export(
     from umami_ops.operations.inspect import inspect
 
     began = time.monotonic()
-    with options.open_from_options().connect("umami-ops export") as connection:
+    database = options.open_from_options()
+    with database.connect("umami-ops export") as connection:
         plan = plan_export(
             connection,
             inspect(connection),
@@ -71,14 +72,15 @@ def export(
             until=_moment(until, "--until"),
             form=form,
         )
-        with render.Progress("export", None) as progress:
-            done: list[Written] = []
+    with render.Progress("export", None) as progress:
+        rows_done = 0
 
-            def told(file: Written) -> None:
-                done.append(file)
-                progress.at(sum(each.rows for each in done), file.stream)
+        def told(file: Written) -> None:
+            nonlocal rows_done
+            rows_done += file.rows
+            progress.at(rows_done, file.stream)
 
-            carry_out(plan, connection, folder, told)
+        done = carry_out(plan, database, folder, told)
     seconds = time.monotonic() - began
     if as_json:
         files = [{"stream": each.stream, "path": str(each.path), "rows": each.rows} for each in done]

@@ -22,6 +22,7 @@ from umami_ops.errors import Refused
 from umami_ops.sql import Query
 from umami_ops.transfer.portable import Archive, Head
 from umami_ops.transfer.schema import Side, pair, rows_of, translate
+from umami_ops.transfer.turns import Turns
 from umami_ops.umami import prisma
 from umami_ops.umami.migrations import migrations
 from umami_ops.umami.schema import Table, latest_level
@@ -195,7 +196,7 @@ class _Loader:
             with self.connection.transaction():
                 self.connection.transit().write(rows, pieces)
             return
-        shared = _Shared(whole(pieces))
+        shared = Turns(whole(pieces))
         other = self._pool_of_loads.submit(self._write_share, self._beside, rows, shared)
         try:
             self._write_share(self.connection, rows, shared)
@@ -203,7 +204,7 @@ class _Loader:
             wait([other])
         other.result()
 
-    def _write_share(self, connection: Connection, rows: Rows, shared: _Shared) -> None:
+    def _write_share(self, connection: Connection, rows: Rows, shared: Turns[bytes]) -> None:
         try:
             with connection.transaction():
                 connection.transit().write(rows, shared)
@@ -233,27 +234,6 @@ class _Loader:
 
     def _run(self, statement: str) -> None:
         self.connection.run(Query("restore.table", "", statement))
-
-
-class _Shared:
-    """Pieces that several sessions take turns at."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
-        self._mutex = threading.Lock()
-        self._is_over = False
-
-    def __iter__(self) -> Iterator[bytes]:
-        while True:
-            with self._mutex:
-                piece = None if self._is_over else next(self._pieces, None)
-            if piece is None:
-                return
-            yield piece
-
-    def end(self) -> None:
-        """Let the others end, since one has failed."""
-        self._is_over = True
 
 
 def _is_wanted(table: str, wanted: Wanted) -> bool:

@@ -7,26 +7,35 @@ snapshot of its own. Changes no database.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from concurrent.futures import ThreadPoolExecutor, as_completed, wait
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from umami_ops.databases.base import Connection
+from umami_ops.databases.base import Connection, Database
 from umami_ops.databases.lines import lines
-from umami_ops.errors import OpsError, Refused, UsageFault
+from umami_ops.errors import Interrupted, OpsError, Refused, UsageFault
 from umami_ops.operations.inspect import Installation
 from umami_ops.operations.prune import matching_websites
 from umami_ops.sql import Query
+from umami_ops.transfer.contents import cancel
+from umami_ops.transfer.turns import Turns
 
 TEXT, INTEGER, NUMBER, TIME = "text", "integer", "number", "time"
 FORMATS = ("csv", "jsonl", "parquet")
 _LEAST_LEVEL = 13
 _ALWAYS = (datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
+#: Sessions that write side by side: the server groups one month while another is written.
+_SESSIONS = 2
+_CANCELLED_SECONDS = 0.5
 #: A whole piece must fit into what Arrow reads at once, however long its lines are.
 _ARROW_BLOCK_BYTES = 8 << 20
 #: Rows that make up a group in a Parquet file, which readers skip or read as one.
@@ -129,8 +138,10 @@ def plan_export(
     for name in streams:
         if name not in STREAMS:
             raise UsageFault(f"There is no stream {name!r}.", hint=f"There are: {', '.join(STREAMS)}.")
-    if form == "parquet":
-        _pyarrow()
+    if form == "parquet" and importlib.util.find_spec("pyarrow") is None:
+        raise OpsError(
+            "Parquet needs the library pyarrow.", hint="pip install 'umami-ops[parquet]', or --format csv."
+        )
     span = connection.row(connection.dialect.queries["export.span"])
     months: tuple[tuple[datetime, datetime], ...] = ()
     if span["first_at"] is not None:
@@ -156,15 +167,15 @@ def _months(since: datetime, until: datetime | None, last: datetime) -> Iterator
 
 def export(
     plan: ExportPlan,
-    connection: Connection,
+    database: Database,
     folder: Path,
     told: Callable[[Written], None] = lambda _file: None,
 ) -> list[Written]:
     """Write the files: STREAM.FORMAT, or STREAM/YYYY-MM.FORMAT; each under a hidden name until it is whole.
 
-    Months without a row make no file. Raises OpsError where a file can't be written.
+    Sessions side by side take turns at them; `told` hears of each in the order in which they are done. Months
+    without a row make no file. Raises OpsError where a file can't be written.
     """
-    done: list[Written] = []
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as fault:
@@ -173,40 +184,114 @@ def export(
             hint="Name another folder.",
             done="Nothing was written.",
         ) from None
-    connection.run(connection.dialect.queries["export.settings"])
+    writers = _Writers(plan, database, folder, told)
     try:
-        for stream in plan.streams:
-            spans = (
-                plan.months if stream.is_monthly else ((datetime(1970, 1, 1, tzinfo=UTC), datetime.now(UTC)),)
-            )
-            for since, until in spans:
-                name = f"{stream.name}/{since:%Y-%m}" if stream.is_monthly else stream.name
-                path = folder / f"{name}.{plan.format}"
-                with (
-                    connection.transaction(read_only=True),
-                    closing(_read(stream, plan, connection, since, until)) as blocks,
-                ):
-                    rows = _write(stream, blocks, path, plan.format)
-                if rows:
-                    done.append(Written(stream.name, path, rows))
-                    told(done[-1])
+        writers.run()
     except OSError as fault:
         raise OpsError(
             f"{fault.filename or folder} can't be written: {fault.strerror or fault}.",
             hint="Make room or name another folder, and export again.",
-            done=f"{len(done):,} files were written before, and are whole."
-            if done
-            else "Nothing was written.",
+            done=writers.so_far,
         ) from None
-    return done
+    except KeyboardInterrupt as fault:
+        raise type(fault)(writers.so_far) from None
+    return [file for _, file in sorted(writers.done.items())]
 
 
-def _read(
-    stream: Stream, plan: ExportPlan, connection: Connection, since: datetime, until: datetime
-) -> Generator[Block, None, None]:
+class _Writers:
+    """Sessions that write one file after the other, side by side; `done` has what is whole, by its place."""
+
+    def __init__(
+        self, plan: ExportPlan, database: Database, folder: Path, told: Callable[[Written], None]
+    ) -> None:
+        self._plan = plan
+        self._database = database
+        self._folder = folder
+        self._told = told
+        self._mutex = threading.Lock()
+        pieces = [piece for stream in plan.streams for piece in _pieces(stream, plan)]
+        self._turns = Turns(enumerate(pieces))
+        self._sessions = min(_SESSIONS, len(pieces))
+        self.done: dict[int, Written] = {}
+
+    def run(self) -> None:
+        """Write all files. Raises what ended one, or us, once nobody writes any more."""
+        with ExitStack() as stack:
+            open_session = partial(self._database.connect, "umami-ops export")
+            sessions = [stack.enter_context(open_session()) for _ in range(self._sessions)]
+            ids = [_number_of(session) for session in sessions]
+            pool = stack.enter_context(ThreadPoolExecutor(max(1, self._sessions)))
+            futures = [pool.submit(self._write_in, session) for session in sessions]
+            try:
+                for future in as_completed(futures):
+                    future.result()
+            except BaseException:
+                self._turns.end()
+                for session_id, future in zip(ids, futures, strict=True):
+                    while session_id is not None and not wait([future], _CANCELLED_SECONDS).done:
+                        cancel(self._database, session_id)
+                raise
+
+    @property
+    def so_far(self) -> str:
+        """What is there when it ends early."""
+        count = len(self.done)
+        return f"{count:,} files were written before, and are whole." if count else "Nothing was written."
+
+    def _write_in(self, session: Connection) -> None:
+        session.run(session.dialect.queries["export.settings"])
+        for place, piece in self._turns:
+            if (file := self._write(piece, session)) is not None:
+                with self._mutex:
+                    self.done[place] = file
+                    self._told(file)
+
+    def _write(self, piece: _Piece, session: Connection) -> Written | None:
+        path = self._folder / f"{piece.name}.{self._plan.format}"
+        with (
+            session.transaction(read_only=True),
+            closing(_read(piece, self._plan, session)) as blocks,
+        ):
+            rows = _write(piece.stream, self._while_wanted(blocks), path, self._plan.format)
+        return Written(piece.stream.name, path, rows) if rows else None
+
+    def _while_wanted(self, blocks: Iterator[Block]) -> Iterator[Block]:
+        for block in blocks:
+            if self._turns.is_over:
+                raise Interrupted("Another file could not be written.")
+            yield block
+
+
+def _number_of(session: Connection) -> int | None:
+    """Return the number by which a session is cancelled; behind a pooler it may be somebody else's."""
+    if session.server().pooled:
+        return None
+    return int(session.value(session.dialect.queries["lock.session"]))
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """What becomes one file: a stream's rows of a month, or all of one that has no time."""
+
+    stream: Stream
+    name: str
+    since: datetime
+    until: datetime
+
+
+def _pieces(stream: Stream, plan: ExportPlan) -> Iterator[_Piece]:
+    if not stream.is_monthly:
+        yield _Piece(stream, stream.name, *_ALWAYS)
+        return
+    for since, until in plan.months:
+        yield _Piece(stream, f"{stream.name}/{since:%Y-%m}", since, until)
+
+
+def _read(piece: _Piece, plan: ExportPlan, connection: Connection) -> Generator[Block, None, None]:
     """Yield the rows as CSV that the server has written."""
+    stream = piece.stream
     query = connection.dialect.queries[f"export.{stream.name}"].when({"chosen"} if plan.websites else ())
-    given: dict[str, Any] = {"since": since, "until": until, "websites": list(plan.websites)}
+    given: dict[str, Any] = {"since": piece.since, "until": piece.until, "websites": list(plan.websites)}
     text = connection.render(query, {name: given[name] for name in query.parameters})
     bare = [column for column in stream.columns if stream.kind(column) in (INTEGER, NUMBER)]
     yield from connection.csv(Query(query.name, query.about, text), stream.columns, bare)
@@ -221,17 +306,17 @@ def _write(stream: Stream, blocks: Iterator[Block], path: Path, form: str) -> in
     if first is None:
         return 0
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.unlink(missing_ok=True)
-    os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    hidden = path.with_name(f".{path.name}.partial")
+    hidden.unlink(missing_ok=True)
+    os.close(os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     try:
         rows = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}[form](
-            stream, _chained(first, blocks), partial
+            stream, _chained(first, blocks), hidden
         )
-        partial.rename(path)
+        hidden.rename(path)
     finally:
         with suppress(OSError):
-            partial.unlink(missing_ok=True)
+            hidden.unlink(missing_ok=True)
     return rows
 
 
@@ -298,7 +383,9 @@ def _parquet(stream: Stream, blocks: Iterator[Block], path: Path) -> int:
         TIME: arrow.timestamp("us", "UTC"),
     }
     schema = arrow.schema([(column, types[stream.kind(column)]) for column in stream.columns])
-    read = arrow.csv.ReadOptions(column_names=list(stream.columns), block_size=_ARROW_BLOCK_BYTES)
+    read = arrow.csv.ReadOptions(
+        column_names=list(stream.columns), block_size=_ARROW_BLOCK_BYTES, use_threads=False
+    )
     parse = arrow.csv.ParseOptions(newlines_in_values=True)
     convert = arrow.csv.ConvertOptions(
         column_types=schema, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
@@ -321,12 +408,9 @@ def _parquet(stream: Stream, blocks: Iterator[Block], path: Path) -> int:
 
 
 def _pyarrow() -> Any:
-    try:
-        import pyarrow
-        import pyarrow.csv
-        import pyarrow.parquet
-    except ImportError:
-        raise OpsError(
-            "Parquet needs the library pyarrow.", hint="pip install 'umami-ops[parquet]', or --format csv."
-        ) from None
+    """Import what is slow to import: by the first who has rows, while the server prepares others'."""
+    import pyarrow
+    import pyarrow.csv
+    import pyarrow.parquet
+
     return pyarrow

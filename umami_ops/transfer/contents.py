@@ -55,7 +55,7 @@ def counting(
         yield counts
     except BaseException:
         if thread.is_alive():
-            _cancel(database, session)
+            cancel(database, session)
         thread.join()
         raise
     thread.join()
@@ -63,10 +63,10 @@ def counting(
         raise faults[0]
 
 
-def _cancel(database: Database, session: int) -> None:
+def cancel(database: Database, session: int) -> None:
     """End what another session of ours is doing; where no connection is to be had, it has ended already."""
     try:
-        with database.connect("umami-ops backup (cancel)") as other:
+        with database.connect("umami-ops (cancel)") as other:
             other.rows(other.dialect.queries["lock.cancel"], session_id=session)
     except OpsError:
         return
