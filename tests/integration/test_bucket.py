@@ -17,7 +17,8 @@ from tests import backups
 from tests.command import run
 from umami_ops.archive import manifest as manifests
 from umami_ops.archive.manifest import Manifest, TableFacts, check_files
-from umami_ops.archive.store import SEAL, Store, open_store
+from umami_ops.archive.places import open_store
+from umami_ops.archive.store import SEAL, Store
 from umami_ops.archive.streams import Hashing
 from umami_ops.errors import OpsError, Refused
 

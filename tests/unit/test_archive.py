@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 
 from umami_ops.archive import manifest as manifests
 from umami_ops.archive.manifest import Manifest, TableFacts, check_files
+from umami_ops.archive.places import open_store
 from umami_ops.archive.source import PlainFile, StoredBackup
-from umami_ops.archive.store import SEAL, FolderStore, open_store
+from umami_ops.archive.store import SEAL, FolderStore
 from umami_ops.archive.streams import (
     Compressing,
     Encrypting,

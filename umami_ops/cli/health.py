@@ -102,7 +102,7 @@ def _store(place: str | None) -> Backups | None:
         return None
 
     def look() -> list[Listed]:
-        from umami_ops.archive.store import open_store
+        from umami_ops.archive.places import open_store
         from umami_ops.operations.backup import list_backups
 
         return list_backups(open_store(place or "backups"))

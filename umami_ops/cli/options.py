@@ -246,7 +246,7 @@ def open_store_from_options(place: str | None) -> Store:
 
     Raises UsageFault for an address that isn't understood.
     """
-    from umami_ops.archive.store import open_store
+    from umami_ops.archive.places import open_store
 
     return open_store(place or settings_from_options().umami_ops_store or "backups")
 
