@@ -166,6 +166,25 @@ def test_over_a_database_that_is_in_use(filled: str, stored: str, database_url: 
     assert indexes_of(database_url) == indexes_of(filled)
 
 
+def test_the_dry_run_changes_nothing(filled: str, stored: str, database_url: str, cli: Cli) -> None:
+    shown = cli("restore", "latest", "--dry-run", url=database_url)
+    assert shown.code == 0, shown.said
+    assert "Dry run: nothing was changed" in shown.out
+    assert rows_of(database_url) == {}
+    assert cli("restore", "latest", "--dry-run", url=filled).code == 5
+    execute(database_url, "CREATE TABLE my_own (id integer)", "CREATE TABLE report (id integer)")
+    planned = cli("restore", "latest", "--replace", "--dry-run", "--json", url=database_url)
+    assert planned.code == 0, planned.said
+    plan = planned.document
+    assert (plan["name"], plan["dry_run"], plan["replaced"], plan["kept"]) == (
+        stored, True, ["report"], ["my_own"],
+    )  # fmt: skip
+    assert {table["name"]: table["rows"] for table in plan["tables"]} == {
+        table: len(rows) for table, rows in rows_of(filled).items()
+    }
+    assert rows_of(database_url) == {"my_own": [], "report": []}
+
+
 def test_the_backup_is_one_moment(server: Server, database_url: str, cli: Cli, tmp_path: Path) -> None:
     """A writer gives each event two properties: however far he was, the backup shows him at one moment."""
     backups.fill(server, database_url, events=100)

@@ -17,8 +17,8 @@ from umami_ops.archive.store import NAME, SEAL, Draft, Store
 from umami_ops.errors import OpsError, Refused
 
 MANIFEST = "manifest.json"
-#: Grows when an older umami-ops couldn't read what a newer one writes.
-FORMAT = 1
+#: The formats, of which the number grows when an older umami-ops couldn't read what a newer one writes.
+IN_ONE_FILE, IN_SEVERAL_FILES = 1, 2
 _TITLES = {"postgresql": "PostgreSQL", "mysql": "MySQL", "mariadb": "MariaDB"}
 #: The kinds of backups: by the server's own programs, or by none, for either kind of server; and what a prune
 #: has deleted, in the form of the latter: no backup of a database, and the only copy that there is.
@@ -68,7 +68,12 @@ class Manifest:
     tables: tuple[TableFacts, ...]
     files: tuple[FileFacts, ...]
     encrypted_to: tuple[str, ...] = ()
-    format: int = FORMAT
+    format: int = IN_ONE_FILE
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether its files make up a folder, which the server's own programs read."""
+        return self.format == IN_SEVERAL_FILES
 
     @property
     def size_bytes(self) -> int:
@@ -104,7 +109,7 @@ class Manifest:
         fields: dict[str, Any] = json.loads(content)
         if not isinstance(fields, dict):
             raise ValueError("not an object")
-        if int(fields.get("format", 0)) > FORMAT:
+        if int(fields.get("format", 0)) > IN_SEVERAL_FILES:
             raise NewerFormat
         try:
             manifest = cls(

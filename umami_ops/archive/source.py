@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from umami_ops.archive import manifest as manifests
 from umami_ops.archive.manifest import Manifest
 from umami_ops.archive.store import SEAL, Store
-from umami_ops.archive.streams import AGE, ZSTD, Joined, decompressed, decrypted, pieces, plain
-from umami_ops.errors import OpsError, UsageFault
+from umami_ops.archive.streams import AGE, ZSTD, Joined, Told, decompressed, decrypted, pieces, plain
+from umami_ops.errors import OpsError, Refused, UsageFault
 
 LATEST = "latest"
 _AGE_MAGIC = b"age-encryption.org/v1"
 Advanced = Callable[[int], None]
+
+
+def _unheard(_bytes: int) -> None:
+    """Nobody wants to know how far it is."""
 
 
 class Source(ABC):
@@ -29,8 +36,15 @@ class Source(ABC):
         """Read all of it and compare the sums. Raises Refused where something is damaged or missing."""
 
     @abstractmethod
-    def chunks(self) -> Iterator[bytes]:
-        """Yield the dump, decrypted and decompressed."""
+    def chunks(self, advanced: Advanced = _unheard) -> Iterator[bytes]:
+        """Yield the dump, decrypted and decompressed; `advanced` hears of bytes as they lie there."""
+
+    def folder(self) -> AbstractContextManager[Path] | None:
+        """Give a dump's files in a folder, decrypted, for the length of the block.
+
+        None where it is one file, which `chunks` gives.
+        """
+        return None
 
     @property
     @abstractmethod
@@ -52,19 +66,47 @@ class StoredBackup(Source):
         """Compare every file's SHA-256 with the manifest's."""
         manifests.check_files(self.store, self._manifest, advanced)
 
-    def chunks(self) -> Iterator[bytes]:
+    def chunks(self, advanced: Advanced = _unheard) -> Iterator[bytes]:
         """Yield the one file of a dump."""
         (file,) = self._manifest.files
-        yield from self.file(file.name)
+        yield from self._file(file.name, advanced)
 
-    def file(self, name: str) -> Iterator[bytes]:
+    def folder(self) -> AbstractContextManager[Path] | None:
+        """Give the folder itself where it can be read as it is, else a copy."""
+        if not self._manifest.is_folder:
+            return None
+        there = self.store.folder_of(self.title)
+        if there is None or self._manifest.encrypted_to:
+            return self._unpacked()
+        return nullcontext(there)
+
+    @contextmanager
+    def _unpacked(self) -> Iterator[Path]:
+        place = tempfile.gettempdir()
+        free = shutil.disk_usage(place).free
+        if free < self.size_bytes:
+            raise Refused(
+                f"The backup's files take {self.size_bytes / 1e6:,.0f} MB while they are restored, of which "
+                f"{free / 1e6:,.0f} MB are free in {place}.",
+                hint="Name another place by the variable TMPDIR.",
+                done="Nothing was changed.",
+            )
+        with tempfile.TemporaryDirectory(prefix="umami-ops-") as folder:
+            for file in self._manifest.files:
+                with (Path(folder) / file.name.removesuffix(AGE)).open("wb") as target:
+                    target.writelines(self._plain(file.name, _unheard))
+            yield Path(folder)
+
+    def _file(self, name: str, advanced: Advanced) -> Iterator[bytes]:
         """Yield what a file of the backup holds, by the endings of its name."""
-        with self.store.open(self.title, name) as stream:
-            content = pieces(stream)
-            if name.endswith(AGE):
-                content = decrypted(stream, self._identities)
-                name = name.removesuffix(AGE)
-            yield from decompressed(content) if name.endswith(ZSTD) else content
+        content = self._plain(name, advanced)
+        return decompressed(content) if name.removesuffix(AGE).endswith(ZSTD) else content
+
+    def _plain(self, name: str, advanced: Advanced) -> Iterator[bytes]:
+        """Yield a file of the backup, decrypted."""
+        with self.store.open(self.title, name) as opened:
+            stream = Told(opened, advanced)
+            yield from decrypted(stream, self._identities) if name.endswith(AGE) else pieces(stream)
 
     @property
     def size_bytes(self) -> int:
@@ -90,18 +132,19 @@ class PlainFile(Source):
 
     def check(self, advanced: Advanced) -> None:
         """Read it to its end: what is compressed or encrypted tells its damage; there are no sums."""
-        for chunk in self.chunks():
-            advanced(len(chunk))
+        for _ in self.chunks(advanced):
+            pass
 
-    def chunks(self) -> Iterator[bytes]:
+    def chunks(self, advanced: Advanced = _unheard) -> Iterator[bytes]:
         """Yield its content."""
         try:
-            with self._path.open("rb") as stream:
-                if stream.read(len(_AGE_MAGIC)) == _AGE_MAGIC:
-                    stream.seek(0)
+            with self._path.open("rb") as opened:
+                is_encrypted = opened.read(len(_AGE_MAGIC)) == _AGE_MAGIC
+                opened.seek(0)
+                stream = Told(opened, advanced)
+                if is_encrypted:
                     yield from plain(Joined(decrypted(stream, self._identities)))
                 else:
-                    stream.seek(0)
                     yield from plain(stream)
         except OSError as fault:
             raise OpsError(f"{self._path} can't be read: {fault.strerror or fault}.") from None

@@ -1,4 +1,4 @@
-"""A place for backups: a folder of this machine, or a bucket behind the S3 protocol.
+"""A place for backups: what is asked of it, and the one that is a folder of this machine.
 
 A backup is a folder of files under its own name. It counts from the moment at which it is complete: in a
 folder by a rename, in a bucket by the last file. What was begun and never completed is nobody's backup.
@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from umami_ops.errors import OpsError, Refused, UsageFault
+from umami_ops.errors import OpsError, Refused
 
 #: Names of backups: what a person may type without quotes, and no path.
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -120,26 +120,13 @@ class Store(ABC):
         with self.open(name, file) as stream:
             return stream.read()
 
+    def folder_of(self, name: str) -> Path | None:  # noqa: ARG002 -- a folder's own answer
+        """Return the folder on this machine that has the files of a backup, or None where there is none."""
+        return None
+
     def path_of(self, name: str, file: str) -> str:
         """Return where a file of a backup is, for people."""
         return f"{self.title.rstrip('/')}/{name}/{file}"
-
-
-def open_store(place: str) -> Store:
-    """Return the store at a folder's path or at `s3://bucket/prefix`; reads nothing yet.
-
-    Raises UsageFault for an address of another kind.
-    """
-    if place.startswith("s3://"):
-        from umami_ops.archive.bucket import BucketStore
-
-        return BucketStore(place)
-    if "://" in place:
-        raise UsageFault(
-            f"--store: {place.partition('://')[0]}:// is not known.",
-            hint="Name a folder, or s3://bucket/prefix.",
-        )
-    return FolderStore(Path(place).expanduser())
 
 
 class FolderStore(Store):
@@ -251,6 +238,10 @@ class FolderStore(Store):
         finally:
             shutil.rmtree(partial, ignore_errors=True)
             os.close(lock)
+
+    def folder_of(self, name: str) -> Path | None:
+        """Return its folder."""
+        return self._folder / name
 
     def free_bytes(self) -> int | None:
         """Return what is free on the folder's disk."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 from umami_ops.archive.manifest import FileFacts
 from umami_ops.archive.store import Writer
@@ -23,6 +23,27 @@ _LEVEL = 3
 _CHUNK_BYTES = 1 << 18
 _HEAD_BYTES = 4096
 _ZSTD_MAGIC, _GZIP_MAGIC = b"\x28\xb5\x2f\xfd", b"\x1f\x8b"
+
+
+class Readable(Protocol):
+    """What bytes are read from."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return at most so many bytes, none at the end."""
+
+
+class Told:
+    """A stream whose reading somebody hears of."""
+
+    def __init__(self, source: Readable, advanced: Callable[[int], None]) -> None:
+        self._source = source
+        self._advanced = advanced
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return at most so many bytes, having told how many."""
+        data = self._source.read(size)
+        self._advanced(len(data))
+        return data
 
 
 class Hashing:
@@ -167,7 +188,7 @@ def read_identities(files: Sequence[Path]) -> list[Any]:
     return keys
 
 
-def decrypted(source: BinaryIO, identities: Sequence[Any]) -> Iterator[bytes]:
+def decrypted(source: Readable, identities: Sequence[Any]) -> Iterator[bytes]:
     """Yield what an age file holds. Raises Refused when none of the keys opens it, or it is damaged."""
     pyrage = _pyrage()
     if not identities:
@@ -202,7 +223,7 @@ def decrypted(source: BinaryIO, identities: Sequence[Any]) -> Iterator[bytes]:
         ) from None
 
 
-def pieces(source: BinaryIO | Joined) -> Iterator[bytes]:
+def pieces(source: Readable) -> Iterator[bytes]:
     """Yield a stream in pieces."""
     while chunk := source.read(_CHUNK_BYTES):
         yield chunk
@@ -235,7 +256,7 @@ def _damaged(how: str) -> Refused:
     )
 
 
-def plain(source: BinaryIO | Joined) -> Iterator[bytes]:
+def plain(source: Readable) -> Iterator[bytes]:
     """Yield a file's content, whether it is compressed by zstd, by gzip, or not at all."""
     head = source.read(_HEAD_BYTES)  # one piece, by which its reader knows what it is
     chunks = _after(head, source)
@@ -246,7 +267,7 @@ def plain(source: BinaryIO | Joined) -> Iterator[bytes]:
     return chunks
 
 
-def _after(head: bytes, source: BinaryIO | Joined) -> Iterator[bytes]:
+def _after(head: bytes, source: Readable) -> Iterator[bytes]:
     if head:
         yield head
     yield from pieces(source)

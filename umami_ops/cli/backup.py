@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,10 +12,10 @@ from umami_ops.cli import options
 from umami_ops.errors import OpsError, UsageFault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from umami_ops.archive.manifest import Manifest
-    from umami_ops.archive.source import StoredBackup
+    from umami_ops.archive.source import Source, StoredBackup
     from umami_ops.archive.store import Store
     from umami_ops.databases.base import Database
     from umami_ops.execute.restore import Restored
@@ -61,6 +62,12 @@ def backup() -> None:
     help="Encrypt to this public key of age; may be given more than once.",
 )
 @click.option("--verify", "and_verify", is_flag=True, help="Restore it into a scratch database at once.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1, max=64),
+    metavar="N",
+    help="Dump so many tables at once, each into a file of its own (PostgreSQL).",
+)
 @options.scratch_url
 @options.identity
 @options.url
@@ -70,6 +77,7 @@ def create(
     kind: str,
     encrypt_to: tuple[str, ...],
     and_verify: bool,
+    jobs: int | None,
     scratch_url: str | None,
     identities: tuple[Path, ...],
     as_json: bool,
@@ -78,19 +86,22 @@ def create(
     from umami_ops.archive.source import StoredBackup
     from umami_ops.archive.streams import read_identities
     from umami_ops.cli import render
-    from umami_ops.execute.restore import require_scratch
 
     if and_verify and encrypt_to and not identities:
         raise UsageFault(
             "--verify must read what --encrypt-to closes.", hint="Name the key file: --identity FILE"
         )
+    if jobs and kind != "dump":
+        raise UsageFault("--jobs is for --format dump: a portable backup is read by one session.")
     keys = read_identities(identities)
     store = options.open_store_from_options(place)
     database = options.open_from_options(needs_session=True)
     with options.scratch_server(scratch_url if and_verify else None) as scratch:
         if and_verify:
+            from umami_ops.execute.restore import require_scratch
+
             require_scratch(scratch or database)
-        manifest, left_out = _make(database, store, kind, encrypt_to)
+        manifest, left_out = _make(database, store, kind, encrypt_to, jobs)
         document: dict[str, Any] = manifest.to_dict() | {
             "store": store.title,
             "size_bytes": manifest.size_bytes,
@@ -109,7 +120,7 @@ def create(
 
 
 def _make(
-    database: Database, store: Store, kind: str, encrypt_to: tuple[str, ...]
+    database: Database, store: Store, kind: str, encrypt_to: tuple[str, ...], jobs: int | None
 ) -> tuple[Manifest, tuple[str, ...]]:
     from umami_ops.cli import render
     from umami_ops.execute import RunLock
@@ -119,23 +130,44 @@ def _make(
     with database.connect("umami-ops backup") as connection:
         require_session(connection.server())
         installation = inspect(connection)
-        plan: BackupPlan = plan_backup(connection, installation, store, kind=kind, encrypt_to=encrypt_to)
+        plan: BackupPlan = plan_backup(
+            connection, installation, store, kind=kind, encrypt_to=encrypt_to, jobs=jobs
+        )
+    to_come = plan.size_estimate_bytes if jobs else plan.table_bytes  # the programs compress it themselves
     with (
         RunLock(database, "backup"),
-        render.Progress("backup", plan.table_bytes // 10**6, unit="MB") as progress,
+        render.Progress("backup", to_come // 10**6, unit="MB") as progress,
     ):
         made = make_backup(plan, database, installation, store, megabytes(progress))
     return made.manifest, plan.left_out
 
 
-def megabytes(progress: Any) -> Callable[[int], None]:
-    """Return what adds bytes up and tells a progress line of them in megabytes."""
+@contextmanager
+def loading(source: Source) -> Iterator[Callable[[int], None]]:
+    """Show how far the loading of a backup is.
+
+    A dump of several files says how much has arrived in the database, which nobody knows before.
+    """
+    from umami_ops.cli import render
+
+    is_folder = source.manifest is not None and source.manifest.is_folder
+    total_bytes = None if is_folder else source.size_bytes
+    with render.Progress("restore", total_bytes and total_bytes // 10**6, unit="MB") as progress:
+        yield megabytes(progress, total_bytes)
+
+
+def megabytes(progress: Any, to_load_bytes: int | None = None) -> Callable[[int], None]:
+    """Return what adds bytes up and tells a progress line of them in megabytes.
+
+    What is loaded isn't restored yet: behind the last of `to_load_bytes` the line says what is still done.
+    """
     done = 0
 
     def advanced(count: int) -> None:
         nonlocal done
         done += count
-        progress.at(done // 10**6)
+        is_loaded = to_load_bytes is not None and done >= to_load_bytes
+        progress.at(done // 10**6, "read; indexes and the comparison follow" if is_loaded else "")
 
     return advanced
 
@@ -174,16 +206,20 @@ def verify(
 
 
 def _prove(source: StoredBackup, database: Database) -> Restored:
-    """Verify a backup that was made a moment ago; what fails is no longer refused, since the backup stays."""
+    """Verify a backup that was made a moment ago; what fails is no longer refused, since the backup stays.
+
+    Raises what interrupts it with a word about that, too.
+    """
+    kept = (
+        f"The backup is kept as {source.title} in {source.store.title}, and isn't verified: "
+        f"`umami-ops backup verify {source.title}` does that later."
+    )
     try:
         return _verify(source, database)
     except OpsError as fault:
-        raise OpsError(
-            fault.message,
-            done=f"The backup is kept as {source.title} in {source.store.title}, and isn't verified: "
-            f"`umami-ops backup verify {source.title}` does that later.",
-            hint=fault.hint,
-        ) from None
+        raise OpsError(fault.message, done=kept, hint=fault.hint) from None
+    except KeyboardInterrupt as fault:
+        raise type(fault)(kept) from None
 
 
 def _verify(source: StoredBackup, database: Database) -> Restored:
@@ -196,8 +232,8 @@ def _verify(source: StoredBackup, database: Database) -> Restored:
         source.check(megabytes(progress))
     with database.connect("umami-ops verify") as connection:
         title = connection.server().title
-    with render.Progress("restore", None, unit="MB") as progress:
-        restored = restore_for_proof(source, database, megabytes(progress))
+    with loading(source) as advanced:
+        restored = restore_for_proof(source, database, advanced)
     note_verified(source.store, source.title, source.seal_digest(), title)
     return restored
 

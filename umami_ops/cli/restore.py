@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from umami_ops.cli import options
+from umami_ops.errors import Refused, UsageFault
 
 if TYPE_CHECKING:
+    from umami_ops.archive.manifest import TableFacts
     from umami_ops.archive.source import Source
     from umami_ops.archive.store import Store
     from umami_ops.databases.base import Database
@@ -40,7 +42,14 @@ if TYPE_CHECKING:
     metavar="ID|DOMAIN|NAME",
     help="Add the rows of this website alone, from a portable backup; may be given more than once.",
 )
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1, max=64),
+    metavar="N",
+    help="Load so many tables at once, from a backup made with --jobs, into a database without them.",
+)
 @options.identity
+@click.option("--dry-run", is_flag=True, help="Show what would come and what would give way, change nothing.")
 @options.yes
 @options.url
 @options.json_output
@@ -50,7 +59,9 @@ def restore(
     replace: bool,
     only: tuple[str, ...],
     websites: tuple[str, ...],
+    jobs: int | None,
     identities: tuple[Path, ...],
+    dry_run: bool,
     yes: bool,
     as_json: bool,
 ) -> None:
@@ -66,6 +77,8 @@ def restore(
     from umami_ops.operations.inspect import require_session
     from umami_ops.operations.restore import plan_restore
 
+    if jobs and (only or websites):
+        raise UsageFault("--jobs loads all of a backup: it goes with neither --only nor --website.")
     store = options.open_store_from_options(place)
     is_elsewhere = options.settings_from_options().target_database_url is not None
     database = (
@@ -73,17 +86,20 @@ def restore(
     )
     with database.connect("umami-ops restore") as connection:
         require_session(connection.server())
-        _complete(store, name, database)
+        _complete(store, name, database, dry_run=dry_run)
         source = find(store, name, read_identities(identities))
         if is_addition(source.manifest, websites):
             plan = plan_addition(connection, source, websites=websites, replace=replace, only=only)
         else:
-            plan = plan_restore(connection, source.manifest, replace=replace, only=only)
+            plan = plan_restore(connection, source.manifest, replace=replace, only=only, jobs=jobs)
     if not as_json:
         _show_plan(source, plan, database.url.where)
+    if dry_run:
+        _end_dry_run(source, plan, as_json=as_json)
+        return
     what = f"the rows of {_them(plan)}" if plan.wanted.adds else "these tables"
     render.confirm(f"Replace {what}?" if plan.replaces else "Restore it?", yes)
-    restored = _run(source, database, plan)
+    restored = _run(source, database, plan, jobs)
     if as_json:
         render.print_json(
             {
@@ -103,9 +119,39 @@ def restore(
         _show_restored(restored, is_compared=source.manifest is not None)
 
 
-def _complete(store: Store, name: str, database: Database) -> None:
+def _end_dry_run(source: Source, plan: RestorePlan, *, as_json: bool) -> None:
+    from umami_ops.cli import render
+
+    if as_json:
+        render.print_json(
+            {
+                "name": source.title,
+                "dry_run": True,
+                "database": plan.database,
+                "tables": [
+                    {"name": table.name, "rows": None if plan.websites else table.rows}
+                    for table in _coming(source, plan)
+                ],
+                "websites": plan.websites,
+                "replaced": plan.wanted.replaced,
+                "kept": plan.kept,
+                "added": plan.wanted.adds,
+            }
+        )
+        return
+    render.print_line()
+    render.print_line("Dry run: nothing was changed, and the sums were not checked.", style="bold")
+
+
+def _complete(store: Store, name: str, database: Database, *, dry_run: bool) -> None:
     """Complete the archive of that name where its prune was killed; not while one is at work."""
     if name in store.unfinished():
+        if dry_run:
+            raise Refused(
+                f"{name} isn't finished: its prune is at work, or was cut off.",
+                hint="Without --dry-run it is completed first, where nobody is at work on it.",
+                done="Nothing was changed.",
+            )
         from umami_ops.cli import render
         from umami_ops.execute import RunLock
         from umami_ops.transfer.pruned import complete
@@ -116,16 +162,16 @@ def _complete(store: Store, name: str, database: Database) -> None:
             render.say(f"Completed {made.name}, the archive of a prune that was cut off.")
 
 
-def _run(source: Source, database: Database, plan: RestorePlan) -> Restored:
+def _run(source: Source, database: Database, plan: RestorePlan, jobs: int | None) -> Restored:
     from umami_ops.cli import render
-    from umami_ops.cli.backup import megabytes
+    from umami_ops.cli.backup import loading, megabytes
     from umami_ops.execute import RunLock
     from umami_ops.execute.restore import restore as carry_out
 
     with render.Progress("sums", source.size_bytes // 10**6, unit="MB") as progress:
         source.check(megabytes(progress))
-    with RunLock(database, "restore"), render.Progress("restore", None, unit="MB") as progress:
-        return carry_out(source, database, plan.wanted, megabytes(progress))
+    with RunLock(database, "restore"), loading(source) as advanced:
+        return carry_out(source, database, plan.wanted, advanced, jobs)
 
 
 def _show_plan(source: Source, plan: RestorePlan, where: str) -> None:
@@ -147,11 +193,7 @@ def _show_plan(source: Source, plan: RestorePlan, where: str) -> None:
     if manifest is not None and not plan.websites:
         render.print_table(
             [render.text("Table"), render.number("Rows")],
-            [
-                (table.name, render.count(table.rows))
-                for table in manifest.tables
-                if not plan.wanted.tables or table.name in plan.wanted.tables
-            ],
+            [(table.name, render.count(table.rows)) for table in _coming(source, plan)],
             title="What comes",
         )
     if plan.replaces:
@@ -165,6 +207,12 @@ def _show_plan(source: Source, plan: RestorePlan, where: str) -> None:
         )  # fmt: skip
     if plan.kept:
         render.print_remark("•", f"Left alone: {', '.join(plan.kept)}.")
+
+
+def _coming(source: Source, plan: RestorePlan) -> list[TableFacts]:
+    """Return the tables that come, by the backup's manifest; a file without one doesn't say."""
+    tables = source.manifest.tables if source.manifest else ()
+    return [table for table in tables if not plan.wanted.tables or table.name in plan.wanted.tables]
 
 
 def _them(plan: RestorePlan) -> str:
@@ -183,9 +231,7 @@ def _show_added(source: Source, restored: Restored, plan: RestorePlan) -> None:
     render.print_remark(
         "✓", f"Added from {source.title} in {render.duration(restored.seconds)}.", style="green"
     )
-    coming = (
-        sum(t.rows for t in source.manifest.tables if t.name in plan.wanted.tables) if source.manifest else 0
-    )
+    coming = sum(table.rows for table in _coming(source, plan))
     if not plan.wanted.websites and restored.rows < coming:
         render.print_remark("•", f"{render.count(coming - restored.rows)} rows were there already.")
     for note in restored.notes:

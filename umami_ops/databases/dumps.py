@@ -58,6 +58,8 @@ class DumpPrograms(ABC, Generic[Session]):
     file: str
     #: The program and its version, for people.
     title: str
+    #: Dumps of several tables side by side, where `Features.dumps_side_by_side`.
+    folders: FolderDumps[Session] | None = None
 
     @abstractmethod
     def dump(self, connection: Session, tables: Sequence[str]) -> AbstractContextManager[Iterator[bytes]]:
@@ -81,6 +83,30 @@ class DumpPrograms(ABC, Generic[Session]):
     @abstractmethod
     def recognises(self, head: bytes) -> bool:
         """Say whether these first bytes are those of a dump for this server."""
+
+
+class FolderDumps(ABC, Generic[Session]):
+    """Dumps that are a folder of files, a table each, which several sessions write and read side by side."""
+
+    @abstractmethod
+    def dump(
+        self, connection: Session, tables: Sequence[str], folder: Path, jobs: int
+    ) -> AbstractContextManager[Iterator[int]]:
+        """Write these tables into a folder that isn't there yet, `jobs` of them at once.
+
+        As `DumpPrograms.dump`; the iterator yields how many bytes have come since the last time.
+        """
+
+    @abstractmethod
+    def stream(self, folder: Path, schema: str) -> AbstractContextManager[Iterator[bytes]]:
+        """Yield the tables of a schema in such a folder as the dump that `DumpPrograms.restore` takes."""
+
+    @abstractmethod
+    def restore(self, connection: Session, folder: Path, jobs: int, wanted: Wanted, check: Check) -> None:
+        """Load `jobs` tables at once, into a database that has none of them.
+
+        What fails drops what had come by then; a kill leaves it. No lock on anything that was there.
+        """
 
 
 @dataclass
@@ -124,6 +150,14 @@ class Child:
         try:
             self.process.stdin.write(data)
         except OSError:
+            return False
+        return True
+
+    def has_ended(self, seconds: float) -> bool:
+        """Wait so long for its end."""
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
             return False
         return True
 

@@ -5,17 +5,20 @@ What is restored is compared with the backup's manifest before it takes the plac
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from umami_ops.archive.manifest import Manifest, TableFacts, differences
 from umami_ops.archive.source import Source
-from umami_ops.databases.base import Connection, Database
+from umami_ops.databases.base import Connection, Database, Introspector
 from umami_ops.databases.dumps import DumpPrograms, Peeked, Wanted
 from umami_ops.errors import DatabaseFault, OpsError, PermissionFault, Refused
 from umami_ops.execute.portable import add_archive, restore_archive
@@ -26,6 +29,8 @@ from umami_ops.umami import prisma
 
 _SCRATCH = "umami_ops_scratch_"
 _STALE_SECONDS = 86_400
+_MOST_JOBS = 4
+_LOOKS_SECONDS = 1.0
 _INTACT = "The database is as it was."
 
 Advanced = Callable[[int], None]
@@ -46,9 +51,16 @@ class Restored:
 
 
 def restore(
-    source: Source, database: Database, wanted: Wanted, advanced: Advanced = lambda _bytes: None
+    source: Source,
+    database: Database,
+    wanted: Wanted,
+    advanced: Advanced = lambda _bytes: None,
+    jobs: int | None = None,
 ) -> Restored:
     """Bring a backup into a database, all of it or nothing; `advanced` hears of bytes as they are read.
+
+    With `jobs` a dump of several files is loaded side by side, into a database that has none of its tables: a
+    kill leaves what has come by then. Then `advanced` hears of bytes as they arrive in the database.
 
     Whoever calls has checked the sums. Where rows are added, the result counts those that joined. Locks: the
     replaced tables, for the moment of the swap. Raises DatabaseFault when what came out isn't what the backup
@@ -57,21 +69,86 @@ def restore(
     began = time.monotonic()
     with database.connect("umami-ops restore") as connection:
         comparison = _Comparison(source.manifest, wanted)
-        chunks = Peeked(_told(source.chunks(), advanced))
         try:
-            if wanted.adds:
-                added, notes = add_archive(database, chunks, wanted, comparison)
-                comparison.found = {table: TableFacts(table, rows) for table, rows in added.items()}
-            elif is_archive(chunks.head):
-                notes = restore_archive(database, chunks, wanted, comparison)
+            if (folder := source.folder()) is not None:
+                with folder as path:
+                    notes = _restore_folder(path, database, connection, wanted, comparison, advanced, jobs)
             else:
-                programs = database.dump_programs(connection.server())
-                _check_recognised(programs, chunks.head, source.title)
-                notes = programs.restore(connection, chunks, wanted, comparison)
+                notes = _restore_stream(source, database, connection, wanted, comparison, advanced)
         except OpsError as fault:
             fault.done = _INTACT
             raise
     return Restored(tuple(comparison.found.values()), time.monotonic() - began, notes)
+
+
+def _restore_stream(
+    source: Source,
+    database: Database,
+    connection: Connection,
+    wanted: Wanted,
+    comparison: _Comparison,
+    advanced: Advanced,
+) -> list[str]:
+    """Bring back what is one file: an archive, or a dump."""
+    chunks = Peeked(source.chunks(advanced))
+    if wanted.adds:
+        added, notes = add_archive(database, chunks, wanted, comparison)
+        comparison.found = {table: TableFacts(table, rows) for table, rows in added.items()}
+        return notes
+    if is_archive(chunks.head):
+        return restore_archive(database, chunks, wanted, comparison)
+    programs = database.dump_programs(connection.server())
+    _check_recognised(programs, chunks.head, source.title)
+    return programs.restore(connection, chunks, wanted, comparison)
+
+
+def _restore_folder(
+    folder: Path,
+    database: Database,
+    connection: Connection,
+    wanted: Wanted,
+    comparison: _Comparison,
+    advanced: Advanced,
+    jobs: int | None,
+) -> list[str]:
+    """Bring back a dump of several files: as one stream in one transaction, or side by side."""
+    programs = database.dump_programs(connection.server())
+    assert programs.folders is not None, "a dump is restored into its own kind of server, which wrote it so"
+    if jobs is None:
+        with programs.folders.stream(folder, wanted.schema) as pieces:
+            return programs.restore(connection, _told(pieces, advanced), wanted, comparison)
+    with database.connect("umami-ops restore") as observer, _watching(observer, advanced):
+        programs.folders.restore(connection, folder, jobs, wanted, comparison)
+    return []
+
+
+@contextmanager
+def _watching(observer: Connection, advanced: Advanced) -> Iterator[None]:
+    """Tell how many bytes tables and indexes have grown by, every second while the block goes on."""
+    over = threading.Event()
+
+    def look() -> None:
+        seen = 0
+        with suppress(OpsError):  # the block fails then, too, and says why
+            while not over.wait(_LOOKS_SECONDS):
+                relations = Introspector(observer).relations()
+                size = sum(each.table_bytes + each.index_bytes for each in relations)
+                advanced(size - seen)
+                seen = size
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _told(pieces: Iterator[bytes], advanced: Advanced) -> Iterator[bytes]:
+    for piece in pieces:
+        advanced(len(piece))
+        yield piece
 
 
 def verify(source: Source, database: Database, advanced: Advanced = lambda _bytes: None) -> Restored:
@@ -81,7 +158,12 @@ def verify(source: Source, database: Database, advanced: Advanced = lambda _byte
     """
     manifest = source.manifest
     with scratch(database, manifest) as empty:
-        return restore(source, empty, Wanted(), advanced)
+        return restore(source, empty, Wanted(), advanced, _side_by_side(manifest))
+
+
+def _side_by_side(manifest: Manifest | None) -> int | None:
+    """Return how many tables of a dump of several files are loaded at once where nobody else looks."""
+    return min(os.cpu_count() or 1, _MOST_JOBS) if manifest is not None and manifest.is_folder else None
 
 
 class _Comparison:
@@ -131,12 +213,6 @@ def _check_recognised(programs: DumpPrograms[Any], head: bytes, title: str) -> N
             f"{title} is no dump that {programs.title} could have written for this kind of server.",
             hint="Files of pg_dump (plain or custom), mysqldump and mariadb-dump are understood.",
         )
-
-
-def _told(chunks: Iterator[bytes], advanced: Advanced) -> Iterator[bytes]:
-    for chunk in chunks:
-        advanced(len(chunk))
-        yield chunk
 
 
 def require_scratch(database: Database) -> None:

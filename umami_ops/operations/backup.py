@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from umami_ops import __version__
 from umami_ops.archive import manifest as manifests
-from umami_ops.archive.manifest import DUMP, PRUNED, FileFacts, Manifest, TableFacts
+from umami_ops.archive.manifest import DUMP, IN_SEVERAL_FILES, PRUNED, FileFacts, Manifest, TableFacts
 from umami_ops.archive.rotation import Aged, Keep, sort_out
 from umami_ops.archive.store import SEAL, Draft, Store, Writer
-from umami_ops.archive.streams import AGE, ZSTD, Compressing, Encrypting, Hashing, parse_recipients
+from umami_ops.archive.streams import AGE, ZSTD, Compressing, Encrypting, Hashing, parse_recipients, pieces
 from umami_ops.databases.base import WORKING_PREFIX, Connection, Database
 from umami_ops.errors import OpsError, Refused
 from umami_ops.operations.inspect import Installation
@@ -37,7 +40,10 @@ Advanced = Callable[[int], None]
 
 @dataclass(frozen=True)
 class BackupPlan:
-    """What is going to be written. `size_estimate_bytes` is what it may take in the store."""
+    """What is going to be written. `size_estimate_bytes` is what it may take in the store.
+
+    With `jobs` several tables are dumped side by side, each into a file of its own.
+    """
 
     name: str
     kind: str
@@ -46,6 +52,7 @@ class BackupPlan:
     size_estimate_bytes: int
     encrypt_to: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    jobs: int | None = None
 
 
 @dataclass
@@ -63,12 +70,19 @@ def plan_backup(
     *,
     kind: str = DUMP,
     encrypt_to: Sequence[str] = (),
+    jobs: int | None = None,
 ) -> BackupPlan:
     """Decide what a backup holds and whether there is room for it.
 
-    Raises Refused where the database isn't Umami's or the store has too little space, UsageFault for a
-    recipient that is none.
+    Raises Refused where the database isn't Umami's, the store has too little space or the server's own
+    programs dump one table after the other, UsageFault for a recipient that is none.
     """
+    if jobs and not connection.dialect.features.dumps_side_by_side:
+        raise Refused(
+            f"The dump program of {connection.dialect.title} writes one table after the other.",
+            hint="Take the backup without --jobs.",
+            done="Nothing was written.",
+        )
     if not installation.is_umami:
         installation.require_safe()
     if encrypt_to:
@@ -82,14 +96,7 @@ def plan_backup(
     estimate = sum(
         int(table.table_bytes * (_SHARE_OF_REPLAYS if table.name == _REPLAYS else _SHARE)) for table in tables
     )
-    free = store.free_bytes()
-    if free is not None and free < estimate:
-        raise Refused(
-            f"The backup takes about {estimate / 1e6:,.0f} MB, of which {free / 1e6:,.0f} MB are free in "
-            f"{store.title}.",
-            hint="Name another place with --store, or make room: `umami-ops backup prune`.",
-            done="Nothing was written.",
-        )
+    _check_room(store, estimate, is_spooled=kind != DUMP or bool(jobs))
     server = connection.server()
     return BackupPlan(
         name=fresh_name(server.database, store),
@@ -99,7 +106,28 @@ def plan_backup(
         size_estimate_bytes=estimate,
         encrypt_to=tuple(encrypt_to),
         left_out=tuple(relation.name for relation in relations if relation not in tables),
+        jobs=jobs,
     )
+
+
+def _check_room(store: Store, estimate_bytes: int, *, is_spooled: bool) -> None:
+    """Raise Refused where a backup has no room; what is spooled stands there twice for a moment.
+
+    A bucket has room; what goes there is spooled in the system's own place.
+    """
+    free, place = store.free_bytes(), store.title
+    needed = estimate_bytes * (2 if is_spooled else 1)
+    if free is None:
+        place = tempfile.gettempdir()
+        free = shutil.disk_usage(place).free
+        needed -= estimate_bytes
+    if free < needed:
+        raise Refused(
+            f"The backup takes about {needed / 1e6:,.0f} MB, of which {free / 1e6:,.0f} MB are free in "
+            f"{place}.",
+            hint="Name another place with --store, or make room: `umami-ops backup prune`.",
+            done="Nothing was written.",
+        )
 
 
 def make_backup(
@@ -114,7 +142,7 @@ def make_backup(
     Raises what went wrong, having left nothing in the store. Locks: as `DumpPrograms.dump` says.
     """
     began = time.monotonic()
-    write = _write_dump if plan.kind == DUMP else _write_portable
+    write = _write_portable if plan.kind != DUMP else _write_folder if plan.jobs else _write_dump
     with store.draft(plan.name) as draft:
         manifest = write(plan, database, installation, draft, advanced)
         manifest = replace(manifest, seconds=round(time.monotonic() - began, 3))
@@ -131,14 +159,47 @@ def _write_dump(
     writer = Compressing(_closing(stored, plan))
     with (
         database.connect("umami-ops backup") as connection,
-        programs.dump(connection, plan.tables) as pieces,
+        programs.dump(connection, plan.tables) as dumped,
         counting(database, connection, plan.tables) as facts,
     ):
-        for piece in pieces:
+        for piece in dumped:
             writer.write(piece)
             advanced(len(piece))
     writer.close()
     return manifest_of(plan, installation, database.dialect.name, programs.title, facts, [stored.facts])
+
+
+def _write_folder(
+    plan: BackupPlan, database: Database, installation: Installation, draft: Draft, advanced: Advanced
+) -> Manifest:
+    """Write a dump of several files into a folder of its own; then store one after the other."""
+    programs = database.dump_programs(installation.server)
+    assert programs.folders is not None, "planned only where there are"
+    assert plan.jobs is not None, "planned so"
+    with tempfile.TemporaryDirectory(dir=draft.spool, prefix=".spool-") as spool:
+        folder = Path(spool) / "dump"
+        with (
+            database.connect("umami-ops backup") as connection,
+            programs.folders.dump(connection, plan.tables, folder, plan.jobs) as growing,
+            counting(database, connection, plan.tables) as facts,
+        ):
+            for grown in growing:
+                advanced(grown)
+        files = [_store(path, draft, plan) for path in sorted(folder.iterdir())]
+    manifest = manifest_of(plan, installation, database.dialect.name, programs.title, facts, files)
+    return replace(manifest, format=IN_SEVERAL_FILES)
+
+
+def _store(path: Path, draft: Draft, plan: BackupPlan) -> FileFacts:
+    """Move a file into the backup."""
+    stored = _begin(draft, path.name, plan)
+    writer = _closing(stored, plan)
+    with path.open("rb") as stream:
+        for piece in pieces(stream):
+            writer.write(piece)
+    writer.close()
+    path.unlink()
+    return stored.facts
 
 
 def _write_portable(

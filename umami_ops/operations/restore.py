@@ -37,12 +37,20 @@ class RestorePlan:
 
 
 def plan_restore(
-    connection: Connection, manifest: Manifest | None, *, replace: bool, only: Sequence[str] = ()
+    connection: Connection,
+    manifest: Manifest | None,
+    *,
+    replace: bool,
+    only: Sequence[str] = (),
+    jobs: int | None = None,
 ) -> RestorePlan:
     """Compare a backup with the database it goes into.
 
-    Raises Refused where tables are there and `replace` wasn't asked for, where views would go with them, or
-    where the backup is of another kind of server; UsageFault for a table that the backup lacks.
+    With `jobs` several tables are to be loaded at once.
+
+    Raises Refused where tables are there and `replace` wasn't asked for, where views would go with them,
+    where the backup is of another kind of server, or where `jobs` can't be; UsageFault for a table that the
+    backup lacks.
     """
     server = connection.server()
     if not server.schema:
@@ -68,6 +76,8 @@ def plan_restore(
             "is loaded, and gives way then.",
             done=_NOTHING,
         )
+    if jobs:
+        _check_side_by_side(manifest, giving_way)
     if giving_way:
         views = connection.rows(connection.dialect.queries["backup.dependents"], tables=giving_way)
         if views:
@@ -83,6 +93,22 @@ def plan_restore(
         database=server.database,
         kept=tuple(table for table in here if table not in giving_way),
     )
+
+
+def _check_side_by_side(manifest: Manifest | None, giving_way: Sequence[str]) -> None:
+    """Raise Refused where tables can't be loaded by several sessions, which no transaction holds together."""
+    if manifest is None or not manifest.is_folder:
+        raise Refused(
+            "The backup is one file, which is read from its beginning to its end.",
+            hint="--jobs is for those that `umami-ops backup --jobs` made; restore it without.",
+            done=_NOTHING,
+        )
+    if giving_way:
+        raise Refused(
+            "Several sessions can't let tables give way as one: --jobs is for a database without them.",
+            hint="Restore without --jobs, or into an empty database by --target-url.",
+            done=_NOTHING,
+        )
 
 
 def _check_kind(connection: Connection, manifest: Manifest) -> None:

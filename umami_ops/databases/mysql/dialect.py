@@ -15,6 +15,7 @@ MYSQL = Dialect(
         rewrites_online=True,
         index_names_are_global=False,
         loads_side_by_side=False,
+        dumps_side_by_side=False,
         holds_nul=True,
         has_zero_dates=True,
         timestamps_end_in_2038=True,

@@ -15,6 +15,7 @@ POSTGRESQL = Dialect(
         rewrites_online=False,
         index_names_are_global=True,
         loads_side_by_side=True,
+        dumps_side_by_side=True,
         holds_nul=False,
         has_zero_dates=False,
         timestamps_end_in_2038=False,

@@ -14,8 +14,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
-from umami_ops.databases.base import WORKING_PREFIX
 from umami_ops.databases.dumps import Check, Child, DumpPrograms, Peeked, Wanted
+from umami_ops.databases.postgresql.folders import (
+    PostgresqlFolderDumps,
+    schema_for,
+    what_is_dumped,
+    what_is_restored,
+)
 from umami_ops.databases.postgresql.programs import find_dump_programs
 from umami_ops.databases.postgresql.staging import run, swap
 from umami_ops.errors import CUT_SHORT, DatabaseFault, Refused
@@ -43,6 +48,7 @@ class PostgresqlDumpPrograms(DumpPrograms["PostgresqlConnection"]):
         self._database = database
         self._dump, self._restore = find_dump_programs(version)
         self.title = self._dump.title
+        self.folders = PostgresqlFolderDumps(self._dump, self._restore, self._environment())
 
     @contextmanager
     def dump(
@@ -51,21 +57,9 @@ class PostgresqlDumpPrograms(DumpPrograms["PostgresqlConnection"]):
         tables: Sequence[str],
     ) -> Iterator[Iterator[bytes]]:
         """Write the schema by pg_dump, uncompressed; pg_restore reads all of it at the same time."""
-        quote = connection.dialect.quote
-        schema = connection.server().schema
         with connection.transit().freeze(tables) as moment:
-            assert moment is not None
-            assert moment.token is not None
-            command = [
-                str(self._dump.path),
-                "--format=custom",
-                "--compress=0",
-                "--no-password",
-                "--encoding=UTF8",
-            ]
-            command += ["--lock-wait-timeout=30s", f"--snapshot={moment.token}"]
-            command += [f"--schema={quote(schema)}", f"--exclude-table={quote(schema)}.{WORKING_PREFIX}*"]
-            writer = Child(command, self._environment())
+            command = [str(self._dump.path), "--format=custom", "--compress=0"]
+            writer = Child([*command, *what_is_dumped(connection, moment)], self._environment())
             reader: Child | None = None
             try:
                 reader = Child(
@@ -88,13 +82,7 @@ class PostgresqlDumpPrograms(DumpPrograms["PostgresqlConnection"]):
         self, connection: PostgresqlConnection, chunks: Iterable[bytes], wanted: Wanted, check: Check
     ) -> list[str]:
         """Load the dump in one transaction, beside what it replaces, and swap at its end."""
-        schema = connection.server().schema or connection.url.schema or "public"
-        if wanted.schema not in ("", schema):
-            raise Refused(
-                f"The backup's tables stand in schema {wanted.schema}; a dump can't move to schema {schema}.",
-                hint=f"Write ?schema={wanted.schema} behind the target's URL, or restore a portable backup.",
-                done=_NOTHING,
-            )
+        schema = schema_for(connection, wanted)
         with connection.transaction():
             self._stage(connection, schema)
             with self._as_text(chunks, schema) as text:
@@ -116,8 +104,7 @@ class PostgresqlDumpPrograms(DumpPrograms["PostgresqlConnection"]):
         if not source.head.startswith(_MAGIC):
             yield source.stream()
             return
-        command = [str(self._restore.path), "--file=-", "--no-owner", "--no-privileges", "--no-tablespaces"]
-        command += ["--no-publications", "--no-subscriptions", "--no-security-labels", f"--schema={schema}"]
+        command = [str(self._restore.path), "--file=-", *what_is_restored(schema)]
         child = Child(command, os.environ, stdin=subprocess.PIPE)
         faults: list[BaseException] = []
         feeder = threading.Thread(target=_feed, args=(child, source, faults), daemon=True)
