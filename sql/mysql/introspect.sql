@@ -1,5 +1,9 @@
 -- What the catalogue says about the server and the database this session looks at (DATABASE()).
 
+-- name: identity
+-- Which server this is, by whatever address.
+SELECT CONCAT_WS(' ', 'mysql', @@hostname, @@port, @@datadir) AS server_identity;
+
 -- name: server
 -- The server, the database and the user behind this session.
 SELECT VERSION() AS version,

@@ -1,5 +1,9 @@
 -- What the catalogue says about the server and the schema this session looks at (current_schema()).
 
+-- name: identity
+-- Which server this is, by whatever address: no two start in the same microsecond.
+SELECT CONCAT('postgresql ', pg_postmaster_start_time()) AS server_identity;
+
 -- name: server
 -- The server, the database and the user behind this session.
 SELECT split_part(current_setting('server_version'), ' ', 1) AS version,

@@ -384,9 +384,11 @@ def test_a_user_who_may_not_create_is_refused(
 
 def test_source_and_target_must_be_two(direction: Direction, source_at: Callable[[int], str]) -> None:
     source = source_at(13)
-    moved = run(source, source)
-    proven = command.run("verify", "--json", url=source, env={"TARGET_DATABASE_URL": source})
-    for outcome in (moved, proven):
+    by_name = source.replace("@127.0.0.1:", "@localhost:")
+    assert by_name != source
+    moved, again = run(source, source), run(source, by_name)
+    proven = command.run("verify", "--json", url=source, env={"TARGET_DATABASE_URL": by_name})
+    for outcome in (moved, again, proven):
         assert (outcome.code, outcome.out) == (5, "")
         assert "same database" in outcome.err
         assert "--target-url" in outcome.err

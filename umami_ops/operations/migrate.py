@@ -377,8 +377,13 @@ def _require_dialect(target: Connection, wish: Wish) -> None:
 
 def require_two(source: Connection, target: Connection) -> None:
     """Raise Refused where both ends are one: a move into itself, or a proof that proves nothing."""
+    # Two addresses may be one server: localhost and 127.0.0.1, a published port and a container's name.
     places = {
-        (item.url.dialect, item.url.where, item.server().database, item.server().schema)
+        (
+            item.value(item.dialect.queries["introspect.identity"]),
+            item.server().database,
+            item.server().schema,
+        )
         for item in (source, target)
     }
     if len(places) == 1:
