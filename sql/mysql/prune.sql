@@ -122,9 +122,11 @@ WHERE (:after IS NULL OR d.session_id > :after)
 
 -- name: worker_settings
 -- Lists of ids are looked up one by one, however long: MySQL would scan the table from some 36,000 on, MariaDB make
--- a table of more than 1,000. Each reads its own comment alone.
+-- a table of more than 1,000. Each reads its own comment alone. Nor may MySQL skip through an index that begins with
+-- the website: it reads all that lie ahead and sorts them, where the index on the time gives their order.
 SET @@SESSION.lock_wait_timeout = @@SESSION.lock_wait_timeout
   /*!80000 , @@SESSION.range_optimizer_max_mem_size = 0 */
+  /*!80013 , @@SESSION.optimizer_switch = 'skip_scan=off' */
   /*M!100300 , @@SESSION.in_predicate_conversion_threshold = 0 */;
 
 -- name: index_settings
@@ -154,28 +156,48 @@ WITH RECURSIVE w AS (
 )
 SELECT w.website_id FROM w WHERE w.website_id IS NOT NULL;
 
+-- part: end_of_slice
+-- The end of a slice of what lies `ahead`: the time of the row behind it, without `last`, as an index on the time alone
+-- tells; where more than a slice share one time, the last id of a slice among them.
+--? dated
+, beyond AS (
+  SELECT a.created_at AS at FROM ahead AS a ORDER BY a.created_at LIMIT 1 OFFSET :batch_rows
+)
+SELECT b.at AS until, NULL AS last, :batch_rows AS picked
+FROM beyond AS b
+WHERE b.at > :since
+UNION ALL
+SELECT CAST(:horizon AS DATETIME(6)), NULL, r.picked
+FROM (SELECT COUNT(*) AS picked FROM (SELECT 1 FROM ahead LIMIT :batch_rows) AS few) AS r
+WHERE r.picked > 0 AND NOT EXISTS (SELECT 1 FROM beyond)
+UNION ALL
+--? end
+SELECT MAX(t.created_at) AS until, MAX(t.id) AS last, COUNT(*) AS picked
+FROM (
+  SELECT a.created_at, a.id
+  FROM ahead AS a
+  WHERE a.created_at = (SELECT b.at FROM beyond AS b) AND a.created_at = :since --? dated
+  ORDER BY a.created_at, a.id
+  LIMIT :batch_rows
+) AS t
+HAVING COUNT(*) > 0
+
 -- name: next_events
 -- Finds the end of the next slice of events, in the order of their time.
-SELECT s.created_at AS until, s.event_id AS last, s.picked
-FROM (
-  SELECT t.created_at, t.event_id, COUNT(*) OVER () AS picked
-  FROM (
-    SELECT e.created_at, e.event_id
-    FROM website_event AS e
-    WHERE TRUE
-      AND e.created_at >= :since --? dated
-      AND (:after IS NULL OR e.created_at > :since OR e.event_id > :after) --? dated
-      AND e.created_at < :horizon --? dated
-      AND e.created_at IS NULL --? undated
-      AND (:after IS NULL OR e.event_id > :after) --? undated
-      AND e.website_id = :website_id --? website
-      AND e.website_id NOT IN :websites --? except
-    ORDER BY e.created_at, e.event_id
-    LIMIT :batch_rows
-  ) AS t
-) AS s
-ORDER BY s.created_at DESC, s.event_id DESC
-LIMIT 1;
+WITH ahead AS (
+  SELECT e.created_at, e.event_id AS id
+  FROM website_event AS e
+  WHERE TRUE
+    AND e.created_at >= :since --? dated
+    AND (:after IS NULL OR e.created_at > :since OR e.event_id > :after) --? dated
+    AND e.created_at < :horizon --? dated
+    AND e.created_at IS NULL --? undated
+    AND (:after IS NULL OR e.event_id > :after) --? undated
+    AND e.website_id = :website_id --? website
+    AND e.website_id NOT IN :websites --? except
+)
+--+ end_of_slice
+;
 
 -- name: next_astray_events
 -- Finds the next events whose revenue names another session, which the index on session_id would not find.
@@ -408,26 +430,20 @@ WHERE COALESCE(s.created_at < :horizon, TRUE)
 
 -- name: next_sessions
 -- Finds the end of the next slice of sessions first seen before the horizon.
-SELECT t.created_at AS until, t.session_id AS last, t.picked
-FROM (
-  SELECT o.created_at, o.session_id, COUNT(*) OVER () AS picked
-  FROM (
-    SELECT s.created_at, s.session_id
-    FROM session AS s
-    WHERE TRUE
-      AND s.created_at >= :since --? dated
-      AND (:after IS NULL OR s.created_at > :since OR s.session_id > :after) --? dated
-      AND s.created_at < :horizon --? dated
-      AND s.created_at IS NULL --? undated
-      AND (:after IS NULL OR s.session_id > :after) --? undated
-      AND s.website_id = :website_id --? website
-      AND s.website_id NOT IN :websites --? except
-    ORDER BY s.created_at, s.session_id
-    LIMIT :batch_rows
-  ) AS o
-) AS t
-ORDER BY t.created_at DESC, t.session_id DESC
-LIMIT 1;
+WITH ahead AS (
+  SELECT s.created_at, s.session_id AS id
+  FROM session AS s
+  WHERE TRUE
+    AND s.created_at >= :since --? dated
+    AND (:after IS NULL OR s.created_at > :since OR s.session_id > :after) --? dated
+    AND s.created_at < :horizon --? dated
+    AND s.created_at IS NULL --? undated
+    AND (:after IS NULL OR s.session_id > :after) --? undated
+    AND s.website_id = :website_id --? website
+    AND s.website_id NOT IN :websites --? except
+)
+--+ end_of_slice
+;
 
 -- name: delete_sessions
 -- Deletes those sessions of a slice, with session_data and session_link, that nothing refers to any more. Once

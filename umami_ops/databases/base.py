@@ -14,7 +14,6 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from umami_ops.databases.partitioning import Partitioning
 from umami_ops.databases.url import DatabaseUrl
 from umami_ops.errors import Refused
 from umami_ops.plan import Rebuild
@@ -23,6 +22,7 @@ from umami_ops.sql import Queries, Query, queries
 if TYPE_CHECKING:  # each is loaded with the first verb that needs it
     from umami_ops.databases.alterations import Alterations
     from umami_ops.databases.dumps import DumpPrograms
+    from umami_ops.databases.partitioning import Partitioning
     from umami_ops.databases.staging import Staging
     from umami_ops.databases.transit import Transit
     from umami_ops.databases.upkeep import Upkeep

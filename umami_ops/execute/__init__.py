@@ -26,6 +26,7 @@ from umami_ops.execute.events import (
 from umami_ops.execute.lock import RunLock
 from umami_ops.execute.maintenance import Maintainer
 from umami_ops.execute.rebuild import Rebuilder
+from umami_ops.execute.sessions import Sessions
 from umami_ops.execute.stop import StopSignal
 from umami_ops.plan import Batches, Change, Maintenance, Move, Plan, Rebuild, Report, Statements
 
@@ -62,30 +63,29 @@ def execute(
     report = Report(operation=plan.operation, started_at=datetime.now(UTC))
     stop = stop or StopSignal()
     began = time.monotonic()
+    pace = (batch_rows, pause_seconds)
     try:
-        for step in plan.steps:
-            if stop.reason:
-                break
-            observer(StepBegan(step.title))
-            match step:
-                case Batches():
-                    pace = (batch_rows, pause_seconds)
-                    Crew(step, database, lock, stop, observer, report, *pace, keeper).work(jobs)
-                case Rebuild():
-                    Rebuilder(step, database, lock, stop, observer, report, batch_rows, pause_seconds).run(
-                        jobs
-                    )
-                case Maintenance():
-                    Maintainer(step, database, lock, stop, observer, report).run()
-                case Change():
-                    Changer(step, database, lock, stop, observer, report).run()
-                case Move():
-                    from umami_ops.execute.move import Mover  # with all that compares two databases
+        with Sessions(database, f"umami-ops {plan.operation}") as sessions:
+            for step in plan.steps:
+                if stop.reason:
+                    break
+                observer(StepBegan(step.title))
+                match step:
+                    case Batches():
+                        Crew(step, sessions, lock, stop, observer, report, *pace, keeper).work(jobs)
+                    case Rebuild():
+                        Rebuilder(step, database, sessions, lock, stop, observer, report, *pace).run(jobs)
+                    case Maintenance():
+                        Maintainer(step, database, lock, stop, observer, report).run()
+                    case Change():
+                        Changer(step, database, sessions, lock, stop, observer, report).run()
+                    case Move():
+                        from umami_ops.execute.move import Mover  # with all that compares two databases
 
-                    assert source is not None, "a move comes from somewhere"
-                    Mover(step, source, database, lock, stop, observer, report, jobs).run()
-                case Statements():
-                    _run_statements(step, database, lock)
+                        assert source is not None, "a move comes from somewhere"
+                        Mover(step, source, database, lock, stop, observer, report, jobs).run()
+                    case Statements():
+                        _run_statements(step, database, lock)
     except OpsError as fault:
         fault.done = fault.done or _so_far(report)
         raise

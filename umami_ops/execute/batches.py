@@ -14,10 +14,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
-from umami_ops.databases.base import Connection, Database
+from umami_ops.databases.base import Connection
 from umami_ops.errors import ConnectionFault, ConnectionLost, OpsError, Refused, TransientFault
 from umami_ops.execute.events import BatchDone, Observer, Trouble
 from umami_ops.execute.lock import RunLock
+from umami_ops.execute.sessions import Sessions
 from umami_ops.execute.stop import StopSignal
 from umami_ops.plan import Batches, Report
 
@@ -67,7 +68,7 @@ class Crew:
     """The workers of one step: they share cursors, the size of a batch, the report, the first fault."""
 
     step: Batches
-    database: Database
+    sessions: Sessions
     lock: RunLock
     stop: StopSignal
     observer: Observer
@@ -223,7 +224,7 @@ class _Worker:
         """Take slice after slice until there is none left, or a reason to stop."""
         crew = self._crew
         try:
-            self._connection = self._connect()
+            self._connection = self._prepared(crew.sessions.take())
         except (ConnectionFault, ConnectionLost) as fault:
             self._reconnect(fault)
         try:
@@ -231,9 +232,18 @@ class _Worker:
                 self._guarded(functools.partial(crew.delete, found=found))
                 crew.stop.wait(crew.pause_seconds)
         except _Stopped:
-            return
-        finally:
+            pass
+        except BaseException:
             self._connection.close()
+            raise
+        self._leave()
+
+    def _leave(self) -> None:
+        """Hand the session on, unless the step has made tables in it."""
+        if self._crew.step.prepare:
+            self._connection.close()
+        else:
+            self._crew.sessions.give_back(self._connection)
 
     def _next_slice(self, connection: Connection) -> _Slice | None:
         """Take a slice, off a stretch of this worker's own where the step wants workers apart."""
@@ -249,10 +259,9 @@ class _Worker:
             self._stretch = None
         return None
 
-    def _connect(self) -> Connection:
-        connection = self._crew.database.connect(purpose=f"umami-ops {self._crew.report.operation}")
+    def _prepared(self, connection: Connection) -> Connection:
         try:
-            for query in (connection.dialect.queries["prune.worker_settings"], *self._crew.step.prepare):
+            for query in self._crew.step.prepare:
                 for statement in query.statements:
                     connection.run(statement, **self._crew.step.values)
         except OpsError:
@@ -284,7 +293,7 @@ class _Worker:
         deadline = time.monotonic() + _RECONNECT_SECONDS
         while True:
             try:
-                self._connection = self._connect()
+                self._connection = self._prepared(self._crew.sessions.open())
                 return
             except (ConnectionFault, ConnectionLost):
                 if time.monotonic() >= deadline or self._crew.stop.reason:

@@ -17,6 +17,7 @@ from umami_ops.execute.batches import Crew
 from umami_ops.execute.events import Observer, StepDone, Trouble
 from umami_ops.execute.lock import RunLock
 from umami_ops.execute.patience import Ended, Patience
+from umami_ops.execute.sessions import Sessions
 from umami_ops.execute.stop import StopSignal
 from umami_ops.plan import Change, Changed, Report
 from umami_ops.sql import Query
@@ -28,6 +29,7 @@ class Changer:
 
     step: Change
     database: Database
+    sessions: Sessions
     lock: RunLock
     stop: StopSignal
     observer: Observer
@@ -67,7 +69,7 @@ class Changer:
     def _attempt(self, connection: Connection) -> None:
         if self.step.before is not None:
             Crew(
-                self.step.before, self.database, self.lock, self.stop, self.observer, self.report, None, 0.0
+                self.step.before, self.sessions, self.lock, self.stop, self.observer, self.report, None, 0.0
             ).work(1)
             self._patience.check()
         if self.step.together:

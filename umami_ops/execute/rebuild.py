@@ -15,6 +15,7 @@ from umami_ops.execute.batches import Crew
 from umami_ops.execute.events import Observer, StepBegan
 from umami_ops.execute.lock import RunLock
 from umami_ops.execute.patience import Ended, Patience
+from umami_ops.execute.sessions import Sessions
 from umami_ops.execute.stop import StopSignal
 from umami_ops.plan import Batches, Rebuild, Report, TableRebuild
 
@@ -25,6 +26,7 @@ class Rebuilder:
 
     step: Rebuild
     database: Database
+    sessions: Sessions
     lock: RunLock
     stop: StopSignal
     observer: Observer
@@ -78,7 +80,7 @@ class Rebuilder:
 
     def _crew(self, copying: Batches) -> Crew:
         pace = (self.batch_rows, self.pause_seconds)
-        return Crew(copying, self.database, self.lock, self.stop, self.observer, self.report, *pace)
+        return Crew(copying, self.sessions, self.lock, self.stop, self.observer, self.report, *pace)
 
     def _index(self, part: TableRebuild) -> None:
         """Build a table's indexes in a session of its own, which a reason to stop cancels."""

@@ -22,7 +22,6 @@ from pymysql.cursors import DictCursor, SSCursor
 from umami_ops.databases.base import Connection, Database, Row, Server, Values
 from umami_ops.databases.mysql import rebuild
 from umami_ops.databases.mysql.dialect import MYSQL
-from umami_ops.databases.mysql.partitioning import MysqlPartitioning
 from umami_ops.databases.mysql.pipe import Pipe
 from umami_ops.databases.url import DatabaseUrl
 from umami_ops.errors import (
@@ -40,6 +39,7 @@ from umami_ops.sql import Query
 if TYPE_CHECKING:  # each is loaded with the first verb that needs it
     from umami_ops.databases.alterations import Alterations
     from umami_ops.databases.mysql.dumps import MysqlDumpPrograms
+    from umami_ops.databases.mysql.partitioning import MysqlPartitioning
     from umami_ops.databases.mysql.staging import MysqlStaging
     from umami_ops.databases.mysql.upkeep import MysqlUpkeep
     from umami_ops.databases.transit import Transit
@@ -249,6 +249,8 @@ class MysqlConnection(Connection):
 
     def partitioning(self) -> MysqlPartitioning:
         """Return what MySQL and MariaDB can do about the partitions of website_event."""
+        from umami_ops.databases.mysql.partitioning import MysqlPartitioning
+
         return MysqlPartitioning(self)
 
     def alterations(self) -> Alterations:

@@ -161,9 +161,9 @@ def _table_sql(
         next_slice=_statement(
             "next",
             "Finds the end of the next range of keys.",
-            f"SELECT s.k AS last, s.picked FROM (SELECT r.k, COUNT(*) OVER () AS picked FROM"
-            f" (SELECT t.{_q(key)} AS k FROM {_q(table)} AS t WHERE :after IS NULL OR t.{_q(key)} > :after"
-            f" ORDER BY t.{_q(key)} LIMIT :batch_rows) AS r) AS s ORDER BY s.k DESC LIMIT 1",
+            f"SELECT MAX(r.k) AS last, COUNT(*) AS picked FROM (SELECT t.{_q(key)} AS k FROM {_q(table)} AS t"
+            f" WHERE :after IS NULL OR t.{_q(key)} > :after ORDER BY t.{_q(key)} LIMIT :batch_rows) AS r"
+            " HAVING COUNT(*) > 0",
         ),
         copy=_statement(
             "copy",

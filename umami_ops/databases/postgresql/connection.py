@@ -22,7 +22,6 @@ from psycopg.types.string import TextLoader
 
 from umami_ops.databases.base import Connection, Database, Row, Server
 from umami_ops.databases.postgresql.dialect import POSTGRESQL
-from umami_ops.databases.postgresql.partitioning import PostgresqlPartitioning
 from umami_ops.databases.url import DatabaseUrl
 from umami_ops.errors import (
     ConnectionFault,
@@ -37,6 +36,7 @@ from umami_ops.sql import Query
 if TYPE_CHECKING:  # each is loaded with the first verb that needs it
     from umami_ops.databases.alterations import Alterations
     from umami_ops.databases.postgresql.dumps import PostgresqlDumpPrograms
+    from umami_ops.databases.postgresql.partitioning import PostgresqlPartitioning
     from umami_ops.databases.postgresql.staging import PostgresqlStaging
     from umami_ops.databases.postgresql.upkeep import PostgresqlUpkeep
     from umami_ops.databases.transit import Transit
@@ -124,9 +124,7 @@ class PostgresqlConnection(Connection):
         # Every batch is planned for its own values; and behind a pooler nothing can be prepared anyway.
         raw.prepare_threshold = None
         if not self._pooled:
-            for setting in self._settings("SET"):
-                self._single_none(setting)
-            self._single_none(_NO_TIMEOUTS)
+            self._set_up()
 
     def rows(self, query: Query, **values: Any) -> list[Row]:
         """Run a query and return all its rows."""
@@ -165,9 +163,7 @@ class PostgresqlConnection(Connection):
     def settle(self) -> None:
         """Give the session its settings again, after somebody else's SQL has changed them."""
         self._single_none("RESET ALL")
-        for setting in self._settings("SET"):
-            self._single_none(setting)
-        self._single_none(_NO_TIMEOUTS)
+        self._set_up()
 
     def estimate(self, query: Query, **values: Any) -> int:
         """Return how many rows the planner expects."""
@@ -228,6 +224,8 @@ class PostgresqlConnection(Connection):
 
     def partitioning(self) -> PostgresqlPartitioning:
         """Return what PostgreSQL can do about the partitions of website_event."""
+        from umami_ops.databases.postgresql.partitioning import PostgresqlPartitioning
+
         return PostgresqlPartitioning(self)
 
     def free_bytes(self) -> int | None:
@@ -271,8 +269,7 @@ class PostgresqlConnection(Connection):
         mode = "ISOLATION LEVEL REPEATABLE READ READ ONLY" if read_only else "ISOLATION LEVEL READ COMMITTED"
         self._single_none(f"BEGIN {mode}")
         if self._pooled:
-            for setting in self._settings("SET LOCAL"):
-                self._single_none(setting)
+            self._single_none("; ".join(self._settings("SET LOCAL")))
 
     def commit(self) -> None:
         """Commit the open transaction."""
@@ -298,6 +295,9 @@ class PostgresqlConnection(Connection):
             return
         with self.transaction():
             yield
+
+    def _set_up(self) -> None:
+        self._single_none("; ".join((*self._settings("SET"), _NO_TIMEOUTS)))
 
     def _settings(self, verb: str) -> Iterator[str]:
         yield f"{verb} TIME ZONE 'UTC'"
