@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-import re
 import shutil
 import socket
-import ssl
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -21,6 +19,7 @@ from pymysql.cursors import DictCursor, SSCursor
 
 from umami_ops.databases.base import Connection, Database, Row, Server, Values
 from umami_ops.databases.mysql import rebuild
+from umami_ops.databases.mysql.access import Tls, refusal, tls_of
 from umami_ops.databases.mysql.dialect import MYSQL
 from umami_ops.databases.mysql.pipe import Pipe
 from umami_ops.databases.url import DatabaseUrl
@@ -52,7 +51,6 @@ _TRANSIENT = {_DEADLOCK, _LOCK_WAIT_TIMEOUT, _RECORD_CHANGED}
 _NO_CONVERSION = 3854
 _FORBIDDEN = {1044, 1142, 1143, 1227, 1290, 1792, 1836, 3098, 1419}
 _BROKEN = {0, 1053, 1077, 1079, 1927, 2006, 2013, 2014, 2055, 3169, 4031}
-_UNKNOWN_DATABASE, _ACCESS_DENIED, _NO_SUCH_HOST = 1049, 1045, 2005
 
 _TLS_CIPHER = Query(
     "connection.tls_cipher",
@@ -68,14 +66,14 @@ class MysqlDatabase(Database):
 
     def connect(self, purpose: str = "umami-ops") -> MysqlConnection:
         """Open a session in UTC."""
-        tls = _tls(self.url)
+        tls = tls_of(self.url)
         arguments = _arguments(self.url, purpose)
         try:
             connection = MysqlConnection(_session(arguments, tls), self.url)
         except _NoTlsOffered:
             raise self._no_tls() from None
         except (pymysql.Error, OSError, RuntimeError) as fault:
-            raise _connection_fault(fault, self.url) from None
+            raise refusal(*_said(fault), self.url) from None
         if tls.required and not connection.is_encrypted():
             connection.close()
             raise self._no_tls()
@@ -335,60 +333,11 @@ class MysqlConnection(Connection):
         self.run(Query("connection", "", sql))
 
 
-class _Tls:
-    """How to reach TLS by PyMySQL: its arguments, and whether the session must turn out encrypted."""
-
-    def __init__(self, arguments: dict[str, Any], *, required: bool) -> None:
-        self.arguments = arguments
-        self.required = required
-
-
-def _tls(url: DatabaseUrl) -> _Tls:
-    """Translate Prisma's sslaccept, sslcert and MySQL's own ssl-mode; without any, TLS is used if offered."""
-    given = url.parameters
-    if given.get("sslidentity"):
-        raise UsageFault(
-            "sslidentity names a PKCS#12 file, which PyMySQL can't read.",
-            hint="Split it by `openssl pkcs12 -in FILE -nodes -out client.pem` and name that file in the URL "
-            "as sslkey=client.pem (Prisma ignores it).",
-        )
-    mode = (given.get("ssl-mode") or given.get("sslmode") or "").lower().replace("-", "_")
-    modes = {
-        "": "preferred", "disable": "disabled", "prefer": "preferred", "require": "required",
-        "verify_full": "verify_identity", "no_verify": "required",
-    }  # fmt: skip
-    mode = modes.get(mode, mode)
-    if given.get("sslaccept") == "strict":
-        mode = "verify_identity"
-    elif given.get("sslaccept") or (given.get("sslcert") and mode == "preferred"):
-        mode = "required"
-    if mode not in {"disabled", "preferred", "required", "verify_ca", "verify_identity"}:
-        raise UsageFault(
-            f"The URL's ssl mode {mode!r} is not known.",
-            hint="Use one of disabled, preferred, required, verify_ca, verify_identity.",
-        )
-    if mode == "disabled":
-        return _Tls({"ssl_disabled": True}, required=False)
-    try:
-        context = ssl.create_default_context(cafile=given.get("sslca") or given.get("sslcert") or None)
-        if given.get("sslkey"):
-            context.load_cert_chain(given["sslkey"], password=given.get("sslpassword"))
-    except (OSError, ssl.SSLError) as fault:
-        files = dict.fromkeys(given[key] for key in ("sslca", "sslcert", "sslkey") if given.get(key))
-        raise ConnectionFault(
-            f"TLS can't be prepared from {' and '.join(files)}: {fault.strerror or fault}.",
-            hint="Check the files that the URL names: they must hold PEM text that this user may read.",
-        ) from None
-    context.check_hostname = mode == "verify_identity"
-    context.verify_mode = ssl.CERT_REQUIRED if mode.startswith("verify") else ssl.CERT_NONE
-    return _Tls({"ssl": context}, required=mode != "preferred")
-
-
 class _NoTlsOffered(Exception):  # noqa: N818 -- an answer, not an error of ours
     """The server has no TLS though this session requires it."""
 
 
-def _session(arguments: dict[str, Any], tls: _Tls) -> pymysql.Connection[DictCursor]:
+def _session(arguments: dict[str, Any], tls: Tls) -> pymysql.Connection[DictCursor]:
     """Open a session: with TLS if there is TLS, without if there is none and none is required."""
     try:
         return _connected(arguments | tls.arguments)
@@ -463,8 +412,7 @@ def _translated(query: Query) -> Iterator[None]:
     try:
         yield
     except pymysql.Error as fault:
-        number = fault.args[0] if fault.args and isinstance(fault.args[0], int) else 0
-        text = str(fault.args[-1]) if fault.args else type(fault).__name__
+        number, text = _said(fault)
         if number in _BROKEN or isinstance(fault, pymysql.InterfaceError):
             raise ConnectionLost(f"The connection broke: {text or 'it is closed'}") from None
         if number in _TRANSIENT:
@@ -485,57 +433,15 @@ def _translated(query: Query) -> Iterator[None]:
         raise ConnectionLost(f"The connection broke: {fault}") from None
 
 
+def _said(fault: BaseException) -> tuple[int, str]:
+    """Return the error's number, 0 without one, and its text."""
+    if not fault.args:
+        return 0, type(fault).__name__
+    return fault.args[0] if isinstance(fault.args[0], int) else 0, str(fault.args[-1])
+
+
 def _table_fault(query: Query, text: str) -> DatabaseFault:
     """Turn an error that came as a row, without its number, into one of ours."""
     if "lock wait timeout" in text.lower():
         return TransientFault(f"{text} (in {query.name})")
     return DatabaseFault(f"{query.name} failed: {text}")
-
-
-def _connection_fault(fault: BaseException, url: DatabaseUrl) -> ConnectionFault:
-    """Turn PyMySQL's message into one that names the cause, and what to do about it."""
-    number = fault.args[0] if fault.args and isinstance(fault.args[0], int) else 0
-    text = str(fault.args[-1] if fault.args else fault)
-    user = url.user or "(none)"
-    unknown = f"The host {url.host} is unknown."
-    if number in (_ACCESS_DENIED, 1698):
-        return ConnectionFault(
-            f"The server at {url.where} rejects the password of user {user}.",
-            hint="Check user and password in the URL; special characters must be percent-encoded.",
-        )
-    if number in (_UNKNOWN_DATABASE, 1044):
-        # Who may not use a database isn't told whether there is one.
-        doubt = "" if number == _UNKNOWN_DATABASE else f", or user {user} may not use it"
-        return ConnectionFault(
-            f"There is no database {url.database!r} at {url.where}{doubt}.", hint="Check the path of the URL."
-        )
-    known = (
-        ("Name or service not known", unknown, "Check its spelling, or the network."),
-        ("name resolution", unknown, "Check its spelling, or the network."),
-        ("No address associated", unknown, "Check its spelling, or the network."),
-        ("SSL", f"TLS with {url.where} failed: {_tls_cause(text)}.",
-         "Is sslcert in the URL the authority that signed the server's certificate, and sslaccept as strict "
-         "as you want it?"),
-        ("refused", f"Nothing answers at {url.where}: connection refused.",
-         "Is the server running, and is this its port?"),
-        ("No such file", f"There is no server's socket at {url.where}.", "Is the server running?"),
-        ("timed out", f"{url.where} does not answer in time.", "Check host, port and firewall."),
-        ("Packet sequence number wrong", f"What answers at {url.where} is no MySQL or MariaDB.",
-         "Check scheme and port of the URL."),
-        ("Lost connection", f"What answers at {url.where} closed the connection at once.",
-         "Check scheme, host and port of the URL, and the server's log."),
-        ("Too many connections", f"The server at {url.where} has no connection left to give.",
-         "Raise max_connections or close other clients."),
-        ("is not allowed to connect", f"The server at {url.where} does not let this host in.",
-         "Grant the user from this address: CREATE USER 'name'@'%'."),
-    )  # fmt: skip
-    for sign, message, hint in known:
-        if sign in text:
-            return ConnectionFault(message, hint=hint)
-    return ConnectionFault(f"No connection to the server at {url.where}: {text}")
-
-
-def _tls_cause(text: str) -> str:
-    """Return the reason out of `Can't connect … ([SSL: CODE] reason (_ssl.c:1006))`."""
-    found = re.search(r"\[SSL[^\]]*\] (.+?)\s*(?:\(_ssl|$)", text)
-    return found[1] if found else text
