@@ -221,9 +221,12 @@ class PostgresqlConnection(Connection):
         not told where that is.
         """
         place = self.row(self.dialect.queries["introspect.data_folder"])
-        if place["folder"] is None or not Path(place["folder"]).is_dir():
+        if place["folder"] is None:
             return None
-        return shutil.disk_usage(place["folder"]).free
+        try:
+            return shutil.disk_usage(place["folder"]).free if Path(place["folder"]).is_dir() else None
+        except OSError:  # below a folder that is closed to whoever runs this
+            return None
 
     def alterations(self) -> Alterations:
         """Return how PostgreSQL's tables are changed."""
