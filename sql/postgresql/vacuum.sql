@@ -159,16 +159,19 @@ LIMIT 1;
 SELECT current_setting('max_parallel_maintenance_workers')::int AS workers;
 
 -- name: measuring
--- The schema of pgstattuple, where it is installed and this user may read indexes by it.
+-- The schema of pgstattuple, where it is installed and this user may call this function of it.
 SELECT n.nspname AS schema
 FROM pg_extension AS e
 JOIN pg_namespace AS n ON n.oid = e.extnamespace
-JOIN pg_proc AS p ON p.pronamespace = n.oid AND p.proname = 'pgstatindex' AND p.proargtypes[0] = 'regclass'::regtype
+JOIN pg_proc AS p ON p.pronamespace = n.oid AND p.proname = :function AND p.proargtypes[0] = 'regclass'::regtype
 WHERE e.extname = 'pgstattuple' AND has_function_privilege(p.oid, 'EXECUTE');
 
 -- name: repack
--- The version of the extension pg_repack, where it is installed.
-SELECT e.extversion AS version FROM pg_extension AS e WHERE e.extname = 'pg_repack';
+-- The version of the extension pg_repack, where it is installed and this user may make tables in its schema.
+SELECT e.extversion AS version
+FROM pg_extension AS e
+WHERE e.extname = 'pg_repack'
+  AND has_schema_privilege(COALESCE(to_regnamespace('repack'), CAST(e.extnamespace AS regnamespace)), 'CREATE');
 
 -- name: remains
 -- What clears away the invalid copies that an interrupted REINDEX CONCURRENTLY left on a table.

@@ -515,7 +515,9 @@ def test_an_index_of_innodb_goes_but_isn_t_rebuilt(mysql_server: Server, few_eve
     database = open_database(pruning.url_of(few_events))
     with database.connect() as connection:
         upkeep = connection.upkeep()
-        place = next(table.place for table in upkeep.tables() if table.root == "website_event")
+        place = next(
+            table.place for table in upkeep.tables(measured_seconds=0) if table.root == "website_event"
+        )
         index = IndexState("website_event_visit_id_idx", place, 0, True, False, None, True)
         with pytest.raises(Refused, match="isn't rebuilt without its table"):
             upkeep.rebuild(index)

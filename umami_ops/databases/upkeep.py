@@ -18,7 +18,8 @@ class TableState:
 
     `changed_rows` were written since its statistics were taken, `inserted_rows` since it was vacuumed;
     `free_bytes` are what a rewrite of the table, indexes apart, would give back, or None where nothing can be
-    said. A server that has no such counter says 0.
+    said; `is_estimate` says that they were reckoned from statistics, and not looked at. A server that has no
+    such counter says 0.
     """
 
     place: TableName
@@ -34,6 +35,7 @@ class TableState:
     is_analyzed: bool
     freeze_age: int
     free_bytes: int | None
+    is_estimate: bool
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,13 @@ class Upkeep(ABC):
     """What a server can do for its tables. All but `tables` and `indexes` return steps, and do nothing."""
 
     @abstractmethod
-    def tables(self) -> list[TableState]:
-        """Return every table of the schema, and every partition, from the catalogue alone."""
+    def tables(self, *, measured_seconds: float) -> list[TableState]:
+        """Return every table of the schema, and every partition, from the catalogue.
+
+        Their free space is an estimate, or measured where the server can and it takes no longer than
+        `measured_seconds` for all of them, the largest first; 0 asks for no more than the catalogue. Within a
+        transaction.
+        """
 
     @abstractmethod
     def indexes(self, *, measured_bytes: float) -> list[IndexState]:

@@ -98,7 +98,7 @@ class _Planner:
         self._connection = connection
         self._wish = wish
         self._upkeep = connection.upkeep()
-        self._tables = self._chosen(self._upkeep.tables())
+        self._tables = self._chosen(self._upkeep.tables(measured_seconds=math.inf if wish.full else 0))
         places = {table.place for table in self._tables}
         indexes = self._upkeep.indexes(measured_bytes=math.inf if wish.reindex else 0)
         self._indexes = [index for index in indexes if index.table in places]

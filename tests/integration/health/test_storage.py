@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,10 +10,20 @@ import pytest
 
 from testbed import servers
 from testbed.bulk import connect
-from testbed.servers import Server
+from testbed.servers import Server, database_name
 from testbed.umami import create_umami
 from tests.command import run
-from tests.examining import WEBSITE, execute, finding_of, findings_of, insert_events, opened, undone, until
+from tests.examining import (
+    WEBSITE,
+    examined,
+    execute,
+    finding_of,
+    findings_of,
+    insert_events,
+    opened,
+    undone,
+    until,
+)
 from umami_ops.operations.health import Severity
 from umami_ops.sql import Query
 
@@ -41,6 +52,15 @@ def test_autovacuum_is_off(postgresql_server: Server, healthy: str) -> None:
     assert findings_of(healthy, "autovacuum") == []
 
 
+def test_autovacuum_is_off_everywhere(postgresql_server: Server, umami_database: str) -> None:
+    # What autovacuum counts by can be switched off for one database; it then never comes there.
+    name = database_name(umami_database)
+    execute(postgresql_server.as_admin(umami_database), f"ALTER DATABASE {name} SET track_counts = off")
+    finding = finding_of(umami_database, "autovacuum")
+    assert finding.severity is Severity.WARNING
+    assert "off on the whole server" in finding.sentence
+
+
 def test_autovacuum_that_comes_too_seldom(postgresql_server: Server, healthy: str, admin: str) -> None:
     execute(admin, "ANALYZE website_event")
     assert findings_of(healthy, "autovacuum_pace") == []
@@ -54,6 +74,17 @@ def test_autovacuum_that_comes_too_seldom(postgresql_server: Server, healthy: st
         healthy, f"ALTER TABLE website_event SET ({eager})", f"ALTER TABLE website_event RESET ({names})"
     ):
         assert findings_of(healthy, "autovacuum_pace", paced_rows=10, vacuum_days=1) == []
+
+
+def test_sizes_are_those_of_the_server(server: Server, healthy: str) -> None:
+    (verdict,) = examined(healthy, "sizes").verdicts
+    sizes = {measure.name: measure.value for measure in verdict.measures if measure.table == "website_event"}
+    assert set(sizes) == {"table_bytes", "index_bytes", "table_rows_estimate"}
+    with opened(healthy) as connection:
+        size = connection.row(
+            connection.dialect.queries["vacuum.size"], schema=connection.server().schema, name="website_event"
+        )
+    assert sizes["index_bytes"] == size["index_bytes"] > 0
 
 
 def test_unused_space(mysql_server: Server, healthy: str) -> None:
@@ -101,18 +132,56 @@ def test_a_table_full_of_holes_and_bloated_indexes(postgresql_server: Server, um
     assert (unused.severity, unused.subject) == (Severity.INFO, "website_event")
     assert unused.evidence["unused_percent"] > 50
     assert bloated.severity is Severity.WARNING
-    assert bloated.evidence["estimated"] is True
+    assert bloated.evidence["estimated"] is unused.evidence["estimated"] is True
+    assert "by estimate" in unused.sentence
     with connect(postgresql_server.as_admin(umami_database)) as admin:
         if admin.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'pgstattuple'"):
             admin.execute("CREATE EXTENSION pgstattuple")
-            admin.execute("GRANT EXECUTE ON FUNCTION pgstatindex(regclass) TO PUBLIC")
+            admin.execute(
+                "GRANT EXECUTE ON FUNCTION pgstatindex(regclass), pgstattuple_approx(regclass) TO PUBLIC"
+            )
             admin.commit()
             measured = finding_of(umami_database, "bloated_indexes", **low)
             assert measured.evidence["estimated"] is False
             assert "measured by pgstattuple" in measured.sentence
+            looked_at = finding_of(umami_database, "unused_space", **low)
+            assert looked_at.evidence["estimated"] is False
+            assert "as measured" in looked_at.sentence
+            assert abs(looked_at.evidence["unused_percent"] - unused.evidence["unused_percent"]) < 10
     assert findings_of(umami_database, "unused_space") == findings_of(umami_database, "bloated_indexes") == []
     execute(umami_database, "REINDEX TABLE website_event")
     assert findings_of(umami_database, "bloated_indexes", **low) == []
+
+
+def test_where_measuring_takes_too_long_it_is_an_estimate(
+    postgresql_server: Server, umami_database: str
+) -> None:
+    rows = "FROM generate_series(1, 20000) AS n"
+    execute(
+        umami_database,
+        "INSERT INTO website_event (event_id, website_id, session_id, visit_id, url_path)"
+        f" SELECT gen_random_uuid(), '{WEBSITE}', gen_random_uuid(), gen_random_uuid(), '/' {rows}",
+        "ANALYZE website_event",
+        "DELETE FROM website_event WHERE event_id > '28000000-0000-0000-0000-000000000000'",
+    )
+    execute(umami_database, "VACUUM (ANALYZE) website_event")
+    with connect(postgresql_server.as_admin(umami_database)) as admin:
+        if not admin.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'pgstattuple'"):
+            pytest.skip("this server has no pgstattuple")
+        for statement in (
+            "CREATE EXTENSION pgstattuple",
+            "ALTER EXTENSION pgstattuple DROP FUNCTION pgstattuple_approx(regclass)",
+            "DROP FUNCTION pgstattuple_approx(regclass)",
+            "CREATE FUNCTION pgstattuple_approx(reloid regclass, OUT table_len bigint,"
+            " OUT approx_free_space bigint, OUT dead_tuple_len bigint)"
+            " LANGUAGE sql AS 'SELECT 0::bigint, 0::bigint, 0::bigint FROM pg_sleep(30)'",
+        ):
+            admin.execute(statement)
+        admin.commit()
+    began = time.monotonic()
+    finding = finding_of(umami_database, "unused_space", unused_bytes=100_000)
+    assert time.monotonic() - began < 5
+    assert finding.evidence["estimated"] is True
 
 
 def test_old_transaction_ids(postgresql_server: Server, healthy: str) -> None:

@@ -125,6 +125,36 @@ def test_a_user_without_any_right(postgresql_server: Server, healthy: str) -> No
     assert all(verdict.unseen or verdict.has_looked for verdict in found.verdicts)
 
 
+def test_a_user_with_no_right_on_the_statistics(postgresql_server: Server, umami_database: str) -> None:
+    """Where an administrator closed them, what stands on them can't be looked at, and the rest can."""
+    insert_events(umami_database, WEBSITE, [datetime.now(UTC)])
+    execute(postgresql_server.as_admin(umami_database), _CLOSE_STATISTICS)
+    found = examined(umami_database)
+    outcome = run("health", url=umami_database)
+    blind = {verdict.check.name: verdict.unseen[0].needs for verdict in found.verdicts if verdict.unseen}
+    closed = {
+        "connections", "cache", "lock_waits", "long_transactions", "idle_in_transaction", "checkpoints",
+        "dead_rows", "statistics", "autovacuum_pace", "unused_space", "bloated_indexes", "indexes",
+        "invalid_indexes", "superfluous_indexes",
+    }  # fmt: skip
+    assert set(blind) == closed | {"disk", "growth", "backups"}
+    assert all(blind[name].startswith("a right (permission denied for view pg_stat") for name in closed)
+    assert [check.name for check, _ in found.worst_first() if check.name != "server_version"] == []
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "Could not look at" in outcome.out
+
+
+_CLOSE_STATISTICS = """
+DO $$
+DECLARE each record;
+BEGIN
+  FOR each IN SELECT c.relname FROM pg_class AS c WHERE c.relkind = 'v' AND c.relname LIKE 'pg\\_stat%' LOOP
+    EXECUTE FORMAT('REVOKE ALL ON pg_catalog.%I FROM PUBLIC', each.relname);
+  END LOOP;
+END $$
+"""
+
+
 def _broken(text: str) -> Check:
     def look(examination: object) -> Iterator[Finding]:
         yield from examination.connection.rows(Query("test.broken", "", text))  # type: ignore[attr-defined]

@@ -21,7 +21,7 @@ class MysqlUpkeep(Upkeep):
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def tables(self) -> list[TableState]:
+    def tables(self, *, measured_seconds: float) -> list[TableState]:  # noqa: ARG002 -- InnoDB counts it itself
         """Return every table of the database; partitions come and go with their table."""
         rows = self._connection.rows(self._connection.dialect.queries["vacuum.tables"])
         names = [row["name"] for row in rows]
@@ -95,6 +95,7 @@ def _table(row: Row, *, may_maintain: bool) -> TableState:
         is_analyzed=bool(row["refreshes_itself"]),
         freeze_age=0,
         free_bytes=int(row["free_bytes"]),
+        is_estimate=False,
     )
 
 

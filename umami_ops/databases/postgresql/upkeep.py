@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import math
+import time
 from dataclasses import replace
 
 from umami_ops.databases.base import Connection, Row
@@ -10,6 +12,7 @@ from umami_ops.databases.postgresql import programs
 from umami_ops.databases.postgresql.bloat import IndexedColumn, index_bytes, table_bytes
 from umami_ops.databases.postgresql.dialect import POSTGRESQL
 from umami_ops.databases.upkeep import IndexState, TableState, Upkeep
+from umami_ops.errors import ConnectionLost, DatabaseFault
 from umami_ops.plan import Maintenance, Program, Size, TableName
 from umami_ops.sql import Query
 
@@ -18,8 +21,10 @@ _ALONE = "ACCESS EXCLUSIVE: nobody reads or writes the table until it is done"
 _BRIEFLY_ALONE = "ACCESS EXCLUSIVE for an instant at both ends: reads and writes go on"
 # Building an index concurrently waits for every transaction that began before; nobody queues behind that.
 _WAIT_FOR_TRANSACTIONS_SECONDS = 60
-# Below this an index is read as fast as it is reckoned, and it doesn't matter either.
+# Below this an index, or a table, is read as fast as it is reckoned, and it doesn't matter either.
 _MEASURED_FROM_BYTES = 250_000
+_SAVE = Query("upkeep.save", "", "SAVEPOINT measured")
+_UNDO = Query("upkeep.undo", "", "ROLLBACK TO SAVEPOINT measured")
 
 
 class PostgresqlUpkeep(Upkeep):
@@ -40,22 +45,37 @@ class PostgresqlUpkeep(Upkeep):
         """Whether pg_repack is there: VACUUM FULL isn't."""
         return self._repack is not None
 
-    def tables(self) -> list[TableState]:
-        """Return every table and partition of the schema."""
-        return [_table(row) for row in self._connection.rows(self._queries["vacuum.tables"])]
+    def tables(self, *, measured_seconds: float) -> list[TableState]:
+        """Return every table and partition of the schema; where pgstattuple is installed it measures them.
+
+        That reads the pages which VACUUM hasn't found wholly visible, and of the others the map of free
+        space.
+        """
+        rows = self._connection.rows(self._queries["vacuum.tables"])
+        states = {row["name"]: _table(row) for row in rows}
+        schema = self._schema_of("pgstattuple_approx") if measured_seconds else None
+        ends = time.monotonic() + measured_seconds
+        for row in sorted(rows, key=lambda row: -int(row["heap_bytes"])) if schema else ():
+            left_seconds = ends - time.monotonic()
+            if left_seconds <= 0 or not row["holds_rows"] or row["heap_bytes"] < _MEASURED_FROM_BYTES:
+                break
+            free_bytes = self._measured_free_bytes(row, str(schema), left_seconds)
+            if free_bytes is not None:
+                states[row["name"]] = replace(states[row["name"]], free_bytes=free_bytes, is_estimate=False)
+        return list(states.values())
 
     def indexes(self, *, measured_bytes: float) -> list[IndexState]:
         """Return every index; where pgstattuple is installed, so many bytes of the worst are read by it."""
         rows = self._connection.rows(self._queries["vacuum.indexes"])
         states = {row["name"]: _estimated(row) for row in rows}
-        schemas = self._connection.rows(self._queries["vacuum.measuring"]) if measured_bytes else []
-        left = measured_bytes if schemas else 0
+        schema = self._schema_of("pgstatindex") if measured_bytes else None
+        left = measured_bytes if schema else 0
         for row in sorted(rows, key=lambda row: -(states[row["name"]].wasted_bytes or 0)):
             size_bytes = int(row["size_bytes"])
             is_measurable = row["is_plain"] and row["is_valid"]
             if is_measurable and _MEASURED_FROM_BYTES <= size_bytes <= left:
                 left -= size_bytes
-                fresh_bytes = self._measured_bytes(row, str(schemas[0]["schema"]))
+                fresh_bytes = self._measured_bytes(row, str(schema))
                 wasted_bytes = max(0, size_bytes - fresh_bytes)
                 states[row["name"]] = replace(
                     states[row["name"]], wasted_bytes=wasted_bytes, is_estimate=False
@@ -115,6 +135,38 @@ class PostgresqlUpkeep(Upkeep):
             tries=2,
         )
 
+    def _schema_of(self, function: str) -> str | None:
+        """Return where a function of pgstattuple is, if it is there and this user may call it."""
+        found = self._connection.rows(self._queries["vacuum.measuring"], function=function)
+        return found[0]["schema"] if found else None
+
+    def _measured_free_bytes(self, row: Row, schema: str, limit_seconds: float) -> int | None:
+        """Return what is free in a table, dead rows included, by pgstattuple_approx.
+
+        None when that takes longer. Afterwards the open transaction is as it was, and so are its limits.
+        """
+        function = f"{POSTGRESQL.quote(schema)}.pgstattuple_approx"
+        measure = Query(
+            "upkeep.measure",
+            "How much of a table is free, or filled by dead rows.",
+            f"SELECT s.table_len, s.approx_free_space + s.dead_tuple_len AS free"  # noqa: S608 -- quoted
+            f" FROM {function}(CAST(:table AS regclass)) AS s",
+        )
+        limit = self._queries["health.limit"]
+        self._connection.run(_SAVE)
+        try:
+            if not math.isinf(limit_seconds):
+                self._connection.run(limit, milliseconds=max(1, round(1000 * limit_seconds)))
+            found = self._connection.row(measure, table=_q(TableName(row["schema"], row["name"])))
+        except ConnectionLost:
+            raise
+        except DatabaseFault:
+            return None
+        finally:
+            self._connection.run(_UNDO)
+        left_free = found["table_len"] * (1 - row["fill_percent"] / 100)
+        return max(0, int(found["free"] - left_free))
+
     def _measured_bytes(self, row: Row, schema: str) -> int:
         """Return what the entries fill, by pgstatindex; until VACUUM has come, a share of them is dead."""
         function = f"{POSTGRESQL.quote(schema)}.pgstatindex"
@@ -156,6 +208,7 @@ def _table(row: Row) -> TableState:
         is_analyzed=row["is_analyzed"],
         freeze_age=int(row["freeze_age"]),
         free_bytes=free_bytes,
+        is_estimate=True,
     )
 
 

@@ -17,7 +17,8 @@ them. -->
 
 `umami-ops health` looks at a database and says what is wrong, how bad it is, why that matters to Umami, and
 the command that mends it. It reads only: the catalogue, the server's statistics, look-ups in indexes and
-small samples, never a whole table. Each check runs in a read-only transaction of its own that ends by itself
+small samples, never a whole table; where pgstattuple is installed, it reads indexes and tables for a moment,
+too. Each check runs in a read-only transaction of its own that ends by itself
 after a second, all of them together after `budget_seconds`.
 
 A user with no more than Umami's own rights is enough. What its rights don't allow is listed as not looked at,
