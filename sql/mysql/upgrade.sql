@@ -88,21 +88,27 @@ SELECT COALESCE(SUM(d.copies - 1), 0) AS row_count
 FROM (SELECT COUNT(*) AS copies FROM session_data AS s GROUP BY s.session_id, s.data_key HAVING COUNT(*) > 1) AS d;
 
 -- name: sample_make
--- A temporary table like website_event, indexes included, with some of its rows.
+-- A temporary table like website_event, indexes included, with some of its rows, and one for the entries of an index.
+CREATE TEMPORARY TABLE _umami_ops_entries (
+  website_id VARCHAR(36), created_at TIMESTAMP NULL, session_id VARCHAR(36), event_id VARCHAR(36)
+) CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci;
 CREATE TEMPORARY TABLE _umami_ops_sample LIKE website_event;
 INSERT INTO _umami_ops_sample SELECT * FROM website_event LIMIT :sample;
 
 -- name: sample_update
 -- Rewrites the sample as a migration rewrites the table.
-UPDATE _umami_ops_sample SET page_title = CONCAT(page_title, ' ');
+UPDATE _umami_ops_sample SET page_title = CONCAT(COALESCE(page_title, ''), ' ');
 
 -- name: sample_index
--- Builds on the sample an index as migrations do.
-ALTER TABLE _umami_ops_sample ADD INDEX _umami_ops_sample_idx (website_id, created_at, session_id);
+-- Sorts and writes an index's entries: ALTER TABLE would copy a temporary table whole, which it does to no other.
+INSERT INTO _umami_ops_entries
+SELECT s.website_id, s.created_at, s.session_id, s.event_id
+FROM _umami_ops_sample AS s
+ORDER BY s.website_id, s.created_at, s.session_id, s.event_id;
 
 -- name: sample_drop
 -- Takes the sample away.
-DROP TEMPORARY TABLE IF EXISTS _umami_ops_sample;
+DROP TEMPORARY TABLE IF EXISTS _umami_ops_sample, _umami_ops_entries;
 
 -- name: give_up
 -- Marks the failed attempts at a migration as rolled back, as `prisma migrate resolve` does.

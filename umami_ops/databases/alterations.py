@@ -7,6 +7,7 @@ second at most for a lock, so that nobody queues behind them, and try again.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 from umami_ops.plan import Maintenance
 from umami_ops.umami.changes import (
@@ -31,6 +32,17 @@ SchemaChange = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Pace:
+    """How much longer a row takes in a real table than in the sample that `upgrade check` times.
+
+    The sample fits the memory and isn't logged. `make bench-upkeep` measures the factors.
+    """
+
+    rewrite: float
+    build: float
+
+
 class Alterations(ABC):
     """Writes the statements of changes. Every method returns steps and does nothing."""
 
@@ -50,6 +62,11 @@ class Alterations(ABC):
     @abstractmethod
     def copies(self, change: Change) -> bool:
         """Say whether a change copies its whole table."""
+
+    @property
+    @abstractmethod
+    def pace(self) -> Pace:
+        """How a migration's time follows from that of the sample."""
 
     @abstractmethod
     def make(self, change: SchemaChange) -> tuple[Maintenance, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from umami_ops.databases.alterations import Alterations, SchemaChange, described
+from umami_ops.databases.alterations import Alterations, Pace, SchemaChange, described
 from umami_ops.databases.base import Connection
 from umami_ops.databases.mysql import ddl
 from umami_ops.databases.mysql.dialect import MYSQL
@@ -36,6 +36,7 @@ class MysqlAlterations(Alterations):
     """Changes of InnoDB's tables in the database that a connection looks at."""
 
     is_atomic = False
+    pace = Pace(rewrite=1.0, build=1.0)
 
     def __init__(self, connection: Connection) -> None:
         self._schema = connection.server().schema

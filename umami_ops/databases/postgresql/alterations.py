@@ -6,7 +6,7 @@ import hashlib
 
 from sqlglot import exp
 
-from umami_ops.databases.alterations import Alterations, SchemaChange, described
+from umami_ops.databases.alterations import Alterations, Pace, SchemaChange, described
 from umami_ops.databases.base import Connection
 from umami_ops.databases.postgresql import ddl
 from umami_ops.databases.postgresql.dialect import POSTGRESQL
@@ -43,6 +43,7 @@ class PostgresqlAlterations(Alterations):
     """Changes of PostgreSQL's tables in the schema that a connection looks at."""
 
     is_atomic = True
+    pace = Pace(rewrite=2.0, build=1.0)
 
     def __init__(self, connection: Connection) -> None:
         self._schema = connection.server().schema

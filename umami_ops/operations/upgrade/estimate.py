@@ -1,8 +1,8 @@
 """How long a migration takes and how much disk it needs, from a timed sample and the sizes of tables.
 
 The sample is a temporary table like website_event, all its indexes included, in which some of its rows are
-rewritten and indexed. It is written without a log and fits the memory, so a big table takes longer: by
-factors that `make bench-upkeep` measures (docs/benchmarks.md).
+rewritten and indexed, several times. It is written without a log and fits the memory, so a big table takes
+longer: by the factors of `Alterations.pace`, which `make bench-upkeep` measures (docs/benchmarks.md).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from umami_ops.databases.alterations import Pace
 from umami_ops.databases.base import Connection, Relation
 from umami_ops.errors import DatabaseFault
 from umami_ops.operations.inspect import Installation
@@ -18,11 +19,10 @@ from umami_ops.operations.upgrade.state import State
 from umami_ops.umami.changes import AddIndex, Change, ChangeType, Move, RequireValues
 
 _SAMPLE_ROWS = 10_000
+#: Each part is timed so often, and the quickest counts: the others tell what else goes on on the server.
+_TIMES = 3
 #: A table with fewer rows than this is done before anybody could look at a clock.
 FEW_ROWS = 20_000
-#: A written-ahead log, and indexes that outgrow the processor's cache, cost this much over a sample: measured
-#: with a million events on PostgreSQL, where building an index took as long as in the sample.
-_REWRITE_FACTOR, _BUILD_FACTOR = 2.0, 1.0
 #: What the entries of one more index take of the disk, where a table has none to compare it with.
 _ENTRY_BYTES = 80
 
@@ -50,22 +50,25 @@ class Cost:
     waits: str
 
 
-def measured_rates(connection: Connection) -> Rates:
-    """Time a sample of website_event in a temporary table; where that may not be, return what is usual."""
+def measured_rates(connection: Connection, pace: Pace) -> Rates:
+    """Time a sample of website_event in temporary tables; where that may not be, return what is usual."""
     queries = connection.dialect.queries
     try:
-        for statement in queries["upgrade.sample_drop"].statements:
-            connection.run(statement)
+        connection.run(queries["upgrade.sample_drop"])
         for statement in queries["upgrade.sample_make"].statements:
             copied = connection.run(statement, sample=_SAMPLE_ROWS)
-        rewriting = _timed(lambda: connection.run(queries["upgrade.sample_update"]))
-        building = _timed(lambda: connection.run(queries["upgrade.sample_index"]))
+        rewriting = _quickest(lambda: connection.run(queries["upgrade.sample_update"]))
+        building = _quickest(lambda: connection.run(queries["upgrade.sample_index"]))
         connection.run(queries["upgrade.sample_drop"])
     except DatabaseFault:
         return ASSUMED
     if copied < _SAMPLE_ROWS / 2:
         return ASSUMED
-    return Rates(copied / rewriting / _REWRITE_FACTOR, copied / building / _BUILD_FACTOR, is_measured=True)
+    return Rates(copied / rewriting / pace.rewrite, copied / building / pace.build, is_measured=True)
+
+
+def _quickest(work: Callable[[], object]) -> float:
+    return min(_timed(work) for _ in range(_TIMES))
 
 
 def _timed(work: Callable[[], object]) -> float:
@@ -88,7 +91,7 @@ class Estimator:
     def rates(self) -> Rates:
         """The speed of this server, timed at the first question."""
         if self._rates is None:
-            self._rates = measured_rates(self._connection)
+            self._rates = measured_rates(self._connection, self._alterations.pace)
         return self._rates
 
     @property
