@@ -333,16 +333,17 @@ def test_a_notifier_that_hangs_or_fails_is_in_nobodys_way_and_tried_again(
 
 
 def test_pages(postgresql_server: Server, umami_database: str, tmp_path: Path) -> None:
-    token = {"UMAMI_OPS_DAEMON_HTTP_TOKEN": "open sesame"}
+    secret = "Sesam, öffne dich"
+    token = {"UMAMI_OPS_DAEMON_HTTP_TOKEN": secret}
     settings = '[jobs.wrong]\nschedule = "@every 3s"\nsteps = ["prune --days 365 --website nothing"]\n'
-    allowed = {"Authorization": "Bearer open sesame"}
+    allowed = {"Authorization": f"Bearer {secret}".encode().decode("latin-1")}
     with Sidecar(tmp_path / "a", umami_database, settings, env=token, http=True) as sidecar:
         sidecar.wait_for("run_ended")
         assert sidecar.get("/healthz") == (503, "not ok\n")
         assert "The last run of wrong failed" in sidecar.get("/healthz", **allowed)[1]
         assert sidecar.get("/")[0] == sidecar.get("/metrics")[0] == sidecar.get("/status.json")[0] == 401
-        assert sidecar.get("/", Authorization="Basic " + _base64(":open sesame"))[0] == 200
-        for wrong in ("Bearer close", "Basic !", "Basic " + _base64("open sesame"), "Bearer öffne"):
+        assert sidecar.get("/", Authorization="Basic " + _base64(f":{secret}"))[0] == 200
+        for wrong in ("Bearer close", "Basic !", "Basic " + _base64(secret), "Bearer öffne"):
             assert sidecar.get("/", Authorization=wrong.encode().decode("latin-1"))[0] == 401
         assert sidecar.get("/nowhere", **allowed)[0] == 404
         status, text = sidecar.get("/metrics", **allowed)
@@ -358,11 +359,17 @@ def test_pages(postgresql_server: Server, umami_database: str, tmp_path: Path) -
         assert values["umami_ops_leader"] == 1
         assert values["umami_ops_job_runs_total"] >= 1
         probe = {"UMAMI_OPS_DAEMON_HTTP": f"127.0.0.1:{sidecar.port}"}
-        assert run("daemon", "--probe", env=probe).code == 1
+        red = run("daemon", "--probe", env=probe)
+        assert (red.code, red.out) == (1, "not ok\n")
+        told = run("daemon", "--probe", env=probe | token)
+        assert (told.code, "The last run of wrong failed" in told.out) == (1, True)
         sidecar.settings.write_text(settings.replace(" --website nothing", ""))
         sidecar.send(signal.SIGHUP)
         sidecar.wait_for("run_ended", lambda event: event["result"] == "success")
         assert run("daemon", "--probe", env=probe).code == 0
+        # It is well by the file that it began with, whatever has become of that since.
+        sidecar.settings.write_text("[jobs.wrong\n")
+        assert run("daemon", "--probe", env=probe | token, folder=sidecar.folder).code == 0
         sidecar.stop()
     gone = run("daemon", "--probe", env=probe)
     assert gone.code == 1

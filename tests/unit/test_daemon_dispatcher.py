@@ -97,6 +97,36 @@ def test_a_month_over_the_end_of_summer_time() -> None:
     assert not any(due.missed or due.is_catch_up for _, due in world.began)
 
 
+def test_six_weeks_with_a_leap_day_and_the_beginning_of_summer_time() -> None:
+    """With a long run that others wait for, three days of sleep, a restart and a reload in them."""
+    world = World(now=datetime(2028, 2, 20, tzinfo=UTC), takes={"leap": timedelta(hours=30)})
+    jobs = [job("night", "30 2 * * *"), job("leap", "0 12 29 2 *"), HOURLY]
+    world.start(*jobs)
+    world.live(datetime(2028, 3, 5, tzinfo=UTC))
+    world.sleep(timedelta(days=3))
+    world.live(datetime(2028, 3, 12, tzinfo=UTC))
+    world.start(*jobs)
+    world.live(datetime(2028, 3, 20, tzinfo=UTC))
+    world.dispatcher.replace([*jobs, job("new", "@weekly")], world.now)
+    world.live(datetime(2028, 4, 2, tzinfo=UTC))
+    assert [f"{due.slot:%m-%d %H:%M}" for _, due in world.runs("leap")] == ["02-29 11:00"]
+    nights = world.runs("night")
+    slots = [f"{due.slot.astimezone(BERLIN):%m-%d %H:%M}" for _, due in nights]
+    assert "02-29 02:30" in slots
+    assert slots[-8:] == [
+        "03-25 02:30", "03-26 03:30", "03-27 02:30", "03-28 02:30", "03-29 02:30", "03-30 02:30",
+        "03-31 02:30", "04-01 02:30",
+    ]  # fmt: skip
+    # Each of the 42 nights was run, or missed in the sleep; one waited for the end of the long run.
+    assert len(nights) + sum(due.missed for _, due in nights) == 42
+    assert [due.missed for _, due in nights if due.is_catch_up] == [2]
+    assert max(at - due.slot for at, due in nights if not due.is_catch_up) > timedelta(hours=15)
+    hours = world.runs("hourly")
+    counted = len(hours) + sum(due.missed for _, due in hours) + world.left_out["hourly"]
+    assert counted == 42 * 24 - 1  # the first of them is when it began
+    assert len(world.runs("new")) == 2
+
+
 def test_one_job_at_a_time_and_the_same_one_never_twice() -> None:
     world = World(takes={"nightly": timedelta(hours=2), "hourly": timedelta(minutes=1)})
     world.start(NIGHTLY, HOURLY, OFTEN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import sqlite3
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from umami_ops.daemon import history as module
-from umami_ops.daemon import outcome
+from umami_ops.daemon import outcome, store
 from umami_ops.daemon.agenda import Mark
 from umami_ops.daemon.history import History
 from umami_ops.daemon.records import Cause, DatabaseSize, Message, Result, Run, StepDone
@@ -130,6 +131,23 @@ def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert len(History(tmp_path).runs()) == 121
+
+
+def test_what_memory_could_not_keep_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "KEPT_UNWRITTEN", 10)
+    history = History(tmp_path)
+    other = sqlite3.connect(tmp_path / store.FILE, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    history._store._store.execute("PRAGMA busy_timeout = 1")
+    for number in range(3):
+        history.mark(f"job{number}", Mark("@daily", NOW))
+    assert (bool(history.fault), history.lost) == (True, 0)
+    for number in range(20):
+        history.mark(f"job{number}", Mark("@daily", NOW))
+    assert history.lost == 13
+    history.close()
+    assert history.lost == 23, "what the file doesn't take at the end is lost, too"
+    other.close()
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def _probe(address: tuple[str, int] | None) -> int:
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address[0], address[0])  # noqa: S104 -- no address to go to
     connection = http.client.HTTPConnection(host, address[1], timeout=_PROBE_SECONDS)
     try:
-        connection.request("GET", "/healthz")
+        connection.request("GET", "/healthz", headers=_authorization())
         answer = connection.getresponse()
         body = answer.read().decode("utf-8", "replace")
     except (OSError, http.client.HTTPException) as fault:
@@ -99,3 +99,19 @@ def _probe(address: tuple[str, int] | None) -> int:
     for line in body.splitlines():
         render.print_line(line)
     return 0 if answer.status == http.client.OK else 1
+
+
+def _authorization() -> dict[str, str]:
+    """Return the header with the pages' token, without which /healthz says only whether, not why.
+
+    A configuration that turned bad is no reason to say that the daemon, which keeps the old one, isn't well.
+    """
+    from umami_ops.daemon.settings import SETTINGS, found_in
+
+    (setting,) = (setting for setting in SETTINGS if setting.key == "daemon.http_token")
+    try:
+        token = found_in(setting, options.places_from_options()).value
+    except OpsError:
+        return {}
+    # As bytes of UTF-8, in which the daemon reads it.
+    return {"Authorization": f"Bearer {token}".encode().decode("latin-1")} if token else {}

@@ -65,6 +65,11 @@ class History:
         """Why the file can't be written at present; empty while it can."""
         return self._store.fault
 
+    @property
+    def lost(self) -> int:
+        """How many changes the file will never get."""
+        return self._store.lost
+
     def close(self) -> None:
         """Close the file, having tried once more to write what it lacks."""
         self._store.close()

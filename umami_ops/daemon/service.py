@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import select
 import signal
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -24,9 +21,11 @@ from umami_ops.daemon.jobs import Job
 from umami_ops.daemon.log import Log, Redaction
 from umami_ops.daemon.notify import Messenger
 from umami_ops.daemon.observer import Observer
+from umami_ops.daemon.reaper import Reaper
 from umami_ops.daemon.records import Cause, Result
 from umami_ops.daemon.runner import Program
 from umami_ops.daemon.status import Status, snapshot
+from umami_ops.daemon.wake import Wake
 from umami_ops.daemon.web import Pages
 from umami_ops.daemon.work import Work, host
 from umami_ops.databases.base import Database
@@ -38,7 +37,6 @@ _LONGEST_WAIT_SECONDS = 20.0
 _RETRY_SECONDS = 5.0
 #: A step is killed after 7.5 s; what else there is to end takes a second.
 _END_SECONDS = 9.0
-_LEFT_BEHIND = timedelta(seconds=10)
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,8 @@ class Daemon:
         self._loaded = loaded
         self._load = load
         self._log = log
-        self._wake = _Wake()
+        self._wake = Wake()
+        self._reaper = Reaper()
         self._history = History(loaded.configuration.state_folder)
         self._messenger = Messenger(self._history, log, lambda: self._configuration.channels, host())
         self._work = Work(self._history, log, open_database, lambda: self._messenger)
@@ -82,11 +81,11 @@ class Daemon:
         self._retry_at = now
         self._has_told_lock = False
         self._fault_told = ""
+        self._lost_told = 0
         self._is_stopping = False
         self._is_reloading = False
         self._started_at = self._ticked_at = now
         self._away: OpsError | None = None
-        self._ended_children: dict[int, datetime] = {}
         self._pages: Pages | None = None
         if http is not None:
             token = loaded.configuration["daemon.http_token"] or ""
@@ -131,7 +130,7 @@ class Daemon:
             due_now = self._dispatcher.take()
             if due_now is not None:
                 self._begin(due_now)
-        self._reap()
+        self._reaper.reap(now)
         self._tell_history_fault()
         self._wake.wait(self._wait_seconds())
 
@@ -249,7 +248,10 @@ class Daemon:
         if fault and not self._fault_told:
             self._log.error("history", f"The history can't be written and is kept in memory: {fault}")
         elif self._fault_told and not fault:
-            self._log.info("history", "The history can be written again, and nothing of it was lost.")
+            lost = self._history.lost - self._lost_told
+            whole = "nothing of it was lost" if not lost else f"{lost:,} of its changes were lost"
+            self._log.info("history", f"The history can be written again, and {whole}.")
+            self._lost_told += lost
         self._fault_told = fault
 
     def _snapshot(self) -> dict[str, Any]:
@@ -290,25 +292,6 @@ class Daemon:
     def _hang_up(self, _number: int, _frame: FrameType | None) -> None:
         self._is_reloading = True
 
-    def _reap(self) -> None:
-        """Take note of the ends of processes that were left behind: as PID 1 this one inherits them.
-
-        A step's own process begins a session and is waited for where it was started; whoever else begins one
-        is taken for left behind once it has been dead for a while.
-        """
-        ended = {}
-        for children in Path("/proc/self/task").glob("*/children"):
-            with contextlib.suppress(OSError):
-                for child in map(int, children.read_text().split()):
-                    since = self._ended_children.get(child, self._ticked_at)
-                    if (is_leader := _ended_as_leader(child)) is None:
-                        continue
-                    if not is_leader or self._ticked_at - since > _LEFT_BEHIND:
-                        os.waitpid(child, os.WNOHANG)
-                    else:
-                        ended[child] = since
-        self._ended_children = ended
-
     def _end(self) -> None:
         """End what runs, in ten seconds at most."""
         self._log.info("stopping", "umami-ops daemon ends; a running step finishes its batch")
@@ -322,39 +305,9 @@ class Daemon:
         for thread in (*ending, *([self._worker] if self._worker is not None else [])):
             thread.join(timeout=max(ends - time.monotonic(), 0))
         self._history.close()
+        if lost := self._history.lost - self._lost_told:
+            self._log.error(
+                "history", f"{lost:,} changes of the history were lost: {self._history.fault or 'see above'}"
+            )
         self._wake.close()
         self._log.info("stopped", "umami-ops daemon has ended")
-
-
-def _ended_as_leader(process: int) -> bool | None:
-    """Return whether a process that has ended had begun a session; None while it lives."""
-    state, _, _, session = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[:4]
-    return int(session) == process if state == "Z" else None
-
-
-class _Wake:
-    """A pipe to wait at, which signals and threads write to: unlike a lock, a handler can't get stuck in
-    it.
-    """
-
-    def __init__(self) -> None:
-        self._reading_end, self.writing_end = os.pipe()
-        os.set_blocking(self._reading_end, False)
-        os.set_blocking(self.writing_end, False)
-
-    def up(self) -> None:
-        """Wake the loop."""
-        with contextlib.suppress(OSError):
-            os.write(self.writing_end, b".")
-
-    def wait(self, seconds: float) -> None:
-        """Wait for so long, or for less when woken."""
-        ready, _, _ = select.select([self._reading_end], [], [], seconds)
-        if ready:
-            with contextlib.suppress(BlockingIOError):
-                os.read(self._reading_end, 4_096)
-
-    def close(self) -> None:
-        """Close the pipe."""
-        os.close(self._reading_end)
-        os.close(self.writing_end)

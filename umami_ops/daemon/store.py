@@ -14,7 +14,8 @@ from typing import Any
 from umami_ops.errors import OpsError
 
 FILE = "history.sqlite"
-_KEPT_UNWRITTEN = 10_000
+#: So many changes wait in memory for a disk that takes them again: days of jobs every minute.
+KEPT_UNWRITTEN = 10_000
 _MEND_EVERY_SECONDS = 10.0
 
 
@@ -31,6 +32,8 @@ class Store:
         self.mutex = threading.RLock()
         self.fault = ""
         """Why the file can't be written at present; empty while it can."""
+        self.lost = 0
+        """How many changes the file will never get, since there were more than memory keeps."""
         self._file: sqlite3.Connection | None = None
         self._unwritten: list[tuple[str, tuple[Any, ...]]] = []
         self._tried_at = 0.0
@@ -41,6 +44,7 @@ class Store:
         with self.mutex:
             self._tried_at = 0.0
             self._mend()
+            self.lost += len(self._unwritten)
             self._store.close()
 
     def _opened(self) -> sqlite3.Connection:
@@ -98,14 +102,15 @@ class Store:
                 self._go_on_in_memory(fault)
                 self._store.execute(sql, values)
             if self._file is not None:
-                self._unwritten = [*self._unwritten[-_KEPT_UNWRITTEN + 1 :], (sql, values)]
+                self.lost += len(self._unwritten) >= KEPT_UNWRITTEN
+                self._unwritten = [*self._unwritten[-KEPT_UNWRITTEN + 1 :], (sql, values)]
 
     def _go_on_in_memory(self, fault: sqlite3.Error) -> None:
         """Copy what can be read into memory, and keep what the file doesn't take."""
         self.fault = str(fault)
         memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         try:
-            self._store.backup(memory)
+            self._store.backup(memory, progress=_give_up_where_locked)
         except sqlite3.Error:
             memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         memory.executescript(self._schema)
@@ -128,3 +133,9 @@ class Store:
             return
         self._store.close()
         self._store, self._file, self._unwritten, self.fault = self._file, None, [], ""
+
+
+def _give_up_where_locked(status: int, _remaining: int, _total: int) -> None:
+    """Raise where another session holds the file: a backup of SQLite's would wait for it without an end."""
+    if status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        raise sqlite3.OperationalError("database is locked")

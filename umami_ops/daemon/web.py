@@ -144,13 +144,16 @@ class _Handler(BaseHTTPRequestHandler):
         needed = self.server.token()
         if not needed:
             return True
-        kind, _, given = self.headers.get("Authorization", "").partition(" ")
+        kind, _, written = self.headers.get("Authorization", "").partition(" ")
+        given = written.encode(
+            "latin-1"
+        )  # which http.server takes headers for: these are the bytes that came
         if kind.lower() == "basic":
             try:
-                given = base64.b64decode(given, validate=True).decode().partition(":")[2]
+                given = base64.b64decode(given, validate=True).partition(b":")[2]
             except ValueError:
                 return False
-        return hmac.compare_digest(given.encode(), needed.encode())
+        return hmac.compare_digest(given, needed.encode())
 
     def _answer(
         self,
