@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests import image
 from umami_ops.cli import COMMANDS, variables
 from umami_ops.cli.sidecar import ABOUT_JOBS, all_commands, commands, prepared, read_configuration
 from umami_ops.daemon import metrics
@@ -192,7 +193,12 @@ def test_compose_files(file: Path) -> None:
 def test_umami_starts_only_after_the_pre_upgrade_step_succeeded() -> None:
     services = _services(EXAMPLES / "docker-compose.pre-upgrade.yml")
     assert services["umami"]["depends_on"] == {"pre-upgrade": {"condition": "service_completed_successfully"}}
-    assert services["pre-upgrade"]["restart"] == "no"
+    assert services["pre-upgrade"]["depends_on"] == {
+        "upgrade-check": {"condition": "service_completed_successfully"}
+    }
+    for name, command in (("upgrade-check", "upgrade check"), ("pre-upgrade", "backup --verify")):
+        assert " ".join(services[name]["command"]) == command
+        assert services[name]["restart"] == "no"
 
 
 def test_the_settings_file() -> None:
@@ -248,6 +254,12 @@ def test_units(file: Path) -> None:
     program, *words = shlex.split(unit["Service"]["ExecStart"])
     assert program.endswith("/umami-ops")
     check_line(words)
+    for name, _, value in (
+        word.partition("=") for word in shlex.split(unit["Service"].get("Environment", ""))
+    ):
+        check_variable(name)
+        if unit["Service"].get("ProtectSystem") == "strict":
+            assert Path(value).is_relative_to(Path("/var/lib") / unit["Service"]["StateDirectory"])
     timer = file.with_suffix(".timer")
     if unit["Service"].get("Type") == "oneshot":
         assert "OnCalendar" in timer.read_text()
@@ -291,22 +303,13 @@ def test_alerts_and_the_dashboard_ask_for_metrics_that_there_are() -> None:
                 )
 
 
-def _instructions() -> list[tuple[str, str]]:
-    """The Dockerfile's instructions, continued lines joined."""
-    text = re.sub(
-        r"\\\n", " ", re.sub(r"^\s*#.*\n", "", (CHECKOUT / "Dockerfile").read_text(), flags=re.MULTILINE)
-    )
-    return [tuple(line.split(None, 1)) for line in text.splitlines() if line.strip()]  # type: ignore[misc]
-
-
 def _uid() -> int:
-    user = next(value for name, value in reversed(_instructions()) if name == "USER")
-    return int(user.partition(":")[0])
+    return int(image.last("USER").partition(":")[0])
 
 
 def test_the_dockerfile_keeps_to_the_rules() -> None:
     """What hadolint, in `make lint`, doesn't look at."""
-    steps = _instructions()
+    steps = image.instructions()
     names = [name for name, _ in steps]
     assert names.count("FROM") == 2
     assert _uid() == 10001
@@ -320,11 +323,11 @@ def test_the_dockerfile_keeps_to_the_rules() -> None:
 
 
 def test_the_image_starts_what_there_is_and_sets_what_is_known() -> None:
-    steps = dict(_instructions())
+    steps = dict(image.instructions())
     entry = json.loads(steps["ENTRYPOINT"])
     assert entry == ["tini", "--", "umami-ops"]
     check_line(json.loads(steps["CMD"]))
-    check = json.loads(steps["HEALTHCHECK"].partition("CMD")[2])
+    check = image.healthcheck()
     assert check[0] == "umami-ops"
     check_line(check[1:])
     for name in re.findall(r"(UMAMI_OPS_\w+)=", steps["ENV"]):
