@@ -128,13 +128,8 @@ def test_other_roles(browser: Any, tmp_path: Path) -> None:
 def test_the_chart_draws_what_the_numbers_say(browser: Any, tmp_path: Path) -> None:
     status = shown(filled(tmp_path))
     opened, _ = _opened(browser, page.html(status))
-    past = [
-        tuple(map(float, pair.split(","))) for pair in opened.get_attribute("polyline.past", "points").split()
-    ]
-    ahead = [
-        tuple(map(float, pair.split(",")))
-        for pair in opened.get_attribute("polyline.ahead", "points").split()
-    ]
+    past = _points(opened.get_attribute("polyline.past", "points"))
+    ahead = _points(opened.get_attribute("polyline.ahead", "points"))
     level = float(opened.get_attribute("line.level", "y1"))
     assert past[0][0] == 0
     assert [x for x, _ in past] == sorted(x for x, _ in past)
