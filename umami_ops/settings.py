@@ -151,6 +151,8 @@ def load(
     if target is not None:
         flags["target_database_url"] = Address.found(target, "--target-url")
     try:
+        if not _may_look_here():
+            return Settings(**flags, _env_file=None)  # type: ignore[call-arg]
         _check_dotenv(Path(_DOTENV))
         return Settings(**flags)
     except ValidationError as fault:
@@ -247,11 +249,22 @@ class Places:
 
 def gather(*, config: Path | None = None) -> Places:
     """Read all places. Raises UsageFault for malformed ones, OpsError for a file that can't be read."""
-    dotenv = Path(_DOTENV)
+    values = _dotenv_values(Path(_DOTENV)) if _may_look_here() else {}
+    return Places(dict(os.environ), values, _read_toml(config))
+
+
+def _dotenv_values(dotenv: Path) -> dict[str, str]:
     _check_dotenv(dotenv)
     found = dotenv_values(dotenv, encoding=_ENCODING) if dotenv.is_file() else {}
-    values = {name: value for name, value in found.items() if value is not None}
-    return Places(dict(os.environ), values, _read_toml(config))
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _may_look_here() -> bool:
+    """Say whether the working directory is open to this user; `sudo -u postgres` in root's home isn't.
+
+    What stands there is then none of this user's settings.
+    """
+    return os.access(".", os.X_OK, effective_ids=True)
 
 
 def read_secret(file: str, setting: str) -> str:
@@ -405,7 +418,7 @@ def _read_toml(config: Path | None) -> SettingsFile:
     Raises UsageFault with line and key.
     """
     path = config or DEFAULT_FILE
-    if config is None and not path.exists():
+    if config is None and not (_may_look_here() and path.exists()):
         return SettingsFile()
     try:
         text = path.read_text(encoding=_ENCODING)

@@ -263,6 +263,29 @@ def test_partitions_one_by_one(postgresql_server: Server, umami_database: str) -
     assert set(outcome.document["steps"]) == {"VACUUM we_a", "VACUUM we_b", "ANALYZE website_event"}
 
 
+def test_progress_is_what_the_server_says(postgresql_server: Server, full_of_events: str) -> None:
+    """On a server that is told to take its time; the stop comes once the share has grown."""
+    name = pruning.url_of(full_of_events).database
+    with connect(postgresql_server.as_admin(full_of_events)) as admin:
+        admin.execute(f"ALTER DATABASE {name} SET vacuum_cost_delay = '20ms'")
+        admin.execute(f"ALTER DATABASE {name} SET vacuum_cost_limit = 20")
+        admin.commit()
+    _prune(full_of_events)
+    stop, shares = StopSignal(), list[float]()
+
+    def observe(event: Event) -> None:
+        if isinstance(event, Advanced) and event.title == "VACUUM website_event" and event.share is not None:
+            assert "heap" in event.phase or "index" in event.phase, event.phase
+            shares.append(event.share)
+            if len(set(shares)) >= 2:
+                stop.request("the test saw enough")
+
+    report = _vacuum(full_of_events, Wish(("website_event",)), stop=stop, observer=observe)
+    assert report.stopped == "the test saw enough"
+    assert shares == sorted(shares)
+    assert 0 <= shares[0] < shares[-1] <= 1
+
+
 # Indexes that others left
 
 

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from tests import image
+from umami_ops import __version__
 from umami_ops.cli import COMMANDS, variables
 from umami_ops.cli.sidecar import ABOUT_JOBS, all_commands, commands, prepared, read_configuration
 from umami_ops.daemon import metrics
@@ -334,6 +335,7 @@ def test_the_image_starts_what_there_is_and_sets_what_is_known() -> None:
         check_variable(name)
     labels = (CHECKOUT / "Dockerfile").read_text()
     assert 'org.opencontainers.image.version="${VERSION}"' in labels
+    assert steps["ARG"] == f"VERSION={__version__}"
     (extras,) = re.findall(r"pip install --no-cache-dir '\.\[(.*?)\]'", labels)
     assert set(extras.split(",")) <= set(
         re.findall(r"^(\w+) = \[", (CHECKOUT / "pyproject.toml").read_text(), re.MULTILINE)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from umami_ops.errors import OpsError, UsageFault
-from umami_ops.settings import Settings, load
+from umami_ops.settings import Settings, gather, load
 
 SECRET = "s3same"
 
@@ -284,3 +285,21 @@ def test_a_misspelt_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_settings_are_frozen() -> None:
     assert Settings.model_config.get("frozen") is True
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_folder_that_is_closed_to_this_user_holds_no_settings(folder: Path) -> None:
+    """As root's home is to `sudo -u postgres umami-ops info`."""
+    folder.chmod(0o700)
+    (folder / "umami-ops.toml").write_text("no settings at all")
+    (folder / ".env").write_text("DATABASE_URL='not closed")
+    with pytest.raises(UsageFault):
+        gather()
+    os.seteuid(12_345)
+    try:
+        places = gather()
+        settings = load(url=_url("flag"))
+    finally:
+        os.seteuid(0)
+    assert (places.dotenv, places.file.values) == ({}, {})
+    assert settings.database().host == "flag"

@@ -96,9 +96,9 @@ def _examined(only: Sequence[str], skip: Sequence[str]) -> Health:
 
 def _store(place: str | None) -> Backups | None:
     """Return how to look for backups; None where no place is named and ./backups isn't there."""
-    from pathlib import Path
+    import os
 
-    if place is None and not Path("backups").is_dir():
+    if place is None and not os.access("backups", os.R_OK | os.X_OK, effective_ids=True):
         return None
 
     def look() -> list[Listed]:

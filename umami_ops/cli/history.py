@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from umami_ops.cli import options
+from umami_ops.errors import OpsError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +45,14 @@ def history(job: str | None, limit: int, log: bool, as_json: bool) -> None:
     from umami_ops.daemon.store import FILE
     from umami_ops.daemon.work import report
 
-    if not (folder / FILE).exists():
+    try:
+        is_there = (folder / FILE).exists()
+    except OSError as fault:
+        raise OpsError(
+            f"The state folder {folder} can't be read: {fault.strerror}.",
+            hint="It is the daemon's; as its user, or as root, it can be.",
+        ) from None
+    if not is_there:
         if job:
             configuration.job(job)
         _show_none(folder, as_json=as_json)
