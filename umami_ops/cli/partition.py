@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -220,6 +220,7 @@ def _carry_out(
 ) -> None:
     """Plan, show, confirm, execute, report."""
     from umami_ops.cli import render
+    from umami_ops.cli.progress import RowsWatcher
     from umami_ops.execute import RunLock, StopSignal, execute
     from umami_ops.operations.inspect import inspect, require_session
 
@@ -247,7 +248,7 @@ def _carry_out(
         render.Progress(plan.operation, None) as progress,
     ):
         plan = _planned_again(database, planner)
-        report = execute(plan, database, lock=lock, stop=stop, observer=_Watcher(progress))
+        report = execute(plan, database, lock=lock, stop=stop, observer=RowsWatcher(progress))
     partition_views.show_report(plan, report, as_json=as_json)
     if report.stopped:
         raise SystemExit(_STOPPED)
@@ -259,25 +260,3 @@ def _planned_again(database: Database, planner: Planner) -> Plan:
 
     with database.connect("umami-ops partition") as connection:
         return planner(connection, inspect(connection))
-
-
-class _Watcher:
-    """Feeds the progress line with what the executor tells."""
-
-    def __init__(self, progress: Any) -> None:
-        self._progress = progress
-        self._title = ""
-        self._rows = 0
-
-    def __call__(self, event: Any) -> None:
-        from umami_ops.cli import render
-        from umami_ops.execute import BatchDone, StepBegan, Trouble
-
-        match event:
-            case StepBegan():
-                self._title = event.title
-            case BatchDone():
-                self._rows += event.picked
-            case Trouble():
-                render.say(f"  {event.text}")
-        self._progress.at(self._rows, self._title)

@@ -200,6 +200,7 @@ def _run(
 ) -> tuple[Report, Archiving | None]:
     """Carry the plan out under the lock, with progress, until it is done or there is a reason to stop."""
     from umami_ops.cli import render
+    from umami_ops.cli.progress import RowsWatcher
     from umami_ops.execute import RunLock, StopSignal, execute
     from umami_ops.operations.inspect import inspect
     from umami_ops.operations.prune import conclude
@@ -221,7 +222,7 @@ def _run(
                 installation = inspect(connection)
             archive = stack.enter_context(archiving(database, installation, store))
             pace = {**pace, "keeper": archive.keeper}
-        report = execute(plan, database, lock=lock, stop=stop, observer=_Watcher(progress), **pace)
+        report = execute(plan, database, lock=lock, stop=stop, observer=RowsWatcher(progress), **pace)
         with database.connect("umami-ops prune") as connection:
             conclude(connection, inspect(connection), retention, report)
     return report, archive
@@ -260,26 +261,3 @@ def _table_horizons(tables: tuple[str, ...], now: datetime) -> Mapping[str, date
             raise UsageFault(f"--table {table} is given twice.")
         horizons[table] = before_age(age, now, option=f"--table {table}=")
     return horizons
-
-
-class _Watcher:
-    """Feeds the progress line with what the executor tells."""
-
-    def __init__(self, progress: Any) -> None:
-        self._progress = progress
-        self._title = ""
-        self._rows = 0
-
-    def __call__(self, event: Any) -> None:
-        from umami_ops.cli import render
-        from umami_ops.execute import BatchDone, StepBegan, Trouble
-
-        match event:
-            case StepBegan():
-                self._title = event.title
-            case BatchDone():
-                # Copying deletes nothing: then what was looked at is the progress.
-                self._rows += event.deleted.get("website_event", 0) if event.deleted else event.picked
-            case Trouble():
-                render.say(f"  {event.text}")
-        self._progress.at(self._rows, self._title)
