@@ -66,7 +66,7 @@ class MysqlDatabase(Database):
 
     def connect(self, purpose: str = "umami-ops") -> MysqlConnection:
         """Open a session in UTC."""
-        tls = tls_of(self.url)
+        tls = self._tls
         arguments = _arguments(self.url, purpose)
         try:
             connection = MysqlConnection(_session(arguments, tls), self.url)
@@ -78,6 +78,11 @@ class MysqlDatabase(Database):
             connection.close()
             raise self._no_tls()
         return connection
+
+    @functools.cached_property
+    def _tls(self) -> Tls:
+        """How to reach TLS: prepared once, for all sessions."""
+        return tls_of(self.url)
 
     def staging(self) -> MysqlStaging:
         """Return a place for tables that are being restored."""
