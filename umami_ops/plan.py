@@ -37,6 +37,8 @@ class Batches:
 
     With `apart` workers keep away from each other: each cuts its slices off a stretch of its own, which is
     a range from one time (`since`) to another (`horizon`). `work` must not look at `horizon` then.
+
+    `lock` is what each transaction locks, in words.
     """
 
     title: str
@@ -47,6 +49,7 @@ class Batches:
     prepare: tuple[Query, ...] = ()
     apart: bool = False
     is_kept: bool = False
+    lock: str = "the rows of one batch, of about 250 ms"
 
 
 @dataclass(frozen=True)
@@ -145,15 +148,17 @@ class Change:
     """A step of DDL that others hardly notice: one short transaction or, not `together`, statements alone.
 
     `lock` is what it locks, in words. It waits `wait_seconds` at most for a lock, again and again, so that
-    nobody queues behind it for longer. `before` is worked off in front of every try, and the `guards` are
-    asked once the first statement has its lock. `remains` clears away what the statements leave when they
-    don't reach their end.
+    nobody queues behind it for longer; where the server knows no wait as short as that, what is done in an
+    instant `gives_way` instead. `before` is worked off in front of every try, and the `guards` are asked once
+    the first statement has its lock. `remains` clears away what the statements leave when they don't reach
+    their end.
     """
 
     title: str
     statements: tuple[Query, ...]
     lock: str
     together: bool = True
+    gives_way: bool = False
     wait_seconds: float = 0.2
     tries: int = 600
     before: Batches | None = None

@@ -6,14 +6,15 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from testbed.bulk import Loader, connect
 from testbed.servers import Server
-from tests import pruning
-from tests.integration.test_partition import VERBS, partition, partitions
+from tests import backups, pruning
+from tests.integration.test_partition import VERBS, partition, partitions, spans
 from tests.visitors import fill
 from umami_ops.operations import partition as operation
 
@@ -49,6 +50,7 @@ def test_a_dry_run_says_all_and_does_nothing(server: Server, umami_database: str
     assert all(step["title"] and step["statements"] and step["lock"] for step in steps)
     shown = partition(url, *arguments, "--dry-run").out
     assert shown.count("Lock: ") == len(steps)
+    assert ("Space needed" in shown) == (verb != "maintain")
     assert (partitions(url), pruning.digest(url)) == before
 
 
@@ -129,6 +131,22 @@ def test_nothing_is_partitioned(server: Server, umami_database: str) -> None:
         assert "umami-ops partition enable" in partition(url, *verb, code=5).err
 
 
+@pytest.mark.parametrize("verb", ["enable", "split", "disable"])
+def test_a_disk_that_is_too_small_is_refused(
+    server: Server, umami_database: str, verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = umami_database
+    fill(url, 6)
+    if verb != "enable":
+        partition(url, *VERBS["enable"])
+    before = partitions(url)
+    with backups.opened(url) as connection:
+        monkeypatch.setattr(type(connection), "free_bytes", lambda _connection: 10)
+    said = partition(url, *VERBS[verb], code=5).err
+    assert "of the server's disk until it is done, and 0 MB are free" in said
+    assert partitions(url) == before
+
+
 def test_too_many_partitions(server: Server, umami_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(operation, "_MOST_PARTITIONS", 20)
     fill(umami_database, 8)
@@ -141,15 +159,18 @@ def test_without_a_terminal_it_asks_for_yes(server: Server, umami_database: str)
     assert partitions(umami_database) == []
 
 
-@pytest.mark.parametrize("period", ["week", "quarter", "year"])
-def test_other_periods(server: Server, umami_database: str, period: str) -> None:
+@pytest.mark.parametrize(("period", "most_days"), [("week", 7), ("quarter", 92), ("year", 366)])
+def test_other_periods(server: Server, umami_database: str, period: str, most_days: int) -> None:
     url = umami_database
-    fill(url, 4)
+    fill(url, 4, days=100)
     partition(url, "enable", "--by", period, "--ahead", "2", "--yes")
     assert len(partitions(url)) == 4
     partition(url, "maintain", "--ahead", "4")
     # On the last day of a period the history already holds the next one.
     assert len(partitions(url)) in (5, 6)
+    partition(url, "split", "--by", period, "--yes")
+    assert len(spans(url)) >= 3 + 80 // most_days
+    assert max(spans(url)) <= timedelta(days=most_days)
 
 
 def test_what_stands_on_the_table_stays(postgresql_server: Server, umami_database: str) -> None:

@@ -71,7 +71,7 @@ def show_plan(plan: Plan) -> None:
     if facts.get("copied_events"):
         shown["Copied"] = f"{render.count(facts['copied_events'], estimated=True)} events"
     if facts.get("needed_bytes"):
-        shown["Space for the copies"] = f"about {render.size(facts['needed_bytes'])} until it is done"
+        shown["Space needed"] = f"about {render.size(facts['needed_bytes'])} until it is done"
     if plan.steps:
         shown["Steps"] = str(len(plan.steps))
     render.print_facts(shown)
@@ -139,7 +139,7 @@ def _printable(step: Step, connection: Connection) -> dict[str, Any]:
             return {
                 "title": f"{step.title}, slice by slice until none is left",
                 "statements": [connection.render(query, step.values) for query in queries],
-                "lock": "the rows of one batch, of about 250 ms",
+                "lock": step.lock,
             }
         case Rebuild():
             parts = step.tables.values()

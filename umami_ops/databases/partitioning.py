@@ -136,3 +136,21 @@ class Partitioning(ABC):
     @abstractmethod
     def copied_by_disable(self, partitions: Sequence[Partition]) -> Sequence[Partition]:
         """Return those of the partitions whose rows are copied on the way back."""
+
+    # What each takes of the server's disk until it is done, in bytes, about.
+
+    @abstractmethod
+    def bytes_for_enable(self, rows: int, table: Size) -> int:
+        """Return it for a plain table of so many rows, and of this size."""
+
+    @abstractmethod
+    def bytes_for_extend(self, layout: Layout, crowd: int) -> int:
+        """Return it for partitions to which so many rows of the catch-all belong."""
+
+    @abstractmethod
+    def bytes_for_split(self, layout: Layout, sources: Sequence[Partition]) -> int:
+        """Return it for the replacement of these."""
+
+    @abstractmethod
+    def bytes_for_disable(self, layout: Layout) -> int:
+        """Return it for the way back."""

@@ -57,8 +57,8 @@ class Changer:
 
     def _try(self, connection: Connection) -> None:
         # What lasts is cancelled by a reason to stop; a short transaction comes to its end.
-        watched = contextlib.nullcontext() if self.step.together else self._patience.cancelling(connection)
-        with watched:
+        is_short = self.step.together or self.step.gives_way
+        with contextlib.nullcontext() if is_short else self._patience.cancelling(connection):
             self._patience.run(
                 connection,
                 self.step.statements[0],
@@ -78,7 +78,10 @@ class Changer:
         self._fence(connection)
         for statement in self.step.statements:
             self._patience.check()
-            connection.run(statement)
+            if self.step.gives_way:
+                self._patience.give_way(connection, statement)
+            else:
+                connection.run(statement)
 
     def _run_together(self, connection: Connection, statements: Sequence[Query]) -> None:
         with connection.transaction():

@@ -78,9 +78,10 @@ class Patience:
         MySQL and MariaDB know no wait below a second. For what is done in an instant once it has its lock:
         what lasts would wait a second time, at its end, and be lost. Raises as `run` does.
         """
-        self.run(connection, statement, tries=_BRIEF_TRIES, how=lambda text: self._give_way(connection, text))
+        self.run(connection, statement, tries=_BRIEF_TRIES, how=lambda text: self.give_way(connection, text))
 
-    def _give_way(self, connection: Connection, statement: Query) -> None:
+    def give_way(self, connection: Connection, statement: Query) -> None:
+        """Run a statement once; raises TransientFault when others queued behind its wait for a table."""
         queue = _Queue()
         try:
             with self.cancelling(connection, watch=queue.look):
@@ -124,13 +125,16 @@ class Patience:
     def _look(
         self, session_id: int, finished: threading.Event, watch: Callable[[Connection, int], None]
     ) -> None:
+        if finished.wait(_LOOK_EVERY_SECONDS):
+            return  # most are done by now, and need no second session
         with self.database.connect(f"umami-ops {self.purpose} (watch)") as other:
-            while not finished.wait(_LOOK_EVERY_SECONDS):
+            while not finished.is_set():
                 # Again and again: a statement that begins just now has not seen the first.
                 if self.stop.reason:
                     other.run(other.dialect.queries["lock.cancel"], session_id=session_id)
                 else:
                     watch(other, session_id)
+                finished.wait(_LOOK_EVERY_SECONDS)
 
 
 class _Queue:

@@ -18,7 +18,7 @@ from umami_ops.errors import Refused
 from umami_ops.operations.inspect import Installation
 from umami_ops.operations.periods import PERIODS, end_of, period_of, slots, start_of
 from umami_ops.operations.prune import Retention, plan_prune
-from umami_ops.plan import Batches, Note, Plan, Step
+from umami_ops.plan import Batches, Note, Plan, Size, Step
 
 #: So much must be left until the boundary when history is bounded, for clocks that are ahead.
 _MARGIN = timedelta(days=1)
@@ -89,8 +89,12 @@ def plan_enable(connection: Connection, installation: Installation, wish: Enabli
         *_dating(connection, undated),
         *partitioning.enable(boundary, ahead, online=wish.online),
     ]
+    table = installation.relations[TABLE]
+    needed = partitioning.bytes_for_enable(table.rows_estimate, Size(table.table_bytes, table.index_bytes))
+    _refuse_without_space(connection, layout, "enable", needed)
     return _plan(
         connection, "enable", steps, layout, boundary=boundary, slots=ahead, period=wish.period,
+        needed_bytes=needed,
         undated_events={"dated": undated.dated, "deleted": undated.deleted},
     )  # fmt: skip
 
@@ -114,6 +118,8 @@ def plan_maintain(connection: Connection, installation: Installation, wish: Upke
         wanted = end_of(period, wanted)
     missing = list(slots(period, end, wanted)) if end < wanted else []
     crowd = sum(_spread(connection, end, missing[-1].until).values()) if missing else 0
+    needed = partitioning.bytes_for_extend(layout, crowd) if missing else 0
+    _refuse_without_space(connection, layout, "split", needed)
     steps = [*partitioning.clear("split")]
     if missing:
         steps += partitioning.extend(missing, crowd)
@@ -126,7 +132,7 @@ def plan_maintain(connection: Connection, installation: Installation, wish: Upke
     return _plan(
         connection, "maintain", steps, layout, slots=missing, period=period, current=current,
         moved=crowd, past=[part.name for part in past], past_events=sum(part.rows_estimate for part in past),
-        detach=wish.detach, notes=tuple(notes),
+        detach=wish.detach, needed_bytes=needed, notes=tuple(notes),
     )  # fmt: skip
 
 
@@ -167,8 +173,8 @@ def plan_split(connection: Connection, installation: Installation, period: str) 
             hint="Choose a longer period: --by quarter or --by year.",
             done="Nothing was changed.",
         )
-    needed = sum(source.size.total_bytes for source, _ in parts)
-    _refuse_without_space(connection, needed)
+    needed = partitioning.bytes_for_split(layout, [source for source, _ in parts])
+    _refuse_without_space(connection, layout, "split", needed)
     return _plan(connection, "split", steps, layout, slots=made, period=period, needed_bytes=needed)
 
 
@@ -180,16 +186,18 @@ def plan_disable(connection: Connection, installation: Installation, *, online: 
     steps = partitioning.clear("disable")
     notes: tuple[Note, ...] = ()
     copied: Sequence[Partition] = ()
+    needed = 0
     if layout.is_partitioned:
         _refuse_obstacles(partitioning.obstacles())
+        needed = partitioning.bytes_for_disable(layout)
+        _refuse_without_space(connection, layout, "disable", needed)
         steps += partitioning.disable(online=online)
         copied = partitioning.copied_by_disable(layout.partitions)
     elif not steps:
         notes = (Note(f"{TABLE} is a plain table already."),)
     return _plan(
         connection, "disable", steps, layout, notes=notes,
-        copied_events=sum(part.rows_estimate for part in copied),
-        needed_bytes=sum(part.size.total_bytes for part in copied),
+        copied_events=sum(part.rows_estimate for part in copied), needed_bytes=needed,
     )  # fmt: skip
 
 
@@ -267,11 +275,15 @@ def _refuse_obstacles(obstacles: Sequence[str]) -> None:
         )
 
 
-def _refuse_without_space(connection: Connection, needed_bytes: int) -> None:
+def _refuse_without_space(connection: Connection, layout: Layout, verb: str, needed_bytes: int) -> None:
+    """Raise Refused where the disk is too small; what is gone on with has taken its share already."""
+    if not needed_bytes or layout.unfinished == verb:
+        return
     free_bytes = connection.free_bytes()
     if free_bytes is not None and free_bytes < needed_bytes:
         raise Refused(
-            f"The copies need about {needed_bytes / 1e6:,.0f} MB, and {free_bytes / 1e6:,.0f} MB are free.",
+            f"It takes about {needed_bytes / 1e6:,.0f} MB of the server's disk until it is done, and"
+            f" {free_bytes / 1e6:,.0f} MB are free.",
             done="Nothing was changed.",
         )
 

@@ -9,6 +9,7 @@ batch by batch, and dropped. No row is copied that lies in the right place alrea
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from umami_ops.databases.base import WORKING_PREFIX
 from umami_ops.databases.partitioning import TABLE, Partition
@@ -109,7 +110,8 @@ def _emptying(heir: str, columns: str) -> Batches:
         f"-- copies: website_event\nWITH gone AS (DELETE FROM ONLY {quoted(heir)} AS r WHERE {{ranged}}"
         f" RETURNING *) INSERT INTO {quoted(TABLE)} ({columns}) SELECT {columns} FROM gone"
     )
-    return by_event_id(f"moving the rows of {heir}", heir, work)
+    lock = f"SHARE ROW EXCLUSIVE on {heir} for a batch of about 250 ms: new events go into website_event"
+    return replace(by_event_id(f"moving the rows of {heir}", heir, work), lock=lock)
 
 
 def _dropping(heir: str) -> Change:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from umami_ops.databases.base import WORKING_PREFIX, Connection, Row
@@ -44,6 +45,9 @@ _BOUNDS = f"{WORKING_PREFIX}bounds"
 _DEFAULT = f"{TABLE}_default"
 _OUR_KEY = "RANGE (created_at)"
 _BOUNDED = re.compile(r"FOR VALUES FROM \((.+)\) TO \((.+)\)")
+
+#: An entry of an index over an id and a time, with what a page of them leaves free.
+_KEY_BYTES = 40
 
 _CHANGED_MEANWHILE = "website_event was changed by somebody else meanwhile"
 
@@ -333,6 +337,27 @@ $park$""",
         stays = Dissolving.keeper(partitions)
         return [part for part in partitions if part is not stays]
 
+    # --- what it takes of the disk --------------------------------------------------------------------
+
+    def bytes_for_enable(self, rows: int, table: Size) -> int:  # noqa: ARG002
+        """Return the size of the one new index: nothing is copied."""
+        return rows * _KEY_BYTES
+
+    def bytes_for_extend(self, layout: Layout, crowd: int) -> int:
+        """Return the size of the catch-all where many of its rows are moved."""
+        assert layout.catch_all is not None
+        return layout.catch_all.size.total_bytes if crowd > MOST_ROWS_AT_ONCE else 0
+
+    def bytes_for_split(self, layout: Layout, sources: Sequence[Partition]) -> int:  # noqa: ARG002
+        """Return the size of the largest: one is dropped before the next one is copied."""
+        return max((part.size.total_bytes for part in sources), default=0)
+
+    def bytes_for_disable(self, layout: Layout) -> int:
+        """Return the size of the new index, and of the largest heir: each is dropped before the next one."""
+        copied = [part.size.total_bytes for part in self.copied_by_disable(layout.partitions)]
+        stays = Dissolving.keeper(layout.partitions)
+        return stays.rows_estimate * _KEY_BYTES + max(copied, default=0)
+
     # --- words ----------------------------------------------------------------------------------------
 
     @property
@@ -415,7 +440,8 @@ def _unparking() -> Batches:
         " WHERE r.event_id = e.event_id AND {ranged};\n"
         f"{mark}DELETE FROM {quoted(_PARKED)} AS r WHERE {{ranged}}"
     )
-    return by_event_id("giving parked events their times back", _PARKED, work)
+    lock = "SHARE ROW EXCLUSIVE on website_event for a batch, and only where an event is parked"
+    return replace(by_event_id("giving parked events their times back", _PARKED, work), lock=lock)
 
 
 def _statistics_of(partition: str) -> str:
