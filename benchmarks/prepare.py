@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -83,6 +83,9 @@ class Stage(Protocol):
     def fresh(self) -> str:
         """Return the URL of an untouched copy in a warm cache; the copy before it is gone."""
 
+    def copies(self, names: Sequence[str]) -> Mapping[str, str]:
+        """Return untouched copies by name, or the same one for every name where there can be only one."""
+
     def once(self) -> str:
         """Return the URL of the data themselves: for a load that is too big to be copied. Ends `fresh`."""
 
@@ -147,12 +150,19 @@ class PostgresqlStage:
 
     def fresh(self) -> str:
         """Copy the template's files, flush, and read the copy into the cache."""
+        return self._copied(self._COPY)
+
+    def copies(self, names: Sequence[str]) -> Mapping[str, str]:
+        """Make a copy for each name."""
+        return {name: self._copied(f"{self._COPY}_{number}") for number, name in enumerate(names)}
+
+    def _copied(self, copy: str) -> str:
         with psycopg.connect(self.server.admin_url, autocommit=True) as admin:
-            admin.execute(f"DROP DATABASE IF EXISTS {self._COPY} WITH (FORCE)")
+            admin.execute(f"DROP DATABASE IF EXISTS {copy} WITH (FORCE)")
             admin.execute(
-                f"CREATE DATABASE {self._COPY} OWNER {OWNER} TEMPLATE {self._TEMPLATE} STRATEGY FILE_COPY"
+                f"CREATE DATABASE {copy} OWNER {OWNER} TEMPLATE {self._TEMPLATE} STRATEGY FILE_COPY"
             )
-        url = self._template.replace(self._TEMPLATE, self._COPY)
+        url = self._template.replace(self._TEMPLATE, copy)
         with psycopg.connect(self.server.as_admin(url), autocommit=True) as admin:
             admin.execute(
                 "SELECT pg_prewarm(oid) FROM pg_class"
@@ -188,6 +198,10 @@ class InnodbStage:
         self._process.start()
         _read_every_index(self._url)
         return self._url
+
+    def copies(self, names: Sequence[str]) -> Mapping[str, str]:
+        """Make one copy for all."""
+        return dict.fromkeys(names, self.fresh())
 
     def once(self) -> str:
         """Return the URL of the database as it was loaded."""
