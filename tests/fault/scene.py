@@ -88,6 +88,10 @@ class Scene:
     schema: Schema
     before: dict[str, list[dict[str, Any]]]
 
+    def again(self) -> Scene:
+        """Return the same rows in a new database of the same server."""
+        return scene_on(self.server, len(self.before["website_event"]))
+
     @cached_property
     def expected(self) -> pruning.Keys:
         return pruning.keys_in(survivors(self.before, pruning.rules_of(RETENTION)), self.schema)

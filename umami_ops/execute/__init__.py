@@ -32,7 +32,7 @@ from umami_ops.plan import Batches, Change, Maintenance, Move, Plan, Rebuild, Re
 
 __all__ = [
     "Advanced", "BatchDone", "Event", "Observer", "RowsMoved", "RunLock", "StepBegan", "StepDone",
-    "StopSignal", "Trouble", "execute",
+    "StopSignal", "Trouble", "execute", "so_far",
 ]  # fmt: skip
 
 
@@ -87,10 +87,10 @@ def execute(
                     case Statements():
                         _run_statements(step, database, lock)
     except OpsError as fault:
-        fault.done = fault.done or _so_far(report)
+        fault.done = fault.done or so_far(report)
         raise
     except KeyboardInterrupt:
-        raise Interrupted("Interrupted in the middle of a batch.", done=_so_far(report)) from None
+        raise Interrupted("Interrupted in the middle of a batch.", done=so_far(report)) from None
     finally:
         report.seconds = time.monotonic() - began
         report.stopped = stop.reason
@@ -104,7 +104,8 @@ def _run_statements(step: Statements, database: Database, lock: RunLock) -> None
             connection.run(statement, **step.values)
 
 
-def _so_far(report: Report) -> str:
+def so_far(report: Report) -> str:
+    """Say, for whoever reads an error, what had been done by then."""
     if report.maintained:
         return f"Done before that: {', '.join(done.title for done in report.maintained)}."
     if report.changed:
