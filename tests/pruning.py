@@ -185,7 +185,7 @@ def prune(
             report = execute(
                 made, database, lock=lock, stop=stop, observer=observer, jobs=jobs, batch_rows=batch_rows
             )
-        conclude(connection, installation, retention, report)
+        conclude(database.dialect, retention, report)
     return Pruned(made, report)
 
 

@@ -230,6 +230,14 @@ Step = Batches | Statements | Rebuild | Maintenance | Change | Move
 
 
 @dataclass(frozen=True)
+class Remaining:
+    """A question asked at the goal: how many rows that were to go are there still. One value."""
+
+    query: Query
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Note:
     """Something a person should know before or after: a sentence, and what to type about it."""
 
@@ -242,7 +250,8 @@ class Plan:
     """What an operation will do. `facts` are its fixed decisions (the horizon, the websites …).
 
     `expected` counts the rows that go, table by table; None when they weren't counted. `events` is
-    website_event's share, which is always known, for the progress.
+    website_event's share, which is always known, for the progress. `remaining` is asked when every step was
+    carried out; who stops a run wants it to end.
     """
 
     operation: str
@@ -251,6 +260,7 @@ class Plan:
     expected: Counts | None = None
     events: int = 0
     notes: tuple[Note, ...] = ()
+    remaining: Remaining | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan for `--json`."""
@@ -313,6 +323,7 @@ class Report:
     retries: int = 0
     reconnects: int = 0
     stopped: str | None = None
+    remaining: int = 0
     transaction_seconds: list[float] = field(default_factory=list, repr=False)
     notes: list[Note] = field(default_factory=list)
     maintained: list[Maintained] = field(default_factory=list)

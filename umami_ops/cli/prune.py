@@ -201,7 +201,7 @@ def _run(
     """Carry the plan out under the lock, with progress, until it is done or there is a reason to stop."""
     from umami_ops.cli import render
     from umami_ops.cli.progress import RowsWatcher
-    from umami_ops.execute import RunLock, StopSignal, execute, so_far
+    from umami_ops.execute import RunLock, StopSignal, execute
     from umami_ops.operations.inspect import inspect
     from umami_ops.operations.prune import conclude
 
@@ -223,12 +223,7 @@ def _run(
             archive = stack.enter_context(archiving(database, installation, store))
             pace = {**pace, "keeper": archive.keeper}
         report = execute(plan, database, lock=lock, stop=stop, observer=RowsWatcher(progress), **pace)
-        try:
-            with database.connect("umami-ops prune") as connection:
-                conclude(connection, inspect(connection), retention, report)
-        except OpsError as fault:
-            fault.done = so_far(report)
-            raise
+        conclude(database.dialect, retention, report)
     return report, archive
 
 

@@ -28,11 +28,11 @@ from umami_ops.execute.maintenance import Maintainer
 from umami_ops.execute.rebuild import Rebuilder
 from umami_ops.execute.sessions import Sessions
 from umami_ops.execute.stop import StopSignal
-from umami_ops.plan import Batches, Change, Maintenance, Move, Plan, Rebuild, Report, Statements
+from umami_ops.plan import Batches, Change, Maintenance, Move, Plan, Rebuild, Remaining, Report, Statements
 
 __all__ = [
     "Advanced", "BatchDone", "Event", "Observer", "RowsMoved", "RunLock", "StepBegan", "StepDone",
-    "StopSignal", "Trouble", "execute", "so_far",
+    "StopSignal", "Trouble", "execute",
 ]  # fmt: skip
 
 
@@ -86,11 +86,13 @@ def execute(
                         Mover(step, source, database, lock, stop, observer, report, jobs).run()
                     case Statements():
                         _run_statements(step, database, lock)
+            if plan.remaining is not None and not stop.reason:
+                report.remaining = _ask(plan.remaining, sessions)
     except OpsError as fault:
-        fault.done = fault.done or so_far(report)
+        fault.done = fault.done or _so_far(report)
         raise
     except KeyboardInterrupt:
-        raise Interrupted("Interrupted in the middle of a batch.", done=so_far(report)) from None
+        raise Interrupted("Interrupted in the middle of a batch.", done=_so_far(report)) from None
     finally:
         report.seconds = time.monotonic() - began
         report.stopped = stop.reason
@@ -104,8 +106,15 @@ def _run_statements(step: Statements, database: Database, lock: RunLock) -> None
             connection.run(statement, **step.values)
 
 
-def so_far(report: Report) -> str:
-    """Say, for whoever reads an error, what had been done by then."""
+def _ask(remaining: Remaining, sessions: Sessions) -> int:
+    connection = sessions.take()
+    try:
+        return int(connection.value(remaining.query, **remaining.values))
+    finally:
+        connection.close()
+
+
+def _so_far(report: Report) -> str:
     if report.maintained:
         return f"Done before that: {', '.join(done.title for done in report.maintained)}."
     if report.changed:

@@ -19,10 +19,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from umami_ops.databases.base import Connection
+from umami_ops.databases.base import Connection, Dialect
 from umami_ops.errors import Refused, UsageFault
 from umami_ops.operations.inspect import Installation
-from umami_ops.plan import Batches, Note, Plan, Rebuild, Report, Statements, Step
+from umami_ops.plan import Batches, Note, Plan, Rebuild, Remaining, Report, Statements, Step
 
 #: The tables that may have a horizon of their own; all others follow what they hang on.
 OWN_HORIZON = ("website_event", "heatmap_event", "session_replay")
@@ -97,25 +97,17 @@ def plan_prune(
             expected=expected,
             events=events,
             notes=(*planner.about_rebuild(events), *planner.notes()),
+            remaining=planner.remaining(),
         )
 
 
-def conclude(
-    connection: Connection, installation: Installation, retention: Retention, report: Report
-) -> None:
-    """Look whether the goal was reached and add to the report what its reader should know.
-
-    After an early end, nothing is counted: who stops a run wants it to end.
-    """
-    if report.stopped is None:
-        with connection.transaction(read_only=True):
-            scope = _scope(connection, installation, retention)
-            planner = _Planner(connection, installation, retention, scope)
-            if left := planner.left_over():
-                report.stopped = f"{left:,} events past the horizon are there still, written meanwhile"
+def conclude(dialect: Dialect, retention: Retention, report: Report) -> None:
+    """Say whether the goal was reached, and add to the report what its reader should know."""
+    if report.remaining:
+        report.stopped = f"{report.remaining:,} events past the horizon are there still, written meanwhile"
     if report.deleted.get("website_event") and not retention.rebuild and not report.changed:
         cure = "umami-ops vacuum --full returns it, and says before what it locks and for how long"
-        report.notes.append(Note(connection.dialect.space_after_delete, cure))
+        report.notes.append(Note(dialect.space_after_delete, cure))
 
 
 @dataclass(frozen=True)
@@ -351,11 +343,11 @@ class _Planner:
                 f"--rebuild does that; it takes about {room} of the server's disk meanwhile",
             )
 
-    def left_over(self) -> int:
-        """Count the events that are past their horizon still, up to 100,000."""
+    def remaining(self) -> Remaining | None:
+        """Return how to count, up to 100,000, the events that are past their horizon still."""
         if self._retention.of("website_event") is None:
-            return 0
-        return self._count("left_over")["website_event"]
+            return None
+        return Remaining(self._queries["prune.left_over"].when(self._words | self._scope.words), self._values)
 
     def _count(self, name: str) -> dict[str, int]:
         query = self._queries[f"prune.{name}"].when(self._words | self._scope.words)
