@@ -119,6 +119,8 @@ def test_a_killed_move_goes_on(direction: Direction, both: tuple[str, str], entr
     run.process.communicate()
     wait_until_alone(direction, target)
     assert_umami_would_not_start(target)
+    half = command.run("verify", "--json", url=source, env={"TARGET_DATABASE_URL": target})
+    assert (half.code, half.document["half_moved"]) == (1, True), half.said
     code, out, err = Run(source, target).wait()
     assert code == 0, err
     assert all(table["equal"] for table in json.loads(out)["proof"])

@@ -12,19 +12,24 @@ from umami_ops.errors import Refused
 from umami_ops.operations.inspect import inspect, require_session
 from umami_ops.operations.migrate import pairs_of, require_two
 from umami_ops.plan import TableVerdict
+from umami_ops.transfer import ledger
 from umami_ops.transfer.comparison import Comparison, sums_that_differ
 from umami_ops.transfer.snapshot import Snapshot
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What both servers said. `lacking` are the source's tables that the target doesn't have."""
+    """What both servers said. `lacking` are the source's tables that the target doesn't have.
+
+    `is_half_moved` says that a move to the target has begun and not ended: Prisma's records are to come.
+    """
 
     source: str
     target: str
     verdicts: tuple[TableVerdict, ...]
     lacking: tuple[str, ...]
     sums_differ: tuple[str, ...]
+    is_half_moved: bool
     seconds: float
 
     @property
@@ -43,6 +48,7 @@ class Verification:
             "tables": [verdict_to_dict(item) for item in self.verdicts],
             "lacking_tables": list(self.lacking),
             "sums_differ": list(self.sums_differ),
+            "half_moved": self.is_half_moved,
         }
 
 
@@ -83,6 +89,7 @@ def verify(
         for connection in (here, there):
             _require_umami(connection)
         pairs, lacking = pairs_of(here, there)
+        is_half_moved = ledger.stands(there)
         titles = [connection.server().title for connection in (here, there)]
     with (
         Snapshot(source, [pair.source.table for pair in pairs], jobs, "verify") as own,
@@ -93,7 +100,8 @@ def verify(
         found = comparison.compare(pairs)
         verdicts = tuple(comparison.verdict(item) for item in found)
         sums = sums_that_differ(sessions, pairs) if all(item.is_equal for item in verdicts) else []
-    return Verification(titles[0], titles[1], verdicts, tuple(lacking), tuple(sums), time.monotonic() - began)
+    seconds = time.monotonic() - began
+    return Verification(titles[0], titles[1], verdicts, tuple(lacking), tuple(sums), is_half_moved, seconds)
 
 
 def _require_umami(connection: Connection) -> None:

@@ -27,17 +27,21 @@ class Begun:
         return sum(rows for _, rows in self.done.get(table, ()))
 
 
+def stands(connection: Connection) -> bool:
+    """Say whether a move has begun on this target and not ended, be its ledger damaged or not."""
+    return bool(connection.value(connection.dialect.queries["ledger.exists"]))
+
+
 def begun(connection: Connection) -> Begun | None:
     """Return the move that has begun on this target and not ended; None when there is none.
 
     Raises Refused when the ledger is damaged.
     """
-    queries = connection.dialect.queries
-    if not connection.value(queries["ledger.exists"]):
+    if not stands(connection):
         return None
     source, level = None, 0
     done: dict[str, list[tuple[KeyRange, int]]] = {}
-    for row in connection.rows(queries["ledger.entries"]):
+    for row in connection.rows(connection.dialect.queries["ledger.entries"]):
         keys, rows = KeyRange(row["since_key"], row["until_key"]), int(row["row_count"])
         if row["seal"] != _seal(row["entry"], keys, rows):
             raise _damaged()
