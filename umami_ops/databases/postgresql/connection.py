@@ -44,6 +44,12 @@ _HASHED = frozenset({
     "uuid", "text", "character varying", "character", "integer", "bigint", "smallint", "numeric", "boolean",
     "timestamp with time zone", "timestamp without time zone", "date", "bytea", "jsonb", "double precision",
 })  # fmt: skip
+#: Types of most columns → what PostgreSQL hashes a value with. As parts of a record values cost far more, as
+#: each record is put together first.
+_HASHES = {
+    "uuid": "uuid_hash_extended", "text": "hashtextextended", "character varying": "hashtextextended",
+    "integer": "hashint4extended", "bigint": "hashint8extended", "smallint": "hashint2extended",
+}  # fmt: skip
 _HASHES_RECORDS_FROM = 140_000
 _PIECE_BYTES = 262_144
 _TRANSIENT = (pg.DeadlockDetected, pg.SerializationFailure, pg.LockNotAvailable)
@@ -123,17 +129,30 @@ class PostgresqlConnection(Connection):
             return self._raw.execute(query.for_driver(), values).rowcount
 
     def sum_of(self, table: str, columns: Mapping[str, str]) -> tuple[int, str]:
-        """Return rows and checksum: the sum of what PostgreSQL itself hashes records to (from 14 on)."""
-        fields = ", ".join(
-            self.dialect.quote(name) + ("" if re.sub(r"\(.*?\)", "", type_) in _HASHED else "::text")
-            for name, type_ in columns.items()
-        )
-        way, hash_ = "record", f"hash_record_extended(ROW({fields}), 0)"
+        """Return rows and checksum: the sum of what PostgreSQL itself hashes values to (from 14 on)."""
+        plain = {name: re.sub(r"\(.*?\)", "", type_) for name, type_ in columns.items()}
+        way, hash_ = "columns", " # ".join(self._hashes(plain)) or "0"
         if self._raw.info.server_version < _HASHES_RECORDS_FROM:
-            way, hash_ = "text", f"hashtextextended(ROW({fields})::text, 0)"
+            way, hash_ = "text", f"hashtextextended(ROW({', '.join(self._fields(plain))})::text, 0)"
         text = f"SELECT COUNT(*) AS n, SUM({hash_}) AS total FROM {self.dialect.quote(table)}"  # noqa: S608
         row = self.row(Query("backup.sum", "", text))
         return int(row["n"]), f"postgresql-{way}:{int(row['total'] or 0):x}"
+
+    def _hashes(self, columns: Mapping[str, str]) -> Iterator[str]:
+        """Yield the expressions of a row's hashes, each column's with a seed of its own; NULL is 0."""
+        others = {name: type_ for name, type_ in columns.items() if type_ not in _HASHES}
+        for seed, (name, type_) in enumerate(columns.items(), 1):
+            if name not in others:
+                yield f"COALESCE({_HASHES[type_]}({self.dialect.quote(name)}, {seed}), 0)"
+        if others:
+            yield f"hash_record_extended(ROW({', '.join(self._fields(others))}), 0)"
+
+    def _fields(self, columns: Mapping[str, str]) -> list[str]:
+        """Return columns as fields of a record that can be hashed."""
+        return [
+            self.dialect.quote(name) + ("" if type_ in _HASHED else "::text")
+            for name, type_ in columns.items()
+        ]
 
     def csv(self, query: Query, columns: Sequence[str], bare: Sequence[str]) -> Iterator[tuple[bytes, int]]:
         """Yield a query's rows by COPY."""

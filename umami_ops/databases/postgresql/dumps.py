@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from typing import IO, TYPE_CHECKING
 
 from umami_ops.databases.dumps import Check, Child, DumpPrograms, Peeked, Wanted
 from umami_ops.databases.postgresql.folders import (
+    TABLE_DATA,
     PostgresqlFolderDumps,
     schema_for,
     what_is_dumped,
@@ -34,6 +36,11 @@ _UNFINISHED = "The backup was not made."
 _MAGIC = b"PGDMP"
 _COPY = re.compile(rb"COPY .* FROM stdin;\n", re.DOTALL)
 _END_OF_ROWS = b"\\.\n"
+#: How a table's rows end in the custom format, and how the next one's follow: a newline, a piece without a
+#: byte, and the mark and the positive number of a block. Neither rows nor the list before them can hold that:
+#: their texts have no NUL.
+_END_OF_TABLE = b"\n" + bytes(5)
+_NEXT_TABLE = _END_OF_TABLE + b"\x01\x00"
 _BLOCK_BYTES = 1 << 18
 #: Where the tables of now, and those of the dump, stand during a swap.
 _ASIDE, _RESTORED = "umami_ops_aside", "umami_ops_restored"
@@ -56,19 +63,16 @@ class PostgresqlDumpPrograms(DumpPrograms["PostgresqlConnection"]):
         connection: PostgresqlConnection,
         tables: Sequence[str],
     ) -> Iterator[Iterator[bytes]]:
-        """Write the schema by pg_dump, uncompressed; pg_restore reads all of it at the same time."""
+        """Write the schema by pg_dump, uncompressed; pg_restore reads the list of what is in it meanwhile."""
         with connection.transit().freeze(tables) as moment:
             command = [str(self._dump.path), "--format=custom", "--compress=0"]
             writer = Child([*command, *what_is_dumped(connection, moment)], self._environment())
             reader: Child | None = None
             try:
-                reader = Child(
-                    [str(self._restore.path), "--file=/dev/null"],
-                    os.environ,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.DEVNULL,
-                )
-                yield _proven(writer, reader)
+                with tempfile.TemporaryFile() as listed:
+                    command = [str(self._restore.path), "--list"]
+                    reader = Child(command, os.environ, stdin=subprocess.PIPE, stdout=listed)
+                    yield _proven(writer, reader, listed)
             finally:
                 writer.stop()
                 if reader is not None:
@@ -124,11 +128,15 @@ class PostgresqlDumpPrograms(DumpPrograms["PostgresqlConnection"]):
         return os.environ | self._database.program_environment()
 
 
-def _proven(writer: Child, reader: Child) -> Iterator[bytes]:
-    """Yield what pg_dump writes; pg_restore reads along, so that a dump without its end is noticed."""
+def _proven(writer: Child, reader: Child, listed: IO[bytes]) -> Iterator[bytes]:
+    """Yield what pg_dump writes, and make sure that the rows of each table in its list are there."""
     reads = True
+    ends = 0
+    tail = b""
     for chunk in writer.pieces():
         reads = reads and reader.feed(chunk)
+        ends += chunk.count(_NEXT_TABLE) + (tail + chunk[: len(_NEXT_TABLE) - 1]).count(_NEXT_TABLE)
+        tail = (tail + chunk[-len(_NEXT_TABLE) :])[1 - len(_NEXT_TABLE) :]
         yield chunk
     writer.finish(DatabaseFault, _UNFINISHED)
     try:
@@ -138,6 +146,14 @@ def _proven(writer: Child, reader: Child) -> Iterator[bytes]:
             f"{writer.name} ended well, but pg_restore can't read what it wrote: {reader.said}",
             done=fault.done,
         ) from None
+    listed.seek(0)
+    tables = len(TABLE_DATA.findall(listed.read().decode()))
+    if tables and (ends + 1 != tables or not tail.endswith(_END_OF_TABLE)):
+        raise DatabaseFault(
+            f"{writer.name} ended well, but what it wrote lacks its end: it has the rows of "
+            f"{ends + tail.endswith(_END_OF_TABLE)} of {tables} tables.",
+            done=_UNFINISHED,
+        )
 
 
 def _feed(child: Child, source: Iterable[bytes], faults: list[BaseException]) -> None:

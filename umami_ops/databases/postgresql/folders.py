@@ -30,7 +30,8 @@ _UNFINISHED = "The backup was not made."
 _LOOKS_SECONDS = 0.2
 #: How the rows of a table end in its file.
 _END_OF_ROWS = b"\\.\n\n\n"
-_TABLE_DATA = re.compile(r"^(\d+); \d+ \d+ TABLE DATA ", re.MULTILINE)
+#: A table's rows in what pg_restore lists, with the number of its file.
+TABLE_DATA = re.compile(r"^(\d+); \d+ \d+ TABLE DATA ", re.MULTILINE)
 _ZSTD, _GZIP = "zstd:3", "6"
 
 
@@ -110,7 +111,7 @@ class PostgresqlFolderDumps(FolderDumps["PostgresqlConnection"]):
             yield size - seen
             seen = size
         child.finish(DatabaseFault, _UNFINISHED)
-        for number in _TABLE_DATA.findall(self._listed(folder)):
+        for number in TABLE_DATA.findall(self._listed(folder)):
             if not _ends_well(folder, f"{number}.dat"):
                 raise DatabaseFault(
                     f"{child.name} ended well, but the rows in its file {number}.dat lack their end.",
