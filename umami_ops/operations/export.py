@@ -39,7 +39,7 @@ _CANCELLED_SECONDS = 0.5
 #: A whole piece must fit into what Arrow reads at once, however long its lines are.
 _ARROW_BLOCK_BYTES = 8 << 20
 #: Rows that make up a group in a Parquet file, which readers skip or read as one.
-_GROUP_ROWS = 100_000
+_GROUP_ROWS = 25_000
 
 #: Rows as CSV, and how many they are.
 Block = tuple[bytes, int]

@@ -32,7 +32,7 @@ _LOOKS_SECONDS = 0.2
 _END_OF_ROWS = b"\\.\n\n\n"
 #: A table's rows in what pg_restore lists, with the number of its file.
 TABLE_DATA = re.compile(r"^(\d+); \d+ \d+ TABLE DATA ", re.MULTILINE)
-_ZSTD, _GZIP = "zstd:3", "6"
+_ZSTD, _GZIP = "zstd:3", "1"
 
 
 def what_is_dumped(connection: PostgresqlConnection, moment: Moment | None) -> list[str]:
