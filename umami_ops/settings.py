@@ -13,17 +13,11 @@ each of them counts by itself. Other tables belong to commands and to the daemon
 from __future__ import annotations
 
 import difflib
-import logging
-import os
-import re
-import tomllib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from dotenv import dotenv_values
-from dotenv.parser import parse_stream
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
@@ -36,14 +30,21 @@ from pydantic_settings import (
 from umami_ops.databases.url import DatabaseUrl
 from umami_ops.errors import OpsError, UsageFault
 from umami_ops.operations.thresholds import Thresholds
+from umami_ops.places import (
+    DOTENV,
+    ENCODING,
+    Places,
+    SettingsFile,
+    check_dotenv,
+    gather,
+    in_words,
+    may_look_here,
+    read_file,
+    read_secret,
+    title,
+)
 
-DEFAULT_FILE = Path("umami-ops.toml")
-_DOTENV = ".env"
 _URLS = ("database_url", "direct_database_url", "target_database_url")
-#: A byte order mark, which some editors put in front, belongs to no name and no URL.
-_ENCODING = "utf-8-sig"
-#: No URL is longer; what is, /dev/zero say, is no secret.
-_LONGEST_SECRET_BYTES = 65_536
 _HEALTH = "umami_ops_health_"
 
 
@@ -68,7 +69,7 @@ class Settings(BaseSettings):
     """What a run needs to know beyond its command's own options."""
 
     model_config = SettingsConfigDict(
-        env_file=_DOTENV, env_file_encoding=_ENCODING, extra="ignore", frozen=True
+        env_file=DOTENV, env_file_encoding=ENCODING, extra="ignore", frozen=True
     )
 
     database_url: Address | None = None
@@ -122,12 +123,12 @@ class Settings(BaseSettings):
         config: Path | None = flags.pop("config", None)
         tables: Tables = flags.pop("tables", {})
         others = tables.get("health", ())
-        file = _read_toml(config)
-        file.check(tables)
+        file = read_file(config)
+        check_keys(file, tables)
         places = {
             "": flags,
             "environment": {**env_settings(), "health": _health_variables(env_settings, others)},
-            _DOTENV: {**dotenv_settings(), "health": _health_variables(dotenv_settings, others)},
+            DOTENV: {**dotenv_settings(), "health": _health_variables(dotenv_settings, others)},
             file.name: {**file.values, "health": _without(file.values.get("health", {}), others)},
         }
         return (_Ranked(settings_cls, places),)
@@ -151,9 +152,9 @@ def load(
     if target is not None:
         flags["target_database_url"] = Address.found(target, "--target-url")
     try:
-        if not _may_look_here():
+        if not may_look_here():
             return Settings(**flags, _env_file=None)  # type: ignore[call-arg]
-        _check_dotenv(Path(_DOTENV))
+        check_dotenv(Path(DOTENV))
         return Settings(**flags)
     except ValidationError as fault:
         raise _unusable(fault, gather(config=config)) from None
@@ -187,89 +188,6 @@ def _threshold_hint(path: tuple[str, ...]) -> str | None:
     limits = {item.name: item for item in fields(Thresholds)}
     about = limits[path[-1]].metadata["about"] if path[-1] in limits else ""
     return f"It means: {about}; by default {limits[path[-1]].default}." if about else None
-
-
-@dataclass(frozen=True)
-class SettingsFile:
-    """A settings file: its name, its text, and what stands in it."""
-
-    name: str = str(DEFAULT_FILE)
-    text: str = ""
-    values: Mapping[str, Any] = field(default_factory=dict)
-
-    def place(self, *path: str) -> str:
-        """Return `umami-ops.toml line 3` for the key at the end of a path of tables and keys."""
-        return f"{self.name} line {_line_of(self.text, path)}"
-
-    def check(self, tables: Mapping[str, Collection[str]]) -> None:
-        """Hold its keys to those that exist, the insides of `tables` excepted. Raises UsageFault."""
-        for key, value in self.values.items():
-            _check_key(self, key, value, tables)
-
-
-@dataclass(frozen=True)
-class Places:
-    """All places that settings come from but the command line, as they are: for what isn't in Settings."""
-
-    environment: Mapping[str, str]
-    dotenv: Mapping[str, str]
-    file: SettingsFile
-
-    def variable(self, name: str) -> tuple[str, str] | None:
-        """Return a variable's value and its place. An empty one doesn't count, as compose files leave them
-        so.
-        """
-        for place, values in (("environment", self.environment), (_DOTENV, self.dotenv)):
-            if values.get(name):
-                return values[name], place
-        return None
-
-    def secret(self, name: str) -> tuple[str, str] | None:
-        """Return a variable's value and its place; a file that name_FILE names may hold it.
-
-        Raises UsageFault where both are set in one place, OpsError for a file that can't be read.
-        """
-        for place, values in (("environment", self.environment), (_DOTENV, self.dotenv)):
-            text, file = values.get(name), values.get(f"{name}_FILE")
-            if text and file:
-                raise UsageFault(
-                    f"Both {name} and {name}_FILE are set in {_title(place)}, and only one can count.",
-                    hint="Remove one of the two.",
-                )
-            if text:
-                return text, place
-            if file:
-                return _read_secret(file, f"{name}_FILE"), f"{name}_FILE ({file})"
-        return None
-
-    def names(self) -> dict[str, str]:
-        """Return every variable's name with its place."""
-        return {**dict.fromkeys(self.dotenv, _DOTENV), **dict.fromkeys(self.environment, "environment")}
-
-
-def gather(*, config: Path | None = None) -> Places:
-    """Read all places. Raises UsageFault for malformed ones, OpsError for a file that can't be read."""
-    values = _dotenv_values(Path(_DOTENV)) if _may_look_here() else {}
-    return Places(dict(os.environ), values, _read_toml(config))
-
-
-def _dotenv_values(dotenv: Path) -> dict[str, str]:
-    _check_dotenv(dotenv)
-    found = dotenv_values(dotenv, encoding=_ENCODING) if dotenv.is_file() else {}
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def _may_look_here() -> bool:
-    """Say whether the working directory is open to this user; `sudo -u postgres` in root's home isn't.
-
-    What stands there is then none of this user's settings.
-    """
-    return os.access(".", os.X_OK, effective_ids=True)
-
-
-def read_secret(file: str, setting: str) -> str:
-    """Return the one line of a file that a setting names. Raises UsageFault and OpsError."""
-    return _read_secret(file, setting)
 
 
 Tables = Mapping[str, Collection[str]]
@@ -311,12 +229,12 @@ def _address(name: str, given: Mapping[str, Any], place: str) -> dict[str, Addre
     variable = name.upper()
     if text and file:
         raise UsageFault(
-            f"Both {variable} and {variable}_FILE are set in {_title(place)}, and only one can count.",
+            f"Both {variable} and {variable}_FILE are set in {title(place)}, and only one can count.",
             hint="Remove one of the two.",
         )
     # Compose files leave empty what they don't fill in; so an empty one of the two yields to the other.
     if file is not None and not text:
-        return {name: Address.found(_read_secret(str(file), f"{variable}_FILE"), f"{variable}_FILE ({file})")}
+        return {name: Address.found(read_secret(str(file), f"{variable}_FILE"), f"{variable}_FILE ({file})")}
     if text is not None:
         return {name: Address.found(str(text), in_words(variable, place))}
     return {}
@@ -353,95 +271,10 @@ def _check_threshold(name: str, sentence: str, prefix: str = "") -> None:
         )
 
 
-def in_words(variable: str, place: str) -> str:
-    """Say where a variable was found; a place that names the variable itself says enough."""
-    if place == "environment":
-        return variable
-    return place if place.startswith(variable) else f"{variable} in {place}"
-
-
-def _title(place: str) -> str:
-    return "the environment" if place == "environment" else place
-
-
-def _read_secret(file: str, variable: str) -> str:
-    """Return the one line of a file, without the newline that editors and `echo` put behind it."""
-    if not file.strip():
-        raise UsageFault(f"{variable} is empty.", hint="It must name a file that holds the URL.")
-    try:
-        with Path(file).open("rb") as stream:
-            content = stream.read(_LONGEST_SECRET_BYTES + 1)
-        lines = [line for line in content.decode(_ENCODING).splitlines() if line.strip()]
-    except UnicodeDecodeError:
-        raise UsageFault(f"{variable} names {file}, which is not UTF-8 text.") from None
-    except OSError as fault:
-        raise OpsError(
-            f"{variable} names {file}, which can't be read: {fault.strerror}.",
-            hint="Check the path, and that the secret is mounted for this user.",
-        ) from None
-    if len(content) > _LONGEST_SECRET_BYTES:
-        raise UsageFault(f"{variable} names {file}, which is too long to be a URL.")
-    if len(lines) > 1:
-        raise UsageFault(
-            f"{variable} names {file}, which holds {len(lines)} lines.",
-            hint="It must hold the URL and nothing else, neither a name before it nor a second one.",
-        )
-    return lines[0] if lines else ""
-
-
-def _check_dotenv(path: Path) -> None:
-    """Refuse a .env that is none, or in which a line about a database can't be understood.
-
-    Other such lines don't matter, as they don't to Umami. Raises OpsError and UsageFault, with the line.
-    """
-    logging.getLogger("dotenv").setLevel(logging.ERROR)  # or each of them would be reported in its own way
-    if path.is_dir():
-        raise OpsError(f"The file {path} can't be read: it is a directory.")
-    if not path.is_file():
-        return
-    with path.open(encoding=_ENCODING) as stream:
-        for binding in parse_stream(stream):
-            written = binding.original.string
-            if binding.error and "DATABASE_URL" in written.upper():
-                blank = written[: -len(written.lstrip())].count(
-                    "\n"
-                )  # what precedes a line counts as its own
-                raise UsageFault(
-                    f"{path} line {binding.original.line + blank} can't be understood.",
-                    hint="Is a quote not closed? It must read DATABASE_URL='…', or without quotes.",
-                )
-
-
-def _read_toml(config: Path | None) -> SettingsFile:
-    """Read the settings file, which may be missing unless it was asked for.
-
-    Raises UsageFault with line and key.
-    """
-    path = config or DEFAULT_FILE
-    if config is None and not (_may_look_here() and path.exists()):
-        return SettingsFile()
-    try:
-        text = path.read_text(encoding=_ENCODING)
-        return SettingsFile(str(path), text, tomllib.loads(text))
-    except OSError as fault:
-        raise OpsError(
-            f"The settings file {path} can't be read: {fault.strerror}.",
-            hint="Check the path, which --config or UMAMI_OPS_CONFIG names, and who may read it.",
-        ) from None
-    except UnicodeDecodeError:
-        raise UsageFault(f"The settings file {path} is not UTF-8 text.") from None
-    except tomllib.TOMLDecodeError as fault:
-        raise UsageFault(_syntax_fault(path, text, str(fault))) from None
-
-
-def _syntax_fault(path: Path, text: str, fault: str) -> str:
-    """Say where the file stops being TOML: `… (at line 3, column 8)` is how tomllib puts it."""
-    found = re.search(r"\(at line (\d+), column \d+\)", fault)
-    number = int(found[1]) if found else len(text.splitlines())
-    what = re.sub(r"\s*\(at .*\)$", "", fault)
-    line = text.splitlines()[number - 1] if number <= len(text.splitlines()) else ""
-    key = line.partition("=")[0].strip()
-    return f"{path} line {number}{f', key {key}' if key and '=' in line else ''}: {what}."
+def check_keys(file: SettingsFile, tables: Tables) -> None:
+    """Hold a file's keys to those that exist, the insides of `tables` excepted. Raises UsageFault."""
+    for key, value in file.values.items():
+        _check_key(file, key, value, tables)
 
 
 def _check_key(file: SettingsFile, key: str, value: Any, tables: Tables) -> None:
@@ -461,24 +294,3 @@ def _check_key(file: SettingsFile, key: str, value: Any, tables: Tables) -> None
             raise UsageFault(f"{file.place(key)}: {key} must be a table.")
     elif not isinstance(value, str):
         raise UsageFault(f"{file.place(key)}: {key} must be text in quotes.")
-
-
-def _line_of(text: str, path: tuple[str, ...]) -> int:
-    """Return the line of a key, or of the nearest table around it: tomllib doesn't tell."""
-    found, best = 1, 0
-    table: tuple[str, ...] = ()
-    for number, line in enumerate(text.splitlines(), 1):
-        head = re.match(r"\s*\[\[?\s*([^\]]+?)\s*\]", line)
-        names = _names(head[1]) if head else _names(line.partition("=")[0]) if "=" in line else ()
-        if head:
-            table = names
-        here = table if head else table + names
-        if names and len(here) > best and here == path[: len(here)]:
-            found, best = number, len(here)
-    return found
-
-
-def _names(written: str) -> tuple[str, ...]:
-    """Return the parts of a dotted key, quoted or not; nothing where that isn't one."""
-    parts = re.findall(r"\s*(?:\"([^\"]*)\"|'([^']*)'|([\w-]+))\s*(?:\.|$)", written.strip())
-    return tuple(next(name for name in part if name) for part in parts if any(part))

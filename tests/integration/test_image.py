@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import time
+import urllib.request
 from pathlib import Path
 
 import pytest
 
 from testbed import servers
-from testbed.servers import Server
+from testbed.servers import Server, database_name
 from tests.image import Container
 from tests.sidecar import free_port
 
@@ -44,10 +47,33 @@ def test_the_sidecar_is_what_the_dockerfile_says(
         assert nightly.returncode == 0, nightly.stdout + nightly.stderr
         assert (container.volume / "state" / "history.sqlite").stat().st_uid == 10001
         assert list((container.volume / "backups").rglob("manifest.json"))
+        _assert_it_tells_of_the_database(env["UMAMI_OPS_DAEMON_HTTP"], database_name(umami_database))
         code, seconds = container.stop()
         assert (code, seconds < 10) == (0, True), container.log
     assert "umami-ops daemon has ended" in container.log
     assert "Traceback" not in container.log
+
+
+def _assert_it_tells_of_the_database(address: str, name: str) -> None:
+    """What `health` and `info` found, and the job that was run by hand, on the page and for programs."""
+    ends = time.monotonic() + 30
+    while not (status := json.loads(_page(address, "status.json")))["health"]:
+        assert time.monotonic() < ends, status
+        time.sleep(0.2)
+    assert status["database"]["size_bytes"] > 0
+    assert status["backups"]
+    metrics = _page(address, "metrics")
+    for metric in ("umami_ops_database_size_bytes ", 'umami_ops_check_severity{check="indexes"} 0'):
+        assert f"\n{metric}" in metrics, metric
+    page = _page(address, "")
+    for part in (name, "checks are fine", "nightly", "by hand"):
+        assert part in page, part
+
+
+def _page(address: str, path: str) -> str:
+    with urllib.request.urlopen(f"http://{address}/{path}", timeout=10) as answer:
+        text: str = answer.read().decode()
+        return text
 
 
 def test_a_single_command(postgresql_server: Server, umami_database: str, tmp_path: Path) -> None:

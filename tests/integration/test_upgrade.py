@@ -374,25 +374,32 @@ def test_mariadb_lacks_what_migration_05_calls(mysql_server: Server, umami_at: C
     assert outlook.verdict == (_PREPARED if lacks else "go")
 
 
-def test_a_role_without_rights(postgresql_server: Server, umami_at: Callable[[int], str]) -> None:
-    url = umami_at(14)
-    admin = postgresql_server.as_admin(url)
-    name = f"reader_{uuid.uuid4().hex[:8]}"
-    _execute(
-        admin,
-        f"CREATE ROLE {name} LOGIN PASSWORD 'x'",
-        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {name}",
-    )
+def test_a_role_without_rights(server: Server, umami_at: Callable[[int], str]) -> None:
+    is_postgresql = server.dialect == "postgresql"
+    url = umami_at(14 if is_postgresql else 8)
+    admin, name = server.as_admin(url), f"reader_{uuid.uuid4().hex[:8]}"
     parts = DatabaseUrl.parse(url)
+    rights = "SELECT, INSERT, UPDATE, DELETE ON"
+    make, drop = (
+        (
+            f"CREATE ROLE {name} LOGIN PASSWORD 'x'",
+            f"GRANT {rights} ALL TABLES IN SCHEMA public TO {name}",
+        ),
+        (f"DROP OWNED BY {name}", f"DROP ROLE {name}"),
+    ) if is_postgresql else (
+        (f"CREATE USER {name} IDENTIFIED BY 'x'", f"GRANT {rights} `{parts.database}`.* TO {name}"),
+        (f"DROP USER {name}",),
+    )  # fmt: skip
     other = url.replace(f"{parts.user}:{parts.password}@", f"{name}:x@")
+    _execute(admin, *make)
     try:
         outlook = _outlook(other)
         assert set(_codes(outlook)) == {"no_rights"}
         assert outlook.verdict == "no go"
-        with pytest.raises(MigrationFailed, match=r"permission denied|must be owner"):
-            upgrade(other, 15)
+        with pytest.raises(MigrationFailed, match=r"permission denied|must be owner|denied to user"):
+            upgrade(other, 15 if is_postgresql else 9)
     finally:
-        _execute(admin, f"DROP OWNED BY {name}", f"DROP ROLE {name}")
+        _execute(admin, *drop)
 
 
 def test_a_big_table_takes_time(server: Server, umami_at: Callable[[int], str]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from umami_ops.cli.handbook import written_into
 from umami_ops.cli.sidecar import commands
-from umami_ops.settings import Places, SettingsFile
+from umami_ops.places import Places, SettingsFile
 
 CHECKOUT = Path(__file__).parents[2]
 DOCUMENT = CHECKOUT / "docs" / "daemon.md"

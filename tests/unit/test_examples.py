@@ -22,7 +22,7 @@ from umami_ops.daemon.jobs import Step
 from umami_ops.daemon.settings import SETTINGS
 from umami_ops.errors import UsageFault
 from umami_ops.operations.health import CHECKS
-from umami_ops.settings import Places, SettingsFile
+from umami_ops.places import Places, SettingsFile
 
 CHECKOUT = Path(__file__).parents[2]
 EXAMPLES = CHECKOUT / "examples"

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from umami_ops.errors import OpsError, UsageFault
-from umami_ops.settings import Settings, gather, load
+from umami_ops.places import gather
+from umami_ops.settings import Settings, load
 
 SECRET = "s3same"
 

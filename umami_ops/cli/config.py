@@ -12,7 +12,7 @@ from umami_ops.cli import options, variables
 
 if TYPE_CHECKING:
     from umami_ops.daemon.configuration import Configuration
-    from umami_ops.settings import Places
+    from umami_ops.places import Places
 
 
 class Row(NamedTuple):
@@ -141,7 +141,7 @@ def _setting_rows(configuration: Configuration) -> Iterator[Row]:
 
 def _threshold_rows(places: Places) -> Iterator[Row]:
     """Yield the thresholds of health that somebody has moved."""
-    from umami_ops.settings import in_words
+    from umami_ops.places import in_words
 
     table = places.file.values.get("health", {})
     for key in sorted(variables.owned("health")):
@@ -156,7 +156,7 @@ def _threshold_rows(places: Places) -> Iterator[Row]:
 def _option_rows(places: Places, everything: bool) -> Iterator[Row]:
     """Yield the options of commands that a variable or the file sets, or all of them."""
     from umami_ops.cli import sidecar
-    from umami_ops.settings import in_words
+    from umami_ops.places import in_words
 
     for path, command in sidecar.all_commands():
         for key, option in variables.options_of(command).items():

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from umami_ops.archive.store import Store
     from umami_ops.databases.base import Database
-    from umami_ops.settings import Places, Settings
+    from umami_ops.places import Places
+    from umami_ops.settings import Settings
 
 _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
 
@@ -183,7 +184,7 @@ def settings_from_options() -> Settings:
 
 def places_from_options() -> Places:
     """Return where settings come from: environment, .env, umami-ops.toml. Raises UsageFault and OpsError."""
-    from umami_ops.settings import gather
+    from umami_ops.places import gather
 
     return gather(config=flags().config)
 
@@ -196,7 +197,7 @@ def defaults_from_places(ctx: click.Context, name: str, command: click.Command |
     if command is None or not (config or here):
         return {}
     from umami_ops.cli import variables
-    from umami_ops.settings import gather
+    from umami_ops.places import gather
 
     return variables.defaults(gather(config=config), name, command)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from umami_ops.daemon.runner import Program
     from umami_ops.daemon.written import Commands
     from umami_ops.databases.base import Database
-    from umami_ops.settings import Places
+    from umami_ops.places import Places
 
 #: Commands that are about jobs can't be steps of one.
 ABOUT_JOBS = ("daemon", "run", "schedule", "history", "config")

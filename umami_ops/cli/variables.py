@@ -15,7 +15,7 @@ import click
 from umami_ops.errors import UsageFault
 
 if TYPE_CHECKING:
-    from umami_ops.settings import Places
+    from umami_ops.places import Places
 
 PREFIX = "UMAMI_OPS_"
 #: `--url` is DATABASE_URL, in all its forms; the others say nothing about a run.

@@ -19,7 +19,8 @@ from umami_ops.daemon.notify import Channels
 from umami_ops.daemon.settings import SETTINGS, Found, found_in, keys
 from umami_ops.daemon.written import SCHEDULE, STEPS, Commands, WrittenJobs
 from umami_ops.errors import UsageFault
-from umami_ops.settings import Places
+from umami_ops.places import Places
+from umami_ops.settings import check_keys
 
 #: Kubernetes gives every container such variables for a Service that is called umami-ops.
 _KUBERNETES = re.compile(r"UMAMI_OPS_(SERVICE_.*|PORT(_.*)?)")
@@ -70,7 +71,7 @@ def read(places: Places, commands: Commands) -> Configuration:
 
     Raises UsageFault with file, line and key, or with the variable; OpsError for a secret that can't be read.
     """
-    places.file.check(commands.tables)
+    check_keys(places.file, commands.tables)
     _check_variables(places, commands)
     _check_keys(places, commands)
     found = {setting.key: found_in(setting, places) for setting in SETTINGS}

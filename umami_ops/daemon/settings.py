@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from umami_ops.daemon.schedule import zone_named
 from umami_ops.errors import UsageFault
-from umami_ops.settings import Places, in_words, read_secret
+from umami_ops.places import Places, in_words, read_secret
 
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)?")
 _SECONDS = {None: 1, "s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400}

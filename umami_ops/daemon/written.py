@@ -13,7 +13,7 @@ from umami_ops.daemon.jobs import Job, Step
 from umami_ops.daemon.schedule import Schedule
 from umami_ops.daemon.settings import OFF, span, zone
 from umami_ops.errors import UsageFault
-from umami_ops.settings import Places, in_words
+from umami_ops.places import Places, in_words
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 SCHEDULE, STEPS = "UMAMI_OPS_SCHEDULE_", "UMAMI_OPS_STEPS_"
