@@ -60,6 +60,12 @@ def healthcheck() -> list[str]:
     return command
 
 
+def can_contain() -> bool:
+    """Whether this user may have namespaces and mounts of his own here."""
+    mount = ["unshare", "--mount", "--pid", "--fork", "mount", "--make-rprivate", "/"]
+    return os.geteuid() == 0 and subprocess.run(mount, capture_output=True, check=False).returncode == 0
+
+
 class Container:
     """A run of the image: `command` stands where `docker run IMAGE` has it, the volume is a folder.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 import urllib.request
 from pathlib import Path
@@ -12,10 +11,14 @@ import pytest
 
 from testbed import servers
 from testbed.servers import Server, database_name
-from tests.image import Container
+from tests.image import Container, can_contain
 from tests.sidecar import free_port
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces and mounts need root")
+
+@pytest.fixture(autouse=True, scope="module")
+def _namespaces() -> None:
+    if not can_contain():
+        pytest.skip("namespaces and mounts need root, and a machine that allows them")
 
 
 def _told(server: Server, url: str) -> dict[str, str]:

@@ -36,7 +36,9 @@ class MysqlAlterations(Alterations):
     """Changes of InnoDB's tables in the database that a connection looks at."""
 
     is_atomic = False
-    pace = Pace(rewrite=1.0, build=1.0)
+    # With 200,000 events, MySQL and MariaDB: the log costs a rewrite half as much again; an index is written
+    # straight to its pages, where the sample inserts each entry.
+    pace = Pace(rewrite=1.5, build=0.7)
 
     def __init__(self, connection: Connection) -> None:
         self._schema = connection.server().schema
