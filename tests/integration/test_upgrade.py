@@ -15,7 +15,6 @@ import pytest
 from testbed.servers import Server
 from testbed.upgrading import MigrationFailed, upgrade
 from tests.command import run
-from umami_ops.databases.alterations import Pace
 from umami_ops.databases.base import Connection
 from umami_ops.databases.registry import open_database
 from umami_ops.databases.url import DatabaseUrl
@@ -23,7 +22,6 @@ from umami_ops.errors import Refused
 from umami_ops.execute import RunLock, StopSignal, execute
 from umami_ops.execute.events import Event, StepBegan
 from umami_ops.operations.inspect import inspect
-from umami_ops.operations.upgrade.estimate import measured_rates
 from umami_ops.operations.upgrade.outlook import Outlook, look_ahead
 from umami_ops.operations.upgrade.prepare import plan_prepare
 from umami_ops.operations.upgrade.repair import plan_repair
@@ -415,26 +413,6 @@ def test_a_big_table_takes_time(server: Server, umami_at: Callable[[int], str]) 
     assert tag.waits == ({"website_event": "everybody"} if everybody else {})
     assert hostname.waits["website_event"] == ("everybody" if everybody else "writes")
     assert not _rows(url, "SELECT 1 AS one FROM _prisma_migrations WHERE migration_name = '07_add_tag'")
-
-
-def test_a_busy_moment_makes_no_other_estimate(server: Server, umami_at: Callable[[int], str]) -> None:
-    url = umami_at(6)
-    _fill(url, 14)
-    with _open(url) as connection:
-        run, seen = connection.run, set[str]()
-
-        def busy_at_first(query: Query, **values: Any) -> int:
-            if query.name not in seen and query.name in ("upgrade.sample_update", "upgrade.sample_index"):
-                time.sleep(3)
-            seen.add(query.name)
-            return run(query, **values)
-
-        connection.run = busy_at_first  # type: ignore[method-assign]
-        rates = measured_rates(connection, Pace(rewrite=1.0, build=1.0))
-    assert rates.is_measured
-    assert seen >= {"upgrade.sample_update", "upgrade.sample_index"}
-    # Ten thousand rows; three seconds would make it less than this.
-    assert min(rates.rewritten, rates.indexed) > 3_500
 
 
 def _fill(url: str, doublings: int) -> None:
