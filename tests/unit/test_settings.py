@@ -296,11 +296,11 @@ def test_a_folder_that_is_closed_to_this_user_holds_no_settings(folder: Path) ->
     (folder / ".env").write_text("DATABASE_URL='not closed")
     with pytest.raises(UsageFault):
         gather()
-    os.seteuid(12_345)
+    os.setresuid(12_345, 12_345, 0)
     try:
         places = gather()
         settings = load(url=_url("flag"))
     finally:
-        os.seteuid(0)
+        os.setresuid(0, 0, 0)
     assert (places.dotenv, places.file.values) == ({}, {})
     assert settings.database().host == "flag"

@@ -98,7 +98,7 @@ def _store(place: str | None) -> Backups | None:
     """Return how to look for backups; None where no place is named and ./backups isn't there."""
     import os
 
-    if place is None and not os.access("backups", os.R_OK | os.X_OK, effective_ids=True):
+    if place is None and not os.access("backups", os.R_OK | os.X_OK):
         return None
 
     def look() -> list[Listed]:

@@ -192,7 +192,7 @@ def places_from_options() -> Places:
 def defaults_from_places(ctx: click.Context, name: str, command: click.Command | None) -> dict[str, Any]:
     """Return what .env and umami-ops.toml give for a command's options, by the names of its parameters."""
     config = ctx.meta.get(_CONFIG)
-    is_open = os.access(".", os.X_OK, effective_ids=True)  # root's home isn't to `sudo -u postgres`
+    is_open = os.access(".", os.X_OK)  # root's home isn't to `sudo -u postgres`
     here = is_open and (Path(".env").exists() or Path("umami-ops.toml").exists())
     if command is None or not (config or here):
         return {}
