@@ -36,7 +36,7 @@ class MysqlAlterations(Alterations):
     """Changes of InnoDB's tables in the database that a connection looks at."""
 
     is_atomic = False
-    # With 200,000 events, MySQL and MariaDB: the log costs a rewrite half as much again; an index is written
+    # With 200,000 events, on both servers: the log costs a rewrite half as much again; an index is written
     # straight to its pages, where the sample inserts each entry.
     pace = Pace(rewrite=1.5, build=0.7)
 
