@@ -16,8 +16,8 @@ from umami_ops.databases.base import Connection
 from umami_ops.databases.dumps import Wanted
 from umami_ops.errors import Refused, UsageFault
 from umami_ops.operations.inspect import inspect
-from umami_ops.operations.prune import known_websites, matching
 from umami_ops.operations.restore import RestorePlan
+from umami_ops.operations.websites import known_websites, matching
 from umami_ops.sql import Query
 from umami_ops.transfer.portable import Archive
 from umami_ops.transfer.schema import rows_of

@@ -24,7 +24,7 @@ from umami_ops.databases.base import Connection, Database
 from umami_ops.databases.lines import lines
 from umami_ops.errors import Interrupted, OpsError, Refused, UsageFault
 from umami_ops.operations.inspect import Installation
-from umami_ops.operations.prune import matching_websites
+from umami_ops.operations.websites import matching_websites
 from umami_ops.sql import Query
 from umami_ops.transfer.contents import cancel
 from umami_ops.transfer.turns import Turns

@@ -14,7 +14,7 @@ Events go first and sessions last, so that each step sees what the ones before i
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -22,6 +22,7 @@ from typing import Any
 from umami_ops.databases.base import Connection, Dialect
 from umami_ops.errors import Refused, UsageFault
 from umami_ops.operations.inspect import Installation
+from umami_ops.operations.websites import Scope, scope_of
 from umami_ops.plan import Batches, Note, Plan, Rebuild, Remaining, Report, Statements, Step
 
 #: The tables that may have a horizon of their own; all others follow what they hang on.
@@ -85,7 +86,7 @@ def plan_prune(
     """
     _require_fit(installation, retention)
     with connection.transaction(read_only=True):
-        scope = _scope(connection, installation, retention)
+        scope = scope_of(connection, installation, retention.websites, retention.excluded)
         planner = _Planner(connection, installation, retention, scope)
         connection.run(connection.dialect.queries["prune.worker_settings"])
         events = planner.event_count()
@@ -108,24 +109,6 @@ def conclude(dialect: Dialect, retention: Retention, report: Report) -> None:
     if report.deleted.get("website_event") and not retention.rebuild and not report.changed:
         cure = "umami-ops vacuum --full returns it, and says before what it locks and for how long"
         report.notes.append(Note(dialect.space_after_delete, cure))
-
-
-@dataclass(frozen=True)
-class Scope:
-    """The websites a prune is about: `only` these ids, all `except_` these, or all when both are empty."""
-
-    only: tuple[str, ...] = ()
-    except_: tuple[str, ...] = ()
-    names: tuple[str, ...] = ()
-
-    @property
-    def words(self) -> frozenset[str]:
-        """The words that choose the scope's lines in the SQL of counts."""
-        return frozenset({"only"} if self.only else {"except"} if self.except_ else ())
-
-    def restrict(self, website_ids: Iterable[str]) -> list[str]:
-        """Return those of the ids that are in scope."""
-        return [id_ for id_ in website_ids if (not self.only or id_ in self.only) and id_ not in self.except_]
 
 
 def _require_fit(installation: Installation, retention: Retention) -> None:
@@ -156,58 +139,6 @@ def check_table(table: str) -> None:
     raise UsageFault(
         f"--table {table}: retention does not touch it." + (f" Did you mean {near[0]}?" if near else ""),
         hint=f"Tables with a horizon of their own: {', '.join(OWN_HORIZON)}.",
-    )
-
-
-def matching_websites(
-    connection: Connection, installation: Installation, typed: Sequence[str]
-) -> tuple[str, ...]:
-    """Return the ids of websites, links and pixels named by id, domain or name. Raises UsageFault."""
-    return _scope(connection, installation, Retention(None, websites=tuple(typed))).only
-
-
-def known_websites(connection: Connection, installation: Installation) -> list[dict[str, Any]]:
-    """Return the websites, links and pixels that there are, for `matching`."""
-    words = {f"has_{table}" for table in ("link", "pixel") if installation.has(table)}
-    return connection.rows(connection.dialect.queries["prune.websites"].when(words))
-
-
-def _scope(connection: Connection, installation: Installation, retention: Retention) -> Scope:
-    if not retention.websites and not retention.excluded:
-        return Scope()
-    known = known_websites(connection, installation)
-    only = [matching(known, typed, "--website") for typed in retention.websites]
-    excluded = [matching(known, typed, "--exclude-website") for typed in retention.excluded]
-    out = {row["id"] for row in excluded}
-    if only and not [row for row in only if row["id"] not in out]:
-        raise UsageFault("Every website named by --website is excluded again by --exclude-website.")
-    kept = [row for row in only if row["id"] not in out]
-    return Scope(
-        only=tuple(dict.fromkeys(row["id"] for row in kept)),
-        except_=() if only else tuple(sorted(out)),
-        names=tuple(dict.fromkeys(row["name"] for row in (kept or excluded))),
-    )
-
-
-def matching(known: Sequence[dict[str, Any]], typed: str, option: str) -> dict[str, Any]:
-    """Return the one website, link or pixel that has the typed id, domain, slug or name."""
-    for column in ("id", "domain", "name"):
-        found = [row for row in known if row[column] and row[column].lower() == typed.strip().lower()]
-        if len(found) > 1:
-            listed = ", ".join(f"{row['id']} ({row['name']!r})" for row in found)
-            raise UsageFault(
-                f"{option} {typed!r} matches {len(found)}: {listed}.", hint="Name one by its id."
-            )
-        if found:
-            return found[0]
-    names = [name for row in known for name in (row["name"], row["domain"]) if name]
-    text = typed.strip().lower()
-    containing = [name for name in names if text and text in name.lower()]
-    near = containing or difflib.get_close_matches(typed, names, n=1, cutoff=0.75)
-    raise UsageFault(
-        f"{option} {typed!r}: there is no such website, link or pixel."
-        + (f" Did you mean {near[0]!r}?" if near else ""),
-        hint="`umami-ops info --json` lists them with their ids.",
     )
 
 
