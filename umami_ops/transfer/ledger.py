@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
-from umami_ops.databases.base import Connection
+from umami_ops.databases.base import Connection, Row
 from umami_ops.errors import Refused
 from umami_ops.rows import KeyRange
 
@@ -27,9 +27,10 @@ class Begun:
         return sum(rows for _, rows in self.done.get(table, ()))
 
 
-def stands(connection: Connection) -> bool:
-    """Say whether a move has begun on this target and not ended, be its ledger damaged or not."""
-    return bool(connection.value(connection.dialect.queries["ledger.exists"]))
+def entries(connection: Connection) -> list[Row]:
+    """Return what is written down of a move to this target that has begun and not ended, or nothing."""
+    queries = connection.dialect.queries
+    return connection.rows(queries["ledger.entries"]) if connection.value(queries["ledger.exists"]) else []
 
 
 def begun(connection: Connection) -> Begun | None:
@@ -37,11 +38,9 @@ def begun(connection: Connection) -> Begun | None:
 
     Raises Refused when the ledger is damaged.
     """
-    if not stands(connection):
-        return None
     source, level = None, 0
     done: dict[str, list[tuple[KeyRange, int]]] = {}
-    for row in connection.rows(connection.dialect.queries["ledger.entries"]):
+    for row in entries(connection):
         keys, rows = KeyRange(row["since_key"], row["until_key"]), int(row["row_count"])
         if row["seal"] != _seal(row["entry"], keys, rows):
             raise _damaged()
@@ -78,7 +77,7 @@ def has(connection: Connection, table: str, keys: KeyRange) -> bool:
     """Say whether a range is written down: whether a commit whose answer got lost has happened."""
     return any(
         (row["entry"], row["since_key"], row["until_key"]) == (table, keys.since, keys.until)
-        for row in connection.rows(connection.dialect.queries["ledger.entries"])
+        for row in entries(connection)
     )
 
 
