@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -223,19 +223,32 @@ def _prove(source: StoredBackup, database: Database) -> Restored:
 
 
 def _verify(source: StoredBackup, database: Database) -> Restored:
-    """Check the sums, restore into a scratch database, and note beside the backup that it was done."""
+    """Check the sums, restore into a scratch database, and note beside the backup what came of it."""
     from umami_ops.cli import render
     from umami_ops.execute.restore import verify as restore_for_proof
     from umami_ops.operations.backup import note_verified
 
-    with render.Progress("sums", source.size_bytes // 10**6, unit="MB") as progress:
+    with _noting(source), render.Progress("sums", source.size_bytes // 10**6, unit="MB") as progress:
         source.check(megabytes(progress))
     with database.connect("umami-ops verify") as connection:
         title = connection.server().title
-    with loading(source) as advanced:
+    with _noting(source), loading(source) as advanced:
         restored = restore_for_proof(source, database, advanced)
     note_verified(source.store, source.title, source.seal_digest(), title)
     return restored
+
+
+@contextmanager
+def _noting(source: StoredBackup) -> Iterator[None]:
+    """Note beside a backup why its verification failed; a note that can't be written hides nothing."""
+    from umami_ops.operations.backup import note_failed
+
+    try:
+        yield
+    except OpsError as fault:
+        with suppress(OpsError):
+            note_failed(source.store, source.title, source.seal_digest(), fault.message)
+        raise
 
 
 @backup.command("list")
@@ -282,7 +295,23 @@ def list_(place: str | None, as_json: bool) -> None:
 
 def _entry(each: Listed) -> dict[str, Any]:
     facts = each.manifest.to_dict() | {"size_bytes": each.manifest.size_bytes} if each.manifest else {}
-    return {"name": each.name, "verified_at": each.verified_at, "fault": each.fault, **facts}
+    failed = {"at": each.failed_at, "why": each.failure} if each.failed_at else None
+    return {
+        "name": each.name,
+        "verified_at": each.verified_at,
+        "failed": failed,
+        "fault": each.fault,
+        **facts,
+    }
+
+
+def _verdict(each: Listed) -> str:
+    """Say when a backup was verified, or that its last verification failed."""
+    from umami_ops.cli import render
+
+    if each.has_failed:
+        return "failed"
+    return render.moment(each.verified_at) if each.verified_at else "no"
 
 
 def _row(each: Listed) -> list[str]:
@@ -299,7 +328,7 @@ def _row(each: Listed) -> list[str]:
         render.count(manifest.rows),
         kind,
         manifest.server,
-        render.moment(each.verified_at) if each.verified_at else "no",
+        _verdict(each),
     ]
 
 

@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from umami_ops import __version__
 from umami_ops.archive import manifest as manifests
@@ -269,12 +270,22 @@ def fresh_name(database: str, store: Store, what: str = "") -> str:
 
 @dataclass(frozen=True)
 class Listed:
-    """A backup in a store. `manifest` is None when it can't be read, and `fault` says why."""
+    """A backup in a store. `manifest` is None when it can't be read, and `fault` says why.
+
+    `failed_at` is when its last verification failed, if it did, and `failure` why.
+    """
 
     name: str
     manifest: Manifest | None
     verified_at: datetime | None = None
     fault: str | None = None
+    failed_at: datetime | None = None
+    failure: str = ""
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the last verification failed."""
+        return self.failed_at is not None and (self.verified_at is None or self.verified_at < self.failed_at)
 
 
 def list_backups(store: Store) -> list[Listed]:
@@ -289,27 +300,55 @@ def _listed(store: Store, name: str) -> Listed:
         manifest = manifests.read(store, name)
     except OpsError as fault:
         return Listed(name, None, fault=fault.message)
-    return Listed(name, manifest, _verified_at(store, name))
+    note = _note(store, name)
+    failed = note.get("failed") or {}
+    return Listed(
+        name,
+        manifest,
+        verified_at=_moment(note.get("at")),
+        failed_at=_moment(failed.get("at")),
+        failure=str(failed.get("why", "")),
+    )
 
 
 def note_verified(store: Store, name: str, seal_digest: str, server_title: str) -> None:
     """Write down beside a backup that it was restored, and compared, at this moment."""
-    note = {"at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "server": server_title, "seal": seal_digest}
+    _write_note(store, name, {"at": _now(), "server": server_title, "seal": seal_digest})
+
+
+def note_failed(store: Store, name: str, seal_digest: str, why: str) -> None:
+    """Write down beside a backup that it could not be verified, and why; that it once was stays noted."""
+    _write_note(
+        store, name, {**_note(store, name), "seal": seal_digest, "failed": {"at": _now(), "why": why}}
+    )
+
+
+def _write_note(store: Store, name: str, note: dict[str, Any]) -> None:
     store.note(name, VERIFIED, (json.dumps(note, indent=2) + "\n").encode())
 
 
-def _verified_at(store: Store, name: str) -> datetime | None:
-    """Return when a backup was verified; a note that isn't about this very backup doesn't count."""
+def _note(store: Store, name: str) -> dict[str, Any]:
+    """Return what is noted about a backup's verification; a note that isn't about this very one is none."""
     import hashlib
 
     if VERIFIED not in store.files(name):
-        return None
+        return {}
     try:
         note = json.loads(store.read(name, VERIFIED))
-        if note["seal"] != hashlib.sha256(store.read(name, SEAL)).hexdigest():
-            return None
-        return datetime.strptime(note["at"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+        is_its_own = note["seal"] == hashlib.sha256(store.read(name, SEAL)).hexdigest()
     except (ValueError, KeyError, TypeError):
+        return {}
+    return dict(note) if is_its_own else {}
+
+
+def _now() -> str:
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _moment(text: Any) -> datetime | None:
+    try:
+        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    except (ValueError, TypeError):
         return None
 
 

@@ -123,6 +123,13 @@ def test_backups(server: Server, umami_database: str, tmp_path: Path) -> None:
     assert made.code == 0, made.said
     (unproven,) = found()
     assert "ever proven to restore" in unproven["sentence"]
+    # Who may make no scratch database proves nothing; that, too, is the result of the last verification.
+    refused = run("backup", "verify", unproven["subject"], url=umami_database, env=environment)
+    assert refused.code == 5, refused.said
+    failed = next(f for f in found() if "failed its verification on" in f["sentence"])
+    assert "may not make a scratch database" in failed["sentence"]
+    assert failed["subject"] == unproven["subject"]
+    assert "failed" in run("backup", "list", env=environment).out
     verified = run(
         "backup", "verify", unproven["subject"], url=server.as_admin(umami_database), env=environment
     )

@@ -27,7 +27,8 @@ _MAKE = "umami-ops backup --verify"
     "may not restore.",
     rule="warning when the newest backup of this database is older than `backup_days`, when none was "
     "verified "
-    "within `backup_verified_days`, and for each that can't be read; in the place that UMAMI_OPS_STORE or "
+    "within `backup_verified_days`, for each whose last verification failed, and for each that can't be "
+    "read; in the place that UMAMI_OPS_STORE or "
     "the settings name, or in ./backups",
     cure="umami-ops backup --verify",
     thresholds=("backup_days", "backup_verified_days"),
@@ -58,6 +59,7 @@ def backups(examination: Examination) -> Iterator[Outcome]:
     yield from _damaged(listed)
     yield from _newest(examination, mine)
     yield from _verified(examination, mine)
+    yield from _failed(mine)
 
 
 def _damaged(listed: list[Listed]) -> Iterator[Outcome]:
@@ -113,3 +115,16 @@ def _verified(examination: Examination, mine: list[Listed]) -> Iterator[Outcome]
         newest,
         {"verified_at": max(times, default=None)},
     )
+
+
+def _failed(mine: list[Listed]) -> Iterator[Outcome]:
+    for each in mine:
+        if each.has_failed and each.failed_at is not None:
+            yield Finding(
+                Severity.WARNING,
+                f"Backup {each.name} failed its verification on {each.failed_at:%Y-%m-%d}: "
+                f"{each.failure.rstrip('.')}.",
+                f"umami-ops backup verify {each.name}; if the backup is at fault, make another: {_MAKE}",
+                each.name,
+                {"failed_at": each.failed_at, "failure": each.failure},
+            )
