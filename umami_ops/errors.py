@@ -64,6 +64,10 @@ class TransientFault(DatabaseFault):
     """A deadlock, a serialisation failure or a lock timeout: the transaction may simply be tried again."""
 
 
+class LeftBehind(DatabaseFault):
+    """What failed could not be cleared away; `done` says what is still there."""
+
+
 class UnreadableFault(DatabaseFault):
     """The server holds the answer and can't express it: MySQL 9, while a statement with an emoji runs."""
 

@@ -105,7 +105,8 @@ class FolderDumps(ABC, Generic[Session]):
     def restore(self, connection: Session, folder: Path, jobs: int, wanted: Wanted, check: Check) -> None:
         """Load `jobs` tables at once, into a database that has none of them.
 
-        What fails drops what had come by then; a kill leaves it. No lock on anything that was there.
+        What fails drops what had come by then; a kill leaves it. No lock on anything that was there. Raises
+        LeftBehind where it can't be dropped.
         """
 
 

@@ -20,7 +20,7 @@ from umami_ops.archive.manifest import Manifest, TableFacts, differences
 from umami_ops.archive.source import Source
 from umami_ops.databases.base import Connection, Database, Introspector
 from umami_ops.databases.dumps import DumpPrograms, Peeked, Wanted
-from umami_ops.errors import DatabaseFault, OpsError, PermissionFault, Refused
+from umami_ops.errors import DatabaseFault, LeftBehind, OpsError, PermissionFault, Refused
 from umami_ops.execute.portable import add_archive, restore_archive
 from umami_ops.sql import Query
 from umami_ops.transfer.contents import table_facts
@@ -75,6 +75,8 @@ def restore(
                     notes = _restore_folder(path, database, connection, wanted, comparison, advanced, jobs)
             else:
                 notes = _restore_stream(source, database, connection, wanted, comparison, advanced)
+        except LeftBehind:
+            raise
         except OpsError as fault:
             fault.done = _INTACT
             raise

@@ -117,16 +117,17 @@ def _check_room(store: Store, estimate_bytes: int, *, is_spooled: bool) -> None:
     A bucket has room; what goes there is spooled in the system's own place.
     """
     free, place = store.free_bytes(), store.title
+    hint = "Name another place with --store, or make room: `umami-ops backup prune`."
     needed = estimate_bytes * (2 if is_spooled else 1)
     if free is None:
-        place = tempfile.gettempdir()
+        place, hint = tempfile.gettempdir(), "Name another place by the variable TMPDIR."
         free = shutil.disk_usage(place).free
         needed -= estimate_bytes
     if free < needed:
         raise Refused(
             f"The backup takes about {needed / 1e6:,.0f} MB, of which {free / 1e6:,.0f} MB are free in "
             f"{place}.",
-            hint="Name another place with --store, or make room: `umami-ops backup prune`.",
+            hint=hint,
             done="Nothing was written.",
         )
 

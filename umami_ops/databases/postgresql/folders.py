@@ -19,7 +19,7 @@ from umami_ops.databases.base import WORKING_PREFIX, Introspector
 from umami_ops.databases.dumps import Check, Child, FolderDumps, Wanted
 from umami_ops.databases.programs import FoundProgram
 from umami_ops.databases.transit import Moment
-from umami_ops.errors import DatabaseFault, Refused
+from umami_ops.errors import DatabaseFault, LeftBehind, Refused
 from umami_ops.sql import Query
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class PostgresqlFolderDumps(FolderDumps["PostgresqlConnection"]):
             check(connection, {})
         except BaseException:
             child.stop()
-            _drop(connection, _tables(connection) - before)
+            _drop_all_but(before, connection)
             raise
         finally:
             child.stop()
@@ -182,7 +182,15 @@ def _tables(connection: PostgresqlConnection) -> set[str]:
     return {each.name for each in relations if each.kind in ("table", "partitioned table")}
 
 
-def _drop(connection: PostgresqlConnection, tables: set[str]) -> None:
-    if tables:
-        listed = ", ".join(map(connection.dialect.quote, sorted(tables)))
-        connection.run(Query("restore.drop", "", f"DROP TABLE IF EXISTS {listed} CASCADE"))
+def _drop_all_but(before: set[str], connection: PostgresqlConnection) -> None:
+    """Drop the tables that weren't there. Raises LeftBehind where that fails."""
+    try:
+        if tables := _tables(connection) - before:
+            listed = ", ".join(map(connection.dialect.quote, sorted(tables)))
+            connection.run(Query("restore.drop", "", f"DROP TABLE IF EXISTS {listed} CASCADE"))
+    except DatabaseFault as fault:
+        raise LeftBehind(
+            f"The restore failed, and so did dropping the tables that had come by then: {fault.message}",
+            hint="`umami-ops restore --replace` goes over what is left.",
+            done="Some of the backup's tables are in the database, not all of them whole.",
+        ) from None
