@@ -137,20 +137,18 @@ class Partitioning(ABC):
     def copied_by_disable(self, partitions: Sequence[Partition]) -> Sequence[Partition]:
         """Return those of the partitions whose rows are copied on the way back."""
 
-    # What each takes of the server's disk until it is done, in bytes, about.
-
     @abstractmethod
     def bytes_for_enable(self, rows: int, table: Size) -> int:
-        """Return it for a plain table of so many rows, and of this size."""
+        """Return about how much of the disk `enable` takes, until it is done, for a plain table like this."""
 
     @abstractmethod
     def bytes_for_extend(self, layout: Layout, crowd: int) -> int:
-        """Return it for partitions to which so many rows of the catch-all belong."""
+        """Return about how much of the disk `extend` takes, until it is done."""
 
     @abstractmethod
     def bytes_for_split(self, layout: Layout, sources: Sequence[Partition]) -> int:
-        """Return it for the replacement of these."""
+        """Return about how much of the disk `split` takes, until it is done, where it replaces these."""
 
     @abstractmethod
     def bytes_for_disable(self, layout: Layout) -> int:
-        """Return it for the way back."""
+        """Return about how much of the disk `disable` takes, until it is done."""
