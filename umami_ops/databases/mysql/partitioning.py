@@ -224,7 +224,7 @@ class MysqlPartitioning(Partitioning):
             "revenue": "d.session_id = e.session_id AND d.event_id = e.event_id",
         }
         deletes = [
-            f"-- deletes: {table}\nDELETE d FROM {part} AS e JOIN {table} AS d ON {key}"
+            f"-- deletes: {table}\nDELETE d FROM {part} AS e STRAIGHT_JOIN {table} AS d ON {key}"
             f" WHERE {ranged} AND e.event_id <= :last"
             for table, key in keys.items()
             if self._connection.rows(_IS_TABLE, name=table)
