@@ -107,7 +107,7 @@ def test_a_run_that_is_cut_off_after_any_step(server: Server, a_year: tuple[str,
     url, schema = a_year
     before = pruning.read_rows(url, schema)
     retention = Retention(horizon=datetime(2025, 6, 1, tzinfo=UTC))
-    reports = [_first_steps(url, retention, count) for count in range(1, 8)]
+    reports = [_first_steps(url, retention, count) for count in range(1, 6)]
     reports.append(pruning.prune(url, retention).report)
     expected = pruning.keys_in(survivors(before, pruning.rules_of(retention)), schema)
     with connect(url) as loader:
