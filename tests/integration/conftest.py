@@ -17,6 +17,7 @@ _ON_THE_FIRST = {
         "test_daemon.py",
         "health",
         "test_partition.py",
+        "test_partition_dropping.py",
         "test_upgrade.py",
         "test_upgrade_changes.py",
         "test_vacuum.py",
