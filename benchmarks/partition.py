@@ -27,7 +27,7 @@ from benchmarks.measure import umami_ops
 from benchmarks.prepare import Size, Stage, stage
 from benchmarks.results import Goal, Results, environment
 from benchmarks.writers import writers
-from testbed.bulk import connect
+from testbed.bulk import Loader, connect
 from tests import pruning
 from tests.dashboards import numbers
 from umami_ops.execute import BatchDone, Event
@@ -276,9 +276,7 @@ class _Measurement:
         times: dict[str, Times] = {layout: {} for layout in urls}
         with ExitStack() as stack:
             loaders = {layout: stack.enter_context(connect(url)) for layout, url in urls.items()}
-            ((website,),) = next(iter(loaders.values())).execute(
-                "SELECT website_id FROM website_event GROUP BY website_id ORDER BY COUNT(*) DESC LIMIT 1"
-            )
+            website = _largest_website(next(iter(loaders.values())))
             for span, since, until in self._spans():
                 for name, query in _QUERIES.items():
                     text = query.format(website=website, since=since, until=until)
@@ -295,9 +293,7 @@ class _Measurement:
     def _answers(self, url: str) -> Any:
         _, since, until = next(self._spans())
         with connect(url) as loader:
-            ((website,),) = loader.execute(
-                "SELECT website_id FROM website_event GROUP BY website_id ORDER BY COUNT(*) DESC LIMIT 1"
-            )
+            website = _largest_website(loader)
             return numbers(loader, website, since, until, replays=False, own_clock=True)
 
     def _spans(self) -> Iterator[tuple[str, datetime, datetime]]:
@@ -349,6 +345,14 @@ def _timed(work: Callable[[], object]) -> float:
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
+
+
+def _largest_website(loader: Loader) -> str:
+    """Return the website with the most events; where several have as many, always the same one."""
+    ((website,),) = loader.execute(
+        "SELECT website_id FROM website_event GROUP BY website_id ORDER BY COUNT(*) DESC, website_id LIMIT 1"
+    )
+    return str(website)
 
 
 def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
