@@ -15,6 +15,7 @@ _ON_THE_FIRST = {
         *_BACKUPS,
         *_PARTITIONS,
         "test_daemon.py",
+        "test_image.py",
         "health",
         "test_partition.py",
         "test_partition_dropping.py",
