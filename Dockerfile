@@ -27,7 +27,7 @@ LABEL org.opencontainers.image.title="umami-ops" \
 # Versions are not pinned: a build is to have today's security fixes, and an archive drops what it has replaced.
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends ca-certificates mariadb-client postgresql-common tini \
+    && apt-get install -y --no-install-recommends ca-certificates mariadb-client postgresql-client-common tini \
     && /usr/share/postgresql-common/pgdg/apt.postgresql.org.sh -y \
     && apt-get install -y --no-install-recommends postgresql-client-18 \
     && rm -rf /var/lib/apt/lists/*
