@@ -167,7 +167,7 @@ def megabytes(progress: Any, to_load_bytes: int | None = None) -> Callable[[int]
         nonlocal done
         done += count
         is_loaded = to_load_bytes is not None and done >= to_load_bytes
-        progress.at(done // 10**6, "read; indexes and the comparison follow" if is_loaded else "")
+        progress.at(done // 10**6, "read; indexes follow" if is_loaded else "")
 
     return advanced
 

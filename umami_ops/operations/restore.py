@@ -69,6 +69,8 @@ def plan_restore(
         if relation.kind in ("table", "partitioned table") and not relation.name.startswith(WORKING_PREFIX)
     ]
     giving_way = [table for table in here if _gives_way(table, in_backup, only)]
+    if jobs:
+        _check_side_by_side(manifest, giving_way)
     if giving_way and not replace:
         raise Refused(
             f"Database {server.database} is not empty: it has {_some(giving_way)}.",
@@ -76,8 +78,6 @@ def plan_restore(
             "is loaded, and gives way then.",
             done=_NOTHING,
         )
-    if jobs:
-        _check_side_by_side(manifest, giving_way)
     if giving_way:
         views = connection.rows(connection.dialect.queries["backup.dependents"], tables=giving_way)
         if views:
