@@ -103,7 +103,7 @@ class FolderDumps(ABC, Generic[Session]):
 
     @abstractmethod
     def restore(self, connection: Session, folder: Path, jobs: int, wanted: Wanted, check: Check) -> None:
-        """Load `jobs` tables at once, into a database that has none of them.
+        """Load `jobs` tables at once, into a database that has none of them; `wanted` names them all.
 
         What fails drops what had come by then; a kill leaves it. No lock on anything that was there. Raises
         LeftBehind where it can't be dropped.

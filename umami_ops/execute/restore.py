@@ -119,8 +119,9 @@ def _restore_folder(
     if jobs is None:
         with programs.folders.stream(folder, wanted.schema) as pieces:
             return programs.restore(connection, _told(pieces, advanced), wanted, comparison)
+    coming = replace(wanted, tables=comparison.tables)
     with database.connect("umami-ops restore") as observer, _watching(observer, advanced):
-        programs.folders.restore(connection, folder, jobs, wanted, comparison)
+        programs.folders.restore(connection, folder, jobs, coming, comparison)
     return []
 
 
@@ -175,6 +176,11 @@ class _Comparison:
         self._manifest = manifest
         self._wanted = wanted.tables
         self.found: dict[str, TableFacts] = {}
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The tables that the manifest names."""
+        return tuple(table.name for table in self._manifest.tables) if self._manifest else ()
 
     def __call__(self, connection: Connection, names: Mapping[str, str]) -> None:
         expected = self._expected(connection.dialect.name)

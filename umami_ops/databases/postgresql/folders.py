@@ -154,7 +154,7 @@ class PostgresqlFolderDumps(FolderDumps["PostgresqlConnection"]):
             check(connection, {})
         except BaseException:
             child.stop()
-            _drop_all_but(before, connection)
+            _drop(connection, set(wanted.tables) - before)
             raise
         finally:
             child.stop()
@@ -182,10 +182,10 @@ def _tables(connection: PostgresqlConnection) -> set[str]:
     return {each.name for each in relations if each.kind in ("table", "partitioned table")}
 
 
-def _drop_all_but(before: set[str], connection: PostgresqlConnection) -> None:
-    """Drop the tables that weren't there. Raises LeftBehind where that fails."""
+def _drop(connection: PostgresqlConnection, tables: set[str]) -> None:
+    """Drop those of the tables that are there. Raises LeftBehind where that fails."""
     try:
-        if tables := _tables(connection) - before:
+        if tables:
             listed = ", ".join(map(connection.dialect.quote, sorted(tables)))
             connection.run(Query("restore.drop", "", f"DROP TABLE IF EXISTS {listed} CASCADE"))
     except DatabaseFault as fault:
