@@ -55,6 +55,7 @@ class Told:
     """What the visitors were told, and what the witness saw."""
 
     resets: bool = False
+    pause_seconds: float = 0.005
     there: set[str] = field(default_factory=set)
     waits: list[float] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
@@ -66,9 +67,11 @@ class Told:
 
 
 @contextmanager
-def visiting(url: str, *, reset_after_seconds: float | None = None) -> Iterator[Told]:
+def visiting(
+    url: str, *, reset_after_seconds: float | None = None, pause_seconds: float = 0.005
+) -> Iterator[Told]:
     """Let four visitors write, and one witness count, until the block ends."""
-    told = Told(resets=reset_after_seconds is not None)
+    told = Told(resets=reset_after_seconds is not None, pause_seconds=pause_seconds)
     stop = threading.Event()
     jobs = [threading.Thread(target=_guarded, args=(_visit, url, told, stop, n)) for n in range(VISITORS)]
     jobs.append(threading.Thread(target=_guarded, args=(_witness, url, told, stop, 0)))
@@ -95,7 +98,7 @@ def _guarded(work, url, told, stop, number) -> None:  # type: ignore[no-untyped-
 def _visit(loader: Loader, told: Told, stop: threading.Event, number: int) -> None:
     chance = random.Random(number)
     mine: list[str] = []
-    while not stop.wait(0.005):
+    while not stop.wait(told.pause_seconds):
         began = time.perf_counter()
         new = [_written(loader, chance) for _ in range(chance.choice((1, 1, 3)))]
         values = ", ".join(text for _, text in new)
