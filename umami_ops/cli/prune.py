@@ -169,7 +169,8 @@ def _plan(
     with database.connect("umami-ops prune") as connection:
         require_session(connection.server())
         installation = inspect(connection)
-        plan = plan_prune(connection, installation, retention, counted=dry_run or not yes)
+        counted = dry_run or not yes
+        plan = plan_prune(connection, installation, retention, counted=counted, beside=database)
         if store is not None:
             from umami_ops.operations.pruned import require_room
 

@@ -26,7 +26,7 @@ from umami_ops.errors import Interrupted, OpsError, Refused, UsageFault
 from umami_ops.operations.inspect import Installation
 from umami_ops.operations.websites import matching_websites
 from umami_ops.sql import Query
-from umami_ops.transfer.contents import cancel
+from umami_ops.transfer.meanwhile import cancel
 from umami_ops.transfer.turns import Turns
 
 TEXT, INTEGER, NUMBER, TIME = "text", "integer", "number", "time"

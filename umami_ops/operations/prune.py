@@ -14,16 +14,19 @@ Events go first and sessions last, so that each step sees what the ones before i
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
-from umami_ops.databases.base import Connection, Dialect
+from umami_ops.databases.base import Connection, Database, Dialect
 from umami_ops.errors import Refused, UsageFault
 from umami_ops.operations.inspect import Installation
 from umami_ops.operations.websites import Scope, scope_of
 from umami_ops.plan import Batches, Note, Plan, Rebuild, Remaining, Report, Statements, Step
+from umami_ops.transfer.meanwhile import meanwhile
 
 #: The tables that may have a horizon of their own; all others follow what they hang on.
 OWN_HORIZON = ("website_event", "heatmap_event", "session_replay")
@@ -75,31 +78,56 @@ class Retention:
 
 
 def plan_prune(
-    connection: Connection, installation: Installation, retention: Retention, *, counted: bool
+    connection: Connection,
+    installation: Installation,
+    retention: Retention,
+    *,
+    counted: bool,
+    beside: Database | None = None,
 ) -> Plan:
     """Plan a prune in one read-only transaction.
 
     With `counted` the rows that go are counted on that snapshot, as a dry run shows them; without, only the
     events are. What stays against expectation is looked for in either case, and before the deletes: dead rows
-    would make that three times as slow. Raises Refused when the database isn't fit, UsageFault for a website
-    that isn't there.
+    would make that three times as slow. With `beside` that is done by a second session at the same time.
+    Raises Refused when the database isn't fit, UsageFault for a website that isn't there.
     """
     _require_fit(installation, retention)
     with connection.transaction(read_only=True):
         scope = scope_of(connection, installation, retention.websites, retention.excluded)
         planner = _Planner(connection, installation, retention, scope)
         connection.run(connection.dialect.queries["prune.worker_settings"])
-        events = planner.event_count()
-        expected = planner.counts() if counted else None
+        with _noting(planner, beside) as kept:
+            events = planner.event_count()
+            expected = planner.counts() if counted else None
+            steps = tuple(planner.steps(events))
         return Plan(
             operation="prune",
             facts=planner.facts(),
-            steps=tuple(planner.steps(events)),
+            steps=steps,
             expected=expected,
             events=events,
-            notes=(*planner.about_rebuild(events), *planner.notes()),
+            notes=(*planner.about_rebuild(events), *kept),
             remaining=planner.remaining(),
         )
+
+
+@contextmanager
+def _noting(planner: _Planner, beside: Database | None) -> Iterator[Sequence[Note]]:
+    """Give what the planner notes of rows that stay, which is there at the block's end."""
+    kept: list[Note] = []
+    if beside is None:
+        yield kept
+        kept += planner.notes()
+        return
+
+    def note(session: Connection) -> None:
+        with session.transaction(read_only=True):
+            session.run(session.dialect.queries["prune.worker_settings"])
+            kept.extend(planner.on(session).notes())
+
+    with beside.connect("umami-ops prune") as session, meanwhile(beside, session, partial(note, session)):
+        yield kept
 
 
 def conclude(dialect: Dialect, retention: Retention, report: Report) -> None:
@@ -178,6 +206,10 @@ class _Planner:
             "replay_horizon": retention.of("session_replay") or self._earliest,
             "session_horizon": retention.of_sessions or self._earliest,
         }
+
+    def on(self, session: Connection) -> _Planner:
+        """Return the same planner, which asks another session."""
+        return _Planner(session, self._installation, self._retention, self._scope)
 
     # --- what it says ---------------------------------------------------------------------------------
 

@@ -6,5 +6,6 @@ A session's own abilities are in `databases/transit.py`. Here is what stands on 
 - `ranges.py`    a table's primary key, cut into ranges that tile it
 - `snapshot.py`  several sessions that look at one moment of a database
 - `contents.py`  rows and checksums of tables, for a backup's manifest
+- `meanwhile.py` a task on one session while another goes on
 - `proof.py`     whether two sides hold the same rows, and where they don't
 """

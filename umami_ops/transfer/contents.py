@@ -6,13 +6,12 @@ reading the rows once. Servers of one kind say the same of the same rows.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 
 from umami_ops.archive.manifest import TableFacts
 from umami_ops.databases.base import Connection, Database
-from umami_ops.errors import OpsError
+from umami_ops.transfer.meanwhile import meanwhile
 
 
 def table_facts(
@@ -39,34 +38,6 @@ def counting(
     database: Database, connection: Connection, tables: Collection[str]
 ) -> Iterator[Mapping[str, TableFacts]]:
     """Count in the connection's open snapshot while the block goes on; the counts are there at its end."""
-    session = int(connection.value(connection.dialect.queries["lock.session"]))
     counts: dict[str, TableFacts] = {}
-    faults: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            counts.update(table_facts(connection, tables))
-        except BaseException as fault:  # noqa: BLE001 -- raised by the thread that waits
-            faults.append(fault)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
+    with meanwhile(database, connection, lambda: counts.update(table_facts(connection, tables))):
         yield counts
-    except BaseException:
-        if thread.is_alive():
-            cancel(database, session)
-        thread.join()
-        raise
-    thread.join()
-    if faults:
-        raise faults[0]
-
-
-def cancel(database: Database, session: int) -> None:
-    """End what another session of ours is doing; where no connection is to be had, it has ended already."""
-    try:
-        with database.connect("umami-ops (cancel)") as other:
-            other.rows(other.dialect.queries["lock.cancel"], session_id=session)
-    except OpsError:
-        return
