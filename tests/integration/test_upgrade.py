@@ -591,7 +591,7 @@ def test_writers_go_on_while_indexes_are_built(server: Server, umami_at: Callabl
         over.set()
         writer.join()
     assert plan.steps
-    assert len(waits) > 20
+    assert len(waits) > 5  # a writer that had to wait for an index would have come no further than one
     assert max(waits) < 2
 
 
