@@ -16,6 +16,15 @@ LEFT JOIN /*!80022 performance_schema.*/ /*M!100000 information_schema.*/ proces
   ON p.id = IS_USED_LOCK(CONCAT('umami_ops.', LEFT(SHA2(DATABASE(), 256), 40)))
 WHERE IS_USED_LOCK(CONCAT('umami_ops.', LEFT(SHA2(DATABASE(), 256), 40))) IS NOT NULL;
 
+-- name: unfinished
+-- A statement of a run that is gone: the server goes on with it, and looks for its client at its end. What a run
+-- executes begins with a comment that names it. MySQL's own list as in `holder`.
+SELECT p.id AS session_id, SUBSTRING(p.info, LENGTH('/* umami-ops */ ') + 1) AS statement, p.time AS seconds
+FROM /*!80022 performance_schema.*/ /*M!100000 information_schema.*/ processlist AS p
+WHERE p.id <> CONNECTION_ID() AND p.db = DATABASE() AND p.info LIKE '/* umami-ops */ %'
+ORDER BY p.time DESC
+LIMIT 1;
+
 -- name: session
 -- The number under which `holder` shows this session.
 SELECT CONNECTION_ID() AS session_id;

@@ -16,6 +16,27 @@ WHERE l.locktype = 'advisory'
   AND l.objid = CAST(hashtext(current_schema()) AS oid)
   AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database());
 
+-- name: unfinished
+-- A statement of a run that is gone: the server goes on with it, and looks for its client at its end. Only what
+-- changes one of Umami's tables counts, so that nobody waits for a reader.
+SELECT a.pid AS session_id, a.query AS statement, EXTRACT(EPOCH FROM clock_timestamp() - a.query_start) AS seconds
+FROM pg_stat_activity AS a
+WHERE a.pid <> pg_backend_pid()
+  AND a.datname = current_database()
+  AND a.application_name LIKE 'umami-ops%'
+  AND EXISTS (
+    SELECT 1
+    FROM pg_locks AS l
+    JOIN pg_class AS c ON c.oid = l.relation
+    JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE l.pid = a.pid
+      AND l.mode NOT IN ('AccessShareLock', 'RowShareLock')
+      AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+      AND n.nspname = current_schema()
+  )
+ORDER BY a.query_start
+LIMIT 1;
+
 -- name: session
 -- The number under which `holder` shows this session.
 SELECT pg_backend_pid() AS session_id;

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -11,11 +10,7 @@ import click
 from umami_ops.cli import options, partition_views
 
 if TYPE_CHECKING:
-    from umami_ops.databases.base import Connection, Database
-    from umami_ops.operations.inspect import Installation
-    from umami_ops.plan import Plan
-
-    Planner = Callable[[Connection, Installation], Plan]
+    from umami_ops.cli.planner import Planner
 
 _STOPPED = 3
 _PERIODS = click.Choice(["week", "month", "quarter", "year"])
@@ -220,6 +215,7 @@ def _carry_out(
 ) -> None:
     """Plan, show, confirm, execute, report."""
     from umami_ops.cli import render
+    from umami_ops.cli.planner import plan_under_lock
     from umami_ops.cli.progress import RowsWatcher
     from umami_ops.execute import RunLock, StopSignal, execute
     from umami_ops.operations.inspect import inspect, require_session
@@ -247,16 +243,8 @@ def _carry_out(
         RunLock(database, plan.operation) as lock,
         render.Progress(plan.operation, None) as progress,
     ):
-        plan = _planned_again(database, planner)
+        plan = plan_under_lock(database, planner)
         report = execute(plan, database, lock=lock, stop=stop, observer=RowsWatcher(progress))
     partition_views.show_report(plan, report, as_json=as_json)
     if report.stopped:
         raise SystemExit(_STOPPED)
-
-
-def _planned_again(database: Database, planner: Planner) -> Plan:
-    """Plan once more, under the lock: another run may have come to its end since."""
-    from umami_ops.operations.inspect import inspect
-
-    with database.connect("umami-ops partition") as connection:
-        return planner(connection, inspect(connection))

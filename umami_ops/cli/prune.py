@@ -201,10 +201,11 @@ def _run(
 ) -> tuple[Report, Archiving | None]:
     """Carry the plan out under the lock, with progress, until it is done or there is a reason to stop."""
     from umami_ops.cli import render
+    from umami_ops.cli.planner import plan_under_lock
     from umami_ops.cli.progress import RowsWatcher
     from umami_ops.execute import RunLock, StopSignal, execute
     from umami_ops.operations.inspect import inspect
-    from umami_ops.operations.prune import conclude
+    from umami_ops.operations.prune import conclude, plan_prune
 
     stop = StopSignal(max_duration)
     # A rebuild looks at rows that stay, too: how many there will be in all isn't known.
@@ -216,6 +217,11 @@ def _run(
         render.Progress("prune", total) as progress,
         ExitStack() as stack,
     ):
+        if pruning.depends_on_leftovers(plan):
+            again = plan_under_lock(
+                database, lambda session, found: plan_prune(session, found, retention, counted=False)
+            )
+            plan = replace(plan, steps=again.steps)
         if store is not None:
             from umami_ops.operations.pruned import archiving
 

@@ -77,6 +77,11 @@ def is_rebuild(plan: Plan) -> bool:
     return any(isinstance(step, Rebuild) for step in plan.steps)
 
 
+def depends_on_leftovers(plan: Plan) -> bool:
+    """Say whether a plan makes tables anew, or clears away what a killed rebuild had left by then."""
+    return any(isinstance(step, Rebuild | Statements) for step in plan.steps)
+
+
 def _estimates(connection: Connection) -> dict[str, int]:
     from umami_ops.databases.base import Introspector
 

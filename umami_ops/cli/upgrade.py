@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,7 +11,9 @@ import click
 from umami_ops.cli import options
 
 if TYPE_CHECKING:
+    from umami_ops.cli.planner import Planner
     from umami_ops.databases.base import Connection, Database
+    from umami_ops.operations.inspect import Installation
     from umami_ops.operations.upgrade.outlook import Outlook, Upcoming
     from umami_ops.plan import Note, Plan, Report, Step
 
@@ -69,16 +72,14 @@ def prepare(release: str | None, dry_run: bool, yes: bool, max_duration: float |
 
     Builds indexes beside writers, gives indexes their names back, deletes duplicates in small transactions.
     """
-    from umami_ops.operations.inspect import inspect, require_session
     from umami_ops.operations.upgrade.prepare import plan_prepare
 
+    def planned(connection: Connection, found: Installation) -> Plan:
+        return plan_prepare(connection, found, release)
+
     database = options.open_from_options(needs_session=True)
-    with database.connect("umami-ops upgrade prepare") as connection:
-        require_session(connection.server())
-        plan = plan_prepare(connection, inspect(connection), release)
-        go_on = _shown(plan, connection, _show_work, "Do this?", dry_run=dry_run, yes=yes, as_json=as_json)
-    if go_on:
-        _carry_out(database, plan, max_duration, as_json=as_json)
+    if _shown(database, planned, _show_work, "Do this?", dry_run=dry_run, yes=yes, as_json=as_json):
+        _carry_out(database, planned, max_duration, as_json=as_json)
 
 
 @upgrade.command(short_help="Complete or undo a migration that failed, and mark it.")
@@ -97,18 +98,14 @@ def repair(undo: bool, dry_run: bool, yes: bool, max_duration: float | None, as_
 
     Says which one, what of it had been applied, and what it will do about it; then asks.
     """
-    from umami_ops.operations.inspect import inspect, require_session
     from umami_ops.operations.upgrade.repair import plan_repair
 
+    def planned(connection: Connection, found: Installation) -> Plan:
+        return plan_repair(connection, found, undo=undo)
+
     database = options.open_from_options(needs_session=True)
-    with database.connect("umami-ops upgrade repair") as connection:
-        require_session(connection.server())
-        plan = plan_repair(connection, inspect(connection), undo=undo)
-        go_on = _shown(
-            plan, connection, _show_repair, "Repair it?", dry_run=dry_run, yes=yes, as_json=as_json
-        )
-    if go_on:
-        _carry_out(database, plan, max_duration, as_json=as_json)
+    if _shown(database, planned, _show_repair, "Repair it?", dry_run=dry_run, yes=yes, as_json=as_json):
+        _carry_out(database, planned, max_duration, as_json=as_json)
 
 
 # --- check ------------------------------------------------------------------------------------------------
@@ -194,8 +191,8 @@ def _show_verdict(outlook: Outlook) -> None:
 
 
 def _shown(
-    plan: Plan,
-    connection: Connection,
+    database: Database,
+    planner: Planner,
     show: Any,
     question: str,
     *,
@@ -205,9 +202,13 @@ def _shown(
 ) -> bool:
     """Show the plan and have it confirmed; say whether there is something to carry out."""
     from umami_ops.cli import render
+    from umami_ops.operations.inspect import inspect, require_session
 
+    with database.connect("umami-ops upgrade") as connection:
+        require_session(connection.server())
+        plan = planner(connection, inspect(connection))
+        steps = list(_printable(plan.steps, connection)) if dry_run else []
     if dry_run:
-        steps = list(_printable(plan.steps, connection))
         if as_json:
             render.print_json(plan.to_dict() | {"steps": steps})
             return False
@@ -310,17 +311,16 @@ def _show_notes(notes: Sequence[Note]) -> None:
         render.print_remark("•", note.text, note.cure or "")
 
 
-def _carry_out(database: Database, plan: Plan, max_duration: float | None, *, as_json: bool) -> None:
+def _carry_out(database: Database, planner: Planner, max_duration: float | None, *, as_json: bool) -> None:
     """Carry the plan out under the lock and report; a reason to stop ends with its exit code."""
     from umami_ops.cli import render
+    from umami_ops.cli.planner import plan_under_lock
     from umami_ops.execute import RunLock, StopSignal, execute
 
     stop = StopSignal(max_duration)
-    with (
-        stop.on_signals(),
-        RunLock(database, plan.operation) as lock,
-        render.Progress(plan.operation, len(plan.steps), unit="steps") as progress,
-    ):
+    with stop.on_signals(), RunLock(database, "upgrade") as lock, ExitStack() as stack:
+        plan = plan_under_lock(database, planner)
+        progress = stack.enter_context(render.Progress(plan.operation, len(plan.steps), unit="steps"))
         report = execute(plan, database, lock=lock, stop=stop, observer=_Watcher(progress))
     _show_report(plan, report, as_json=as_json)
     if report.stopped:

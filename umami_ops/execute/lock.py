@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import threading
+import time
 from datetime import datetime
 
-from umami_ops.databases.base import Connection, Database
+from umami_ops.databases.base import Connection, Database, Row
 from umami_ops.errors import DatabaseFault, LockHeld, OpsError, Refused
+
+_UNFINISHED_SECONDS, _LOOK_EVERY_SECONDS = 10.0, 0.1
 
 
 class RunLock:
     """One run at a time: a lock of the server's, on a session that does nothing else.
+
+    A run that was killed lets go of it at once, while the server goes on with its last statement: whoever
+    takes the lock waits for the end of that, ten seconds at most.
 
     A worker asks before each batch whether it still stands (`check`); after a restart of the server it is
     taken again, once, unless another run was quicker.
@@ -26,6 +32,7 @@ class RunLock:
         """Take the lock; raises LockHeld (exit 4) or, while Prisma migrates, Refused (exit 5)."""
         try:
             self._take()
+            self._outwait_the_killed()
         except (LockHeld, Refused) as fault:
             fault.done = "Nothing was changed."
             raise
@@ -49,6 +56,15 @@ class RunLock:
             self._renewals_left -= 1
             self._connection.close()
             self._take()
+
+    def _outwait_the_killed(self) -> None:
+        ends = time.monotonic() + _UNFINISHED_SECONDS
+        unfinished = self._connection.dialect.queries["lock.unfinished"]
+        while found := self._connection.rows(unfinished):
+            if time.monotonic() > ends:
+                self._connection.close()
+                raise _held_by_the_killed(found[0])
+            time.sleep(_LOOK_EVERY_SECONDS)
 
     def _is_held(self, worker: Connection) -> bool:
         holders = worker.rows(worker.dialect.queries["lock.holder"])
@@ -79,4 +95,13 @@ def _held_by_another(connection: Connection) -> LockHeld:
     return LockHeld(
         f"Another run of umami-ops is at work on this database{when}.",
         hint="Wait for it to end; it may run in another container or on another machine.",
+    )
+
+
+def _held_by_the_killed(found: Row) -> LockHeld:
+    words = " ".join(str(found["statement"]).split()[:2])
+    return LockHeld(
+        f"A run of umami-ops was killed, and the server still goes on with its {words}: for"
+        f" {float(found['seconds']):.0f} s now, in session {found['session_id']}.",
+        hint="Wait until the server has come to its end, then run this again.",
     )

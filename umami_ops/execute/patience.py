@@ -18,7 +18,8 @@ from umami_ops.execute.lock import RunLock
 from umami_ops.execute.stop import StopSignal
 from umami_ops.sql import Query
 
-_LOOK_EVERY_SECONDS = 0.2
+_LOOK_EVERY_SECONDS = 0.1
+_UNWATCHED_SECONDS = 0.2
 _PAUSE_SECONDS = 0.5
 _BRIEF_TRIES = 240
 
@@ -84,7 +85,7 @@ class Patience:
         """Run a statement once; raises TransientFault when others queued behind its wait for a table."""
         queue = _Queue()
         try:
-            with self.cancelling(connection, watch=queue.look):
+            with self.cancelling(connection, watch=queue.look, at_once=True):
                 connection.run(statement)
         except OpsError as fault:
             if queue.was_left:
@@ -93,19 +94,25 @@ class Patience:
 
     @contextmanager
     def cancelling(
-        self, connection: Connection, watch: Callable[[Connection, int], None] = lambda _connection, _id: None
+        self,
+        connection: Connection,
+        watch: Callable[[Connection, int], None] = lambda _connection, _id: None,
+        *,
+        at_once: bool = False,
     ) -> Iterator[None]:
         """Cancel what this session runs inside, as soon as there is a reason to stop; that raises Ended.
 
-        `watch` is called several times a second, with a second session and the number of the first.
+        `watch` is called several times a second, with a second session and the number of the first. That one
+        is opened before the statement begins if it is to look `at_once`; most end before they need a look.
         """
         session_id = int(connection.value(connection.dialect.queries["lock.session"]))
+        other = self._watcher() if at_once else None
         finished = threading.Event()
         faults: list[OpsError] = []
 
         def look() -> None:
             try:
-                self._look(session_id, finished, watch)
+                self._look(other, session_id, finished, watch)
             except OpsError as fault:
                 faults.append(fault)
 
@@ -123,11 +130,15 @@ class Patience:
             self.observer(Trouble(f"{faults[0].message}; nobody watched, but the statement was done"))
 
     def _look(
-        self, session_id: int, finished: threading.Event, watch: Callable[[Connection, int], None]
+        self,
+        other: Connection | None,
+        session_id: int,
+        finished: threading.Event,
+        watch: Callable[[Connection, int], None],
     ) -> None:
-        if finished.wait(_LOOK_EVERY_SECONDS):
-            return  # most are done by now, and need no second session
-        with self.database.connect(f"umami-ops {self.purpose} (watch)") as other:
+        if other is None and finished.wait(_UNWATCHED_SECONDS):
+            return
+        with other or self._watcher() as other:
             while not finished.is_set():
                 # Again and again: a statement that begins just now has not seen the first.
                 if self.stop.reason:
@@ -135,6 +146,9 @@ class Patience:
                 else:
                     watch(other, session_id)
                 finished.wait(_LOOK_EVERY_SECONDS)
+
+    def _watcher(self) -> Connection:
+        return self.database.connect(f"umami-ops {self.purpose} (watch)")
 
 
 class _Queue:

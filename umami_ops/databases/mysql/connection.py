@@ -7,6 +7,7 @@ import shutil
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,13 +45,16 @@ if TYPE_CHECKING:  # each is loaded with the first verb that needs it
     from umami_ops.databases.transit import Transit
 
 # Numbers from https://dev.mysql.com/doc/mysql-errors/en/server-error-reference.html and mariadb.com/kb
-_DEADLOCK, _LOCK_WAIT_TIMEOUT, _RECORD_CHANGED, _DUPLICATE_INDEX = 1213, 1205, 1020, 1061
+_DEADLOCK, _LOCK_WAIT_TIMEOUT, _RECORD_CHANGED = 1213, 1205, 1020
 _PIECE_BYTES = 1_000_000
 _TRANSIENT = {_DEADLOCK, _LOCK_WAIT_TIMEOUT, _RECORD_CHANGED}
 #: Lists of information_schema hold utf8mb3, and fail over a statement of anybody's with an emoji in it.
 _NO_CONVERSION = 3854
 _FORBIDDEN = {1044, 1142, 1143, 1227, 1290, 1792, 1836, 3098, 1419}
 _BROKEN = {0, 1053, 1077, 1079, 1927, 2006, 2013, 2014, 2055, 3169, 4031}
+
+#: What a run executes names it in the server's list of sessions; queries that only read go without.
+_MARK = "/* umami-ops */ "
 
 _TLS_CIPHER = Query(
     "connection.tls_cipher",
@@ -129,7 +133,7 @@ class MysqlConnection(Connection):
     def run(self, query: Query, **values: Any) -> int:
         """Run a statement and return the number of rows it touched."""
         with _translated(query), self._raw.cursor() as cursor:
-            return cursor.execute(query.for_driver(), values)
+            return cursor.execute(_MARK + query.for_driver(), values)
 
     def estimate(self, query: Query, **values: Any) -> int:
         """Return how many rows the optimiser expects: those that it reads, less those that it filters out.
@@ -146,7 +150,7 @@ class MysqlConnection(Connection):
 
     def maintain(self, query: Query) -> None:
         """Run ANALYZE TABLE and the like, whose errors come as rows of an answer."""
-        for row in self.rows(query):
+        for row in self.rows(replace(query, text=_MARK + query.text)):
             if str(row.get("Msg_type", "")).lower() == "error":
                 raise _table_fault(query, str(row["Msg_text"]))
 
@@ -432,11 +436,7 @@ def _translated(query: Query) -> Iterator[None]:
             ) from None
         if number == _NO_CONVERSION:
             raise UnreadableFault(f"{query.name} failed: {text}") from None
-        # A killed client's ALTER TABLE goes on in the server, and may end between a plan and its statement.
-        again = "Was a run killed just before? The server had not ended its statement: run the same again."
-        raise DatabaseFault(
-            f"{query.name} failed: {text}", hint=again if number == _DUPLICATE_INDEX else None
-        ) from None
+        raise DatabaseFault(f"{query.name} failed: {text}") from None
     except OSError as fault:
         raise ConnectionLost(f"The connection broke: {fault}") from None
 
