@@ -15,7 +15,7 @@ from typing import Any
 
 from testbed.bulk import Loader, connect
 from testbed.servers import Server
-from testbed.servers.server import database_name
+from testbed.sessions import PROCESSLIST, wait_until_alone
 from testbed.traffic import Traffic, populate
 from testbed.umami import build_indexes, create_umami
 from tests import pruning
@@ -122,20 +122,7 @@ class Scene:
 
     def wait_until_alone(self) -> None:
         """Return when the server has noticed that a killed client is gone, and rolled back for it."""
-        name = database_name(self.url)
-        with connect(self.server.as_admin(self.url)) as loader:
-            if loader.dialect == "postgresql":
-                others = (
-                    "SELECT COUNT(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
-                    f"AND backend_type = 'client backend' AND datname = '{name}'"
-                )
-            else:
-                others = (
-                    "SELECT COUNT(*) FROM information_schema.processlist "
-                    f"WHERE db = '{name}' AND id <> CONNECTION_ID()"
-                )
-            while loader.execute(others)[0][0]:
-                loader.commit()
+        wait_until_alone(self.server, self.url)
 
     def assert_nothing_is_half_deleted(self) -> None:
         assert half_deleted(self.before, pruning.read_rows(self.url, self.schema)) == []
@@ -171,7 +158,7 @@ def sessions_that_wait(loader: Loader) -> list[int]:
         "AND application_name = 'umami-ops prune' AND datname = current_database()"
         if loader.dialect == "postgresql"
         else "SELECT p.id FROM information_schema.innodb_trx AS t "
-        "JOIN information_schema.processlist AS p ON p.id = t.trx_mysql_thread_id "
+        f"JOIN {PROCESSLIST} AS p ON p.id = t.trx_mysql_thread_id "
         "WHERE t.trx_state = 'LOCK WAIT' AND p.db = DATABASE()"
     )
     found = [int(id_) for (id_,) in loader.execute(waiting)]

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from testbed.servers import Server
+from testbed.sessions import wait_until_alone
 from tests import backups
 from tests.backups import Run, rows_of
-from umami_ops.sql import Query
 
 # A dump that stands still in its middle until a file appears.
 _SLOW = '"$real" "$@" | ( head -c 20000; while [ ! -e go ]; do sleep 0.05; done; cat )'
@@ -128,21 +128,9 @@ def test_a_restore_killed_at_any_moment_keeps_the_old_data(
     assert rows_of(filled) == new
 
 
-_OTHERS = {
-    "postgresql": "SELECT COUNT(*) AS n FROM pg_stat_activity"
-    " WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'",
-    "mysql": "SELECT COUNT(*) AS n FROM information_schema.processlist"
-    " WHERE db = DATABASE() AND id <> CONNECTION_ID()",
-}
-
-
 def _settled(server: Server, url: str) -> dict[str, list[str]]:
     """The rows, once the sessions of the killed process are gone: the server ends what it was told to do."""
-    deadline = time.monotonic() + 30
-    with backups.opened(server.as_admin(url)) as connection:
-        while connection.value(Query("others", "", _OTHERS[server.dialect])):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+    wait_until_alone(server, url)
     return rows_of(url)
 
 

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from testbed.bulk import connect
 from testbed.servers import Server
-from testbed.servers.server import database_name
+from testbed.sessions import number_of_others
 from tests.sidecar import Sidecar
 
 _JOBS = """
@@ -24,15 +23,6 @@ schedule = "@every 7s"
 steps = ["prune --days 365 --website nothing"]
 """
 _MEGABYTE = 2**20
-
-
-def _sessions(server: Server, url: str) -> int:
-    name = database_name(url)
-    with connect(server.as_admin(url)) as loader:
-        ((number,),) = loader.execute(
-            f"SELECT COUNT(*) FROM pg_stat_activity WHERE datname = '{name}' AND pid <> pg_backend_pid()"
-        )
-    return int(number)
 
 
 @pytest.mark.parametrize("seconds", [12, pytest.param(600, marks=pytest.mark.slow)])
@@ -71,4 +61,4 @@ def test_nothing_grows(seconds: int, postgresql_server: Server, umami_database: 
     files = [sample["files"] for sample in taken]
     assert max(files[-third:]) <= max(files[:third]) + 2, "files stay open"
     assert max(sample["threads"] for sample in taken) < 30
-    assert _sessions(postgresql_server, umami_database) == 0
+    assert number_of_others(postgresql_server, umami_database) == 0

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from testbed.bulk import connect
 from testbed.servers import Server
+from testbed.sessions import PROCESSLIST
 from tests import backups
 from tests.backups import Run
 from umami_ops.sql import Query
@@ -16,7 +17,7 @@ from umami_ops.sql import Query
 _WAITING = {
     "postgresql": "SELECT COUNT(*) AS n FROM pg_stat_activity"
     " WHERE datname = current_database() AND wait_event_type = 'Lock'",
-    "mysql": "SELECT COUNT(*) AS n FROM information_schema.processlist"
+    "mysql": f"SELECT COUNT(*) AS n FROM {PROCESSLIST} AS p"
     " WHERE db = DATABASE() AND state LIKE 'Waiting for table%'",
 }
 # On PostgreSQL a locked table would stop the plan, which asks for its size: who reads a row waits instead.

@@ -19,6 +19,7 @@ import pytest
 
 from testbed.bulk import connect
 from testbed.servers.server import database_name
+from testbed.sessions import PROCESSLIST, wait_until_alone
 from testbed.traffic import Traffic, populate
 from testbed.umami import create_umami
 from tests import command, moving
@@ -81,25 +82,6 @@ def wait_for(target: str, run: Run, entries: int) -> None:
             pass
 
 
-def wait_until_alone(direction: Direction, url: str) -> None:
-    """Return when the server has noticed that a killed client is gone."""
-    name = database_name(url)
-    admin = direction.target.as_admin(url)
-    with connect(admin) as loader:
-        if loader.dialect == "postgresql":
-            others = (
-                "SELECT COUNT(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
-                f"AND backend_type = 'client backend' AND datname = '{name}'"
-            )
-        else:
-            others = (
-                "SELECT COUNT(*) FROM information_schema.processlist "
-                f"WHERE db = '{name}' AND id <> CONNECTION_ID()"
-            )
-        while loader.execute(others)[0][0]:
-            loader.commit()
-
-
 def assert_umami_would_not_start(target: str) -> None:
     with moving.connect(target) as connection:
         assert connection.transit().describe().table("_prisma_migrations") is None
@@ -117,7 +99,7 @@ def test_a_killed_move_goes_on(direction: Direction, both: tuple[str, str], entr
     wait_for(target, run, entries)
     run.process.kill()
     run.process.communicate()
-    wait_until_alone(direction, target)
+    wait_until_alone(direction.target, target)
     assert_umami_would_not_start(target)
     half = command.run("verify", "--json", url=source, env={"TARGET_DATABASE_URL": target})
     assert (half.code, half.document["half_moved"]) == (1, True), half.said
@@ -138,7 +120,7 @@ def test_killed_at_twenty_random_moments(direction: Direction, both: tuple[str, 
         run.process.kill()
         ended = run.process.wait() == 0
         run.process.communicate()
-        wait_until_alone(direction, target)
+        wait_until_alone(direction.target, target)
         if ended:
             break
         if rows_there_in(target):
@@ -249,9 +231,7 @@ def cut_off(admin: str, name: str) -> int:
                 f"AND datname = '{name}' AND application_name = 'umami-ops migrate'"
             )
             return len(ended)
-        found = loader.execute(
-            f"SELECT id FROM information_schema.processlist WHERE id <> CONNECTION_ID() AND db = '{name}'"
-        )
+        found = loader.execute(f"SELECT id FROM {PROCESSLIST} WHERE id <> CONNECTION_ID() AND db = '{name}'")
         for (session,) in found:
             loader.execute(f"KILL {session}")
         return len(found)

@@ -271,10 +271,7 @@ def test_files_of_others(server: Server, filled: str, database_url: str, cli: Cl
         outcome = cli("restore", str(path), "--replace", "--yes", url=database_url)
         assert outcome.code == 0, outcome.said
         assert rows_of(database_url) == rows_of(filled)
-        if path.suffix == ".sql":
-            path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
-        else:
-            path.write_bytes(path.read_bytes()[:-200])
+        _damage(path)
         cut = cli("restore", str(path), "--replace", "--yes", url=database_url)
         assert cut.code != 0, cut.said
         assert cut.code != 5 or "hint:" in cut.err
@@ -283,13 +280,24 @@ def test_files_of_others(server: Server, filled: str, database_url: str, cli: Cl
     assert cli("restore", "letter.txt", "--replace", "--yes", url=database_url).code == 5
 
 
+def _damage(path: Path) -> None:
+    """Take the end away: of the file, or of the largest in the folder."""
+    if path.is_dir():
+        path = max(path.glob("*.dat*"), key=lambda each: each.stat().st_size)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 2 // 3] if path.suffix in (".sql", ".tar") else content[:-200])
+
+
 def _foreign_dumps(server: Server, url: str, folder: Path) -> list[Path]:
     """What a person gets who calls the server's own program."""
     parts = urlsplit(url)
     program = servers.programs(server.name) / backups.dump_program(server)
     if server.dialect == "postgresql":
         made = []
-        for form, path in (("plain", folder / "plain.sql"), ("custom", folder / "custom.dump")):
+        for form, name in (
+            ("plain", "plain.sql"), ("custom", "custom.dump"), ("tar", "all.tar"), ("directory", "folder"),
+        ):  # fmt: skip
+            path = folder / name
             subprocess.run([program, f"--format={form}", f"--file={path}", url], check=True)
             made.append(path)
         return made

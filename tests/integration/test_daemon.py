@@ -23,26 +23,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from testbed.bulk import connect
 from testbed.servers import Server
-from testbed.servers.server import database_name
+from testbed.sessions import number_of_others
 from tests.command import run
 from tests.sidecar import Sidecar, bare_environment
 from umami_ops.daemon.records import Cause, Result
 
 _EVERY_SECOND = '[jobs.look]\nschedule = "@every 1s"\nsteps = ["health --only connection"]\n'
 _BY_HAND = '[jobs.look]\nsteps = ["info"]\n'
-
-
-def _sessions(server: Server, url: str) -> int:
-    name = database_name(url)
-    asked = (
-        f"SELECT COUNT(*) FROM pg_stat_activity WHERE datname = '{name}' AND pid <> pg_backend_pid()"
-        if server.dialect == "postgresql"
-        else "SELECT COUNT(*) FROM information_schema.processlist "
-        f"WHERE db = '{name}' AND id <> CONNECTION_ID()"
-    )
-    with connect(server.as_admin(url)) as loader:
-        ((number,),) = loader.execute(asked)
-    return int(number)
 
 
 def test_jobs_run_and_it_ends_in_time_and_leaves_nothing(
@@ -67,7 +54,7 @@ def test_jobs_run_and_it_ends_in_time_and_leaves_nothing(
     assert password
     assert password not in sidecar.said
     assert password.encode() not in b"".join(file.read_bytes() for file in sidecar.state.iterdir())
-    assert _sessions(server, umami_database) == 0
+    assert number_of_others(server, umami_database) == 0
 
 
 def test_two_on_one_database_run_each_job_once_and_one_takes_over(

@@ -268,7 +268,7 @@ def test_progress_is_what_the_server_says(postgresql_server: Server, full_of_eve
     name = pruning.url_of(full_of_events).database
     with connect(postgresql_server.as_admin(full_of_events)) as admin:
         admin.execute(f"ALTER DATABASE {name} SET vacuum_cost_delay = '20ms'")
-        admin.execute(f"ALTER DATABASE {name} SET vacuum_cost_limit = 20")
+        admin.execute(f"ALTER DATABASE {name} SET vacuum_cost_limit = 4")
         admin.commit()
     _prune(full_of_events)
     stop, shares = StopSignal(), list[float]()

@@ -17,6 +17,8 @@ from umami_ops.archive.streams import AGE, ZSTD, Joined, Told, decompressed, dec
 from umami_ops.errors import OpsError, Refused, UsageFault
 
 LATEST = "latest"
+#: The file by which a folder is one of pg_dump's.
+_PG_DUMP_LIST = "toc.dat"
 _AGE_MAGIC = b"age-encryption.org/v1"
 Advanced = Callable[[int], None]
 
@@ -155,8 +157,40 @@ class PlainFile(Source):
         return self._path.stat().st_size
 
 
+class PlainFolder(Source):
+    """A folder that pg_dump wrote in its directory format."""
+
+    manifest = None
+
+    def __init__(self, path: Path) -> None:
+        self.title = str(path)
+        self._path = path
+
+    def check(self, advanced: Advanced) -> None:
+        """Read all files to their ends, as `PlainFile` does."""
+        for path in self._files():
+            for _ in PlainFile(path).chunks(advanced):
+                pass
+
+    def chunks(self, advanced: Advanced = _unheard) -> Iterator[bytes]:  # noqa: ARG002 -- there is no one file
+        """Yield nothing: `folder` gives all of it."""
+        return iter(())
+
+    def folder(self) -> AbstractContextManager[Path]:
+        """Give the folder itself."""
+        return nullcontext(self._path)
+
+    @property
+    def size_bytes(self) -> int:
+        """All files together."""
+        return sum(path.stat().st_size for path in self._files())
+
+    def _files(self) -> list[Path]:
+        return sorted(path for path in self._path.iterdir() if path.is_file())
+
+
 def find(store: Store, typed: str, identities: Sequence[Any] = ()) -> Source:
-    """Return the backup of that name, the newest for `latest`, or the file at that path.
+    """Return the backup of that name, the newest for `latest`, or the file or folder of a dump at that path.
 
     Raises UsageFault when there is none of the kind, OpsError where `latest` has no place to be in.
     """
@@ -174,10 +208,12 @@ def find(store: Store, typed: str, identities: Sequence[Any] = ()) -> Source:
         from umami_ops.archive.store import FolderStore
 
         return StoredBackup(FolderStore(path.parent), path.name, identities)
+    if (path / _PG_DUMP_LIST).is_file():
+        return PlainFolder(path)
     if path.is_file():
         return PlainFile(path, identities)
     raise UsageFault(
-        f"{typed!r} is neither a backup in {store.title} nor a file.",
+        f"{typed!r} is neither a backup in {store.title} nor a file, nor a folder of pg_dump.",
         hint="`umami-ops backup list` shows the names; --store names another place.",
     )
 

@@ -98,8 +98,10 @@ class FolderDumps(ABC, Generic[Session]):
         """
 
     @abstractmethod
-    def stream(self, folder: Path, schema: str) -> AbstractContextManager[Iterator[bytes]]:
-        """Yield the tables of a schema in such a folder as the dump that `DumpPrograms.restore` takes."""
+    def stream(
+        self, connection: Session, folder: Path, wanted: Wanted
+    ) -> AbstractContextManager[Iterator[bytes]]:
+        """Yield the tables in such a folder as the dump that `DumpPrograms.restore` takes."""
 
     @abstractmethod
     def restore(self, connection: Session, folder: Path, jobs: int, wanted: Wanted, check: Check) -> None:

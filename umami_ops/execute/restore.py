@@ -115,9 +115,10 @@ def _restore_folder(
 ) -> list[str]:
     """Bring back a dump of several files: as one stream in one transaction, or side by side."""
     programs = database.dump_programs(connection.server())
-    assert programs.folders is not None, "a dump is restored into its own kind of server, which wrote it so"
+    if programs.folders is None:
+        raise _unrecognised(programs, str(folder))
     if jobs is None:
-        with programs.folders.stream(folder, wanted.schema) as pieces:
+        with programs.folders.stream(connection, folder, wanted) as pieces:
             return programs.restore(connection, _told(pieces, advanced), wanted, comparison)
     coming = replace(wanted, tables=comparison.tables)
     with database.connect("umami-ops restore") as observer, _watching(observer, advanced):
@@ -217,10 +218,14 @@ def _tables_of(connection: Connection, names: Mapping[str, str]) -> set[str]:
 def _check_recognised(programs: DumpPrograms[Any], head: bytes, title: str) -> None:
     """Look at how a dump begins. Raises Refused for what is none of this server's."""
     if not programs.recognises(head):
-        raise Refused(
-            f"{title} is no dump that {programs.title} could have written for this kind of server.",
-            hint="Files of pg_dump (plain or custom), mysqldump and mariadb-dump are understood.",
-        )
+        raise _unrecognised(programs, title)
+
+
+def _unrecognised(programs: DumpPrograms[Any], title: str) -> Refused:
+    return Refused(
+        f"{title} is no dump that {programs.title} could have written for this kind of server.",
+        hint="What pg_dump, mysqldump and mariadb-dump write is understood.",
+    )
 
 
 def require_scratch(database: Database) -> None:

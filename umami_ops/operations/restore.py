@@ -99,7 +99,7 @@ def _check_side_by_side(manifest: Manifest | None, giving_way: Sequence[str]) ->
     """Raise Refused where tables can't be loaded by several sessions, which no transaction holds together."""
     if manifest is None or not manifest.is_folder:
         raise Refused(
-            "The backup is one file, which is read from its beginning to its end.",
+            "The backup is one file, or not one of umami-ops: it is read from its beginning to its end.",
             hint="--jobs is for those that `umami-ops backup --jobs` made; restore it without.",
             done=_NOTHING,
         )

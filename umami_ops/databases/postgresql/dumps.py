@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 _NOTHING = "Nothing was changed."
 _UNFINISHED = "The backup was not made."
-_MAGIC = b"PGDMP"
+#: How the custom format begins, and the tar format, with the name of its first file.
+_MAGICS = (b"PGDMP", b"toc.dat\0")
 _COPY = re.compile(rb"COPY .* FROM stdin;\n", re.DOTALL)
 _END_OF_ROWS = b"\\.\n"
 #: How a table's rows end in the custom format, and how the next one's follow: a newline, a piece without a
@@ -79,8 +80,8 @@ class PostgresqlDumpPrograms(DumpPrograms["PostgresqlConnection"]):
                     reader.stop()
 
     def recognises(self, head: bytes) -> bool:
-        """Say whether this is a dump in the custom format, or plain text of pg_dump's."""
-        return head.startswith(_MAGIC) or b"PostgreSQL database dump" in head
+        """Say whether this is a dump in the custom or the tar format, or plain text of pg_dump's."""
+        return head.startswith(_MAGICS) or b"PostgreSQL database dump" in head
 
     def restore(
         self, connection: PostgresqlConnection, chunks: Iterable[bytes], wanted: Wanted, check: Check
@@ -105,7 +106,7 @@ class PostgresqlDumpPrograms(DumpPrograms["PostgresqlConnection"]):
     def _as_text(self, chunks: Iterable[bytes], schema: str) -> Iterator[IO[bytes]]:
         """Turn a dump into SQL with rows in COPY's format; what is text already passes as it is."""
         source = Peeked(chunks)
-        if not source.head.startswith(_MAGIC):
+        if not source.head.startswith(_MAGICS):
             yield source.stream()
             return
         command = [str(self._restore.path), "--file=-", *what_is_restored(schema)]

@@ -131,8 +131,11 @@ class PostgresqlFolderDumps(FolderDumps["PostgresqlConnection"]):
         return said.stdout
 
     @contextmanager
-    def stream(self, folder: Path, schema: str) -> Iterator[Iterator[bytes]]:
+    def stream(
+        self, connection: PostgresqlConnection, folder: Path, wanted: Wanted
+    ) -> Iterator[Iterator[bytes]]:
         """Have pg_restore turn the folder into text."""
+        schema = schema_for(connection, wanted)
         command = [str(self._restore.path), "--file=-", *what_is_restored(schema), str(folder)]
         child = Child(command, os.environ)
         try:

@@ -174,7 +174,8 @@ class PostgresqlTransit(Transit):
             f"COALESCE(CAST({canonical.text(item, self._quote(item.name))} AS text), chr(2))"
             for item in itertools.chain(*self._hashed(rows))
         ]
-        text = " || chr(31) || ".join(parts) or "''"
+        # One function that builds the text: a chain of operators would copy it once a column.
+        text = f"concat_ws(chr(31), {', '.join(parts)})" if parts else "''"
         return f"('x' || substr(CAST(sha256(convert_to({text}, 'UTF8')) AS text), 3, 15))::bit(60)::bigint"
 
 
