@@ -183,6 +183,21 @@ def test_a_target_that_holds_something_is_refused_unless_replaced(
     assert verify(source, target_url).code == 0
 
 
+@pytest.mark.dialects("mysql", "postgresql")
+def test_replacing_leaves_no_table_of_a_later_umami(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    """Or v3's next migration, which makes its tables, fails, and Umami never starts on the proven target."""
+    create_umami(target_url, 19)
+    execute(target_url, "CREATE TABLE mine (id integer PRIMARY KEY)")
+    source = source_at(13)
+    assert migrate(source, target_url).code == 5
+    outcome = migrate(source, target_url, "--replace")
+    assert outcome.code == 0, outcome.said
+    left = {*schema_at("postgresql", 13).table_names, "_prisma_migrations", "mine"}
+    assert {table.name for table in tables_in(target_url)} == left
+
+
 def test_a_dry_run_changes_nothing_and_shows_the_statements(
     direction: Direction, source_at: Callable[[int], str], target_url: str
 ) -> None:

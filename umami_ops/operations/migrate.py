@@ -24,6 +24,7 @@ from umami_ops.transfer.schema import Side, Translation, is_ours_or_prismas, pai
 from umami_ops.umami import prisma
 from umami_ops.umami.migrations import likely_release
 from umami_ops.umami.schema import Table, latest_level
+from umami_ops.umami.tables import TABLES
 
 #: What Umami's first migration inserts.
 _DEFAULT_USER = "admin"
@@ -256,7 +257,9 @@ class _Planner:
             yield _query("clear", f"DELETE FROM {quote('user')}")  # noqa: S608
             yield _query("clear", f"DROP TABLE {quote(prisma.NAME)}")
         if state == "replaced":
-            for name in sorted({*(table.name for table in translation.tables), prisma.NAME} & here):
+            # All that is Umami's goes, of whatever level: a later migration would find its table there.
+            moved = {table.name for table in translation.tables}
+            for name in sorted(name for name in here if name in moved or name in TABLES):
                 yield _query("clear", f"DROP TABLE {quote(name)}")
 
     # --- tables ---------------------------------------------------------------------------------------
