@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -14,14 +15,17 @@ from testbed.bulk import Loader, connect
 from testbed.servers import Server
 from testbed.traffic import Traffic, populate
 from testbed.umami import build_indexes, create_umami
-from tests import command, pruning
+from tests import backups, command, pruning
 from tests.integration.test_partition import assert_nothing_is_left_behind, partition, partitions
 from tests.oracle import survivors
+from umami_ops.cli import render
+from umami_ops.databases.base import Connection
 from umami_ops.databases.registry import open_database
 from umami_ops.execute import Event, RunLock, StepBegan, execute
-from umami_ops.operations.inspect import inspect
+from umami_ops.operations.inspect import Installation, inspect
+from umami_ops.operations.partition import Upkeep, plan_disable, plan_maintain
 from umami_ops.operations.prune import Retention, plan_prune
-from umami_ops.plan import Report
+from umami_ops.plan import Plan, Report, Step
 from umami_ops.umami.migrations import latest_released_level
 from umami_ops.umami.schema import Schema
 
@@ -120,11 +124,116 @@ def test_a_run_that_is_cut_off_after_any_step(server: Server, a_year: tuple[str,
 
 
 def _first_steps(url: str, retention: Retention, count: int) -> Report:
+    return _cut_off(
+        url,
+        lambda connection, found: plan_prune(connection, found, retention, counted=False),
+        lambda steps: count,
+    )
+
+
+def _cut_off(
+    url: str, planner: Callable[[Connection, Installation], Plan], until: Callable[[Sequence[Step]], int]
+) -> Report:
+    """Carry out the first steps of a plan."""
     database = open_database(pruning.url_of(url))
     with database.connect("umami-ops test") as connection:
-        plan = plan_prune(connection, inspect(connection), retention, counted=False)
-    with RunLock(database, "prune") as lock:
-        return execute(replace(plan, steps=plan.steps[:count]), database, lock=lock)
+        plan = planner(connection, inspect(connection))
+    with RunLock(database, "test") as lock:
+        return execute(replace(plan, steps=plan.steps[: until(plan.steps)]), database, lock=lock)
+
+
+def test_a_maintain_that_is_cut_off_is_finished_by_the_next(
+    postgresql_server: Server, a_year: tuple[str, Schema]
+) -> None:
+    url, _ = a_year
+    keep = ("--keep", "1mo", "--yes")
+    wish = Upkeep(horizon=datetime(2025, 6, 1, tzinfo=UTC))
+    now = datetime.now(UTC)
+    _cut_off(
+        url,
+        lambda connection, found: plan_maintain(connection, found, wish, now),
+        lambda steps: 1 + next(n for n, step in enumerate(steps) if step.title.startswith("detaching")),
+    )
+    outcome = partition(url, "maintain", *keep)
+    assert "2025_05" not in str(partitions(url)), outcome.said
+    assert_nothing_is_left_behind(url)
+
+
+def test_no_backup_while_events_lie_beside_the_table(
+    postgresql_server: Server, a_year: tuple[str, Schema], tmp_path: Path
+) -> None:
+    """A dump leaves our own tables out; an interrupted `disable` has events in them."""
+    url, _ = a_year
+    _cut_off(
+        url,
+        plan_disable,
+        lambda steps: 1 + next(n for n, step in enumerate(steps) if step.title.startswith("making one")),
+    )
+    env = backups.programs_of(postgresql_server)
+    for form in ("dump", "portable"):
+        refused = command.run("backup", "--format", form, url=url, env=env, folder=tmp_path)
+        assert refused.code == 5, refused.said
+        assert "events lie beside the table" in refused.err
+    assert not list(tmp_path.glob("backups/*"))
+    assert "umami-ops partition disable" in partition(url, "status").out
+    partition(url, "disable", "--yes")
+    assert command.run("backup", url=url, env=env, folder=tmp_path).code == 0
+
+
+def test_partitions_that_went_while_somebody_was_asked(
+    a_year: tuple[str, Schema], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plan that was shown names partitions; another run dropped them before the answer came."""
+    url, schema = a_year
+
+    def confirm(_question: str, _yes: bool) -> None:  # noqa: FBT001 -- the signature is that of render
+        monkeypatch.undo()
+        pruning.prune(url, Retention(horizon=datetime(2025, 5, 1, tzinfo=UTC)))
+
+    before = pruning.read_rows(url, schema)
+    monkeypatch.setattr(render, "confirm", confirm)
+    outcome = command.run("prune", "--before", "2025-05-10", "--yes", url=url)
+    assert outcome.code == 0, outcome.said
+    rules = pruning.rules_of(Retention(horizon=datetime(2025, 5, 10, tzinfo=UTC)))
+    with connect(url) as loader:
+        assert pruning.keys_of(loader, schema) == pruning.keys_in(survivors(before, rules), schema)
+
+
+_BY_TYPE = {
+    "postgresql": (
+        "ALTER TABLE website_event RENAME TO before",
+        "CREATE TABLE website_event (LIKE before INCLUDING DEFAULTS) PARTITION BY RANGE (event_type)",
+        "CREATE TABLE views PARTITION OF website_event FOR VALUES FROM (0) TO (2)",
+        "CREATE TABLE others PARTITION OF website_event FOR VALUES FROM (2) TO (100)",
+        "DROP TABLE before",
+    ),
+    "mysql": (
+        "ALTER TABLE website_event DROP PRIMARY KEY, ADD PRIMARY KEY (event_id, event_type)"
+        " PARTITION BY RANGE (event_type)"
+        " (PARTITION views VALUES LESS THAN (2), PARTITION others VALUES LESS THAN (100))",
+    ),
+}
+
+
+def test_partitions_of_somebody_else_are_not_dropped(server: Server, umami_database: str) -> None:
+    """Their bounds are no times, though they may look like some."""
+    url = umami_database
+    events = {str(uuid.uuid4()): (kind, at) for kind in (1, 2) for at in ("2020-01-01", "2025-01-01")}
+    with connect(url) as loader:
+        for statement in _BY_TYPE[server.dialect]:
+            loader.execute(statement)
+        for key, (kind, at) in events.items():
+            loader.execute(
+                "INSERT INTO website_event"
+                " (event_id, website_id, session_id, visit_id, url_path, event_type, created_at)"
+                f" VALUES ('{key}', '{key}', '{key}', '{key}', '/', {kind}, '{at}')"
+            )
+        loader.commit()
+        assert command.run("partition", "status", url=url).code == 0
+        outcome = command.run("prune", "--before", "2024-01-01", "--yes", url=url)
+        assert outcome.code == 0, outcome.said
+        left = {str(key) for (key,) in loader.execute("SELECT event_id FROM website_event")}
+    assert left == {key for key, (_, at) in events.items() if at > "2024"}
 
 
 def test_what_hangs_on_an_event_that_comes_late_goes_too(

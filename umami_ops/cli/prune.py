@@ -217,7 +217,7 @@ def _run(
         render.Progress("prune", total) as progress,
         ExitStack() as stack,
     ):
-        if pruning.depends_on_leftovers(plan):
+        if pruning.may_be_stale(plan):
             again = plan_under_lock(
                 database, lambda session, found: plan_prune(session, found, retention, counted=False)
             )

@@ -77,9 +77,9 @@ def is_rebuild(plan: Plan) -> bool:
     return any(isinstance(step, Rebuild) for step in plan.steps)
 
 
-def depends_on_leftovers(plan: Plan) -> bool:
-    """Say whether a plan makes tables anew, or clears away what a killed rebuild had left by then."""
-    return any(isinstance(step, Rebuild | Statements) for step in plan.steps)
+def may_be_stale(plan: Plan) -> bool:
+    """Say whether a plan names what other runs make and drop: partitions, copies, what was left of a run."""
+    return plan.facts["partitioned"] or any(isinstance(step, Rebuild | Statements) for step in plan.steps)
 
 
 def _estimates(connection: Connection) -> dict[str, int]:

@@ -47,7 +47,8 @@ class Layout:
 
     `unfinished` is the verb (enable, split, maintain, disable) that didn't come to its end, or None; `begun`
     are the partitions that it prepared, in the order of time, as far as they stand there.
-    `is_foreign` says that somebody else partitioned the table, in a way that isn't ours.
+    `is_foreign` says that somebody else partitioned the table, in a way that isn't ours: those partitions
+    have no times.
     """
 
     partitions: tuple[Partition, ...] = ()
@@ -87,6 +88,10 @@ class Partitioning(ABC):
     @abstractmethod
     def layout(self) -> Layout:
         """Return how the table lies there, from the catalogue alone."""
+
+    def keeps_events_aside(self) -> bool:
+        """Say whether an interrupted run keeps events, or their times, in tables of its own."""
+        return False
 
     @abstractmethod
     def obstacles(self) -> list[str]:

@@ -7,6 +7,7 @@ end at any moment, kill -9 included, leaves nothing half done; a rerun of the sa
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from umami_ops.databases.base import Database
@@ -25,6 +26,7 @@ from umami_ops.execute.events import (
 )
 from umami_ops.execute.lock import RunLock
 from umami_ops.execute.maintenance import Maintainer
+from umami_ops.execute.patience import Ended, Patience
 from umami_ops.execute.rebuild import Rebuilder
 from umami_ops.execute.sessions import Sessions
 from umami_ops.execute.stop import StopSignal
@@ -85,7 +87,7 @@ def execute(
                         assert source is not None, "a move comes from somewhere"
                         Mover(step, source, database, lock, stop, observer, report, jobs).run()
                     case Statements():
-                        _run_statements(step, database, lock)
+                        _run_statements(step, Patience(database, lock, stop, observer, plan.operation))
             if plan.remaining is not None and not stop.reason:
                 report.remaining = _ask(plan.remaining, sessions)
     except OpsError as fault:
@@ -99,11 +101,10 @@ def execute(
     return report
 
 
-def _run_statements(step: Statements, database: Database, lock: RunLock) -> None:
-    with database.connect() as connection:
+def _run_statements(step: Statements, patience: Patience) -> None:
+    with suppress(Ended), patience.connect() as connection:
         for statement in step.statements:
-            lock.check(connection)
-            connection.run(statement, **step.values)
+            patience.run_briefly(connection, statement, step.values)
 
 
 def _ask(remaining: Remaining, sessions: Sessions) -> int:

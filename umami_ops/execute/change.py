@@ -58,12 +58,14 @@ class Changer:
     def _try(self, connection: Connection) -> None:
         # What lasts is cancelled by a reason to stop; a short transaction comes to its end.
         is_short = self.step.together or self.step.gives_way
-        with contextlib.nullcontext() if is_short else self._patience.cancelling(connection):
+        watched = self._patience.cancelling(connection, self._patience.heed_prisma)
+        with contextlib.nullcontext() if is_short else watched:
             self._patience.run(
                 connection,
                 self.step.statements[0],
                 tries=self.step.tries,
                 how=lambda _statement: self._attempt(connection),
+                clear_away=self._clear_away,
             )
 
     def _attempt(self, connection: Connection) -> None:
@@ -103,11 +105,15 @@ class Changer:
             if connection.value(guard.query) != guard.expected:
                 raise (TransientFault if guard.passing else DatabaseFault)(guard.otherwise)
 
-    def _clear_away(self) -> None:
-        """Take away what the statements left, on a new session; if that must wait, the next run does it."""
+    def _clear_away(self) -> bool:
+        """Take away what the statements left, on a new session; False where the next run must do it."""
+        if not self.step.remains:
+            return True
         try:
             with self._patience.connect() as connection:
                 for statement in self.step.remains:
                     connection.run(statement)
         except OpsError as fault:
             self.observer(Trouble(f"{fault.message}; the next run clears it away"))
+            return False
+        return True

@@ -82,7 +82,13 @@ class Maintainer:
         if isinstance(statement, Program):
             self._run_program(statement)
             return
-        self._patience.run(connection, statement, tries=self.step.tries, how=connection.maintain)
+        self._patience.run(
+            connection,
+            statement,
+            tries=self.step.tries,
+            how=connection.maintain,
+            clear_away=self._clear_away,
+        )
 
     def _run_program(self, program: Program) -> None:
         """Run a client program; a reason to stop interrupts it, once, and then it clears up after itself."""
@@ -110,10 +116,8 @@ class Maintainer:
             raise DatabaseFault(f"{Path(program.arguments[0]).name} failed: {last}")
 
     def _watch(self, other: Connection, session_id: int) -> None:
-        queries = other.dialect.queries
-        if other.value(queries["lock.prisma_held"]):
-            self.stop.request("a Prisma migration began (Umami is being upgraded)")
-        for row in other.rows(queries["vacuum.progress"], session_id=session_id):
+        self._patience.heed_prisma(other, session_id)
+        for row in other.rows(other.dialect.queries["vacuum.progress"], session_id=session_id):
             self.observer(Advanced(self.step.title, row["phase"], row["share"]))
 
     def _size(self, connection: Connection) -> Size:
@@ -124,10 +128,10 @@ class Maintainer:
             return Size(0, 0)  # the step makes the table, or has dropped it
         return Size(int(found[0]["table_bytes"]), int(found[0]["index_bytes"]))
 
-    def _clear_away(self) -> None:
-        """Take away what the statement left, on a new session; where that must wait, the next run does it."""
+    def _clear_away(self) -> bool:
+        """Take away what the statement left, on a new session; False where the next run must do it."""
         if self.step.remains is None:
-            return
+            return True
         try:
             with self._patience.connect() as connection:
                 place = self.step.table
@@ -136,3 +140,5 @@ class Maintainer:
                     connection.run(Query("upkeep.clear", "", row["statement"]))
         except OpsError as fault:
             self.observer(Trouble(f"{fault.message}; the next run clears it away"))
+            return False
+        return True

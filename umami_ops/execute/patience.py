@@ -10,8 +10,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 
-from umami_ops.databases.base import Connection, Database
+from umami_ops.databases.base import Connection, Database, Values
 from umami_ops.errors import OpsError, TransientFault
 from umami_ops.execute.events import Observer, Trouble
 from umami_ops.execute.lock import RunLock
@@ -56,10 +57,12 @@ class Patience:
         *,
         tries: int = 120,
         how: Callable[[Query], object] | None = None,
+        clear_away: Callable[[], bool] = lambda: True,
     ) -> None:
         """Run a statement again as long as its lock isn't to be had, in the connection's way if no other.
 
-        Raises TransientFault when it never was, and Ended.
+        Between two tries, what the first one left is cleared away; where that can't be, there is no second:
+        it would meet the remains. Raises TransientFault when the lock never was to be had, and Ended.
         """
         for attempt in range(1, tries + 1):
             self.check()
@@ -68,29 +71,43 @@ class Patience:
                 (how or connection.run)(statement)
                 return
             except TransientFault as fault:
-                if attempt == tries:
+                if attempt == tries or not clear_away():
                     raise
                 self.observer(Trouble(f"{fault.message}; waiting for a free moment"))
                 self.stop.wait(_PAUSE_SECONDS)
 
-    def run_briefly(self, connection: Connection, statement: Query) -> None:
+    def run_briefly(
+        self, connection: Connection, statement: Query, values: Values = MappingProxyType({})
+    ) -> None:
         """Run a statement as `run` does, and let go as soon as others queue behind its wait for a table.
 
         MySQL and MariaDB know no wait below a second. For what is done in an instant once it has its lock:
         what lasts would wait a second time, at its end, and be lost. Raises as `run` does.
         """
-        self.run(connection, statement, tries=_BRIEF_TRIES, how=lambda text: self.give_way(connection, text))
+        self.run(
+            connection,
+            statement,
+            tries=_BRIEF_TRIES,
+            how=lambda text: self.give_way(connection, text, values),
+        )
 
-    def give_way(self, connection: Connection, statement: Query) -> None:
+    def give_way(
+        self, connection: Connection, statement: Query, values: Values = MappingProxyType({})
+    ) -> None:
         """Run a statement once; raises TransientFault when others queued behind its wait for a table."""
         queue = _Queue()
         try:
             with self.cancelling(connection, watch=queue.look, at_once=True):
-                connection.run(statement)
+                connection.run(statement, **values)
         except OpsError as fault:
             if queue.was_left:
                 raise TransientFault("Somebody is using the table") from fault
             raise
+
+    def heed_prisma(self, other: Connection, _session_id: int) -> None:
+        """Make a migration of Prisma's a reason to stop: it would wait for us, and writers for it."""
+        if other.value(other.dialect.queries["lock.prisma_held"]):
+            self.stop.request("a Prisma migration began (Umami is being upgraded)")
 
     @contextmanager
     def cancelling(

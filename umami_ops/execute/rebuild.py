@@ -7,10 +7,10 @@ and copies behind; the next run clears them away first (`Connection.leftovers`).
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from umami_ops.databases.base import Connection, Database
-from umami_ops.errors import DatabaseFault
+from umami_ops.errors import DatabaseFault, LeftBehind, OpsError
 from umami_ops.execute.batches import Crew
 from umami_ops.execute.events import Observer, StepBegan
 from umami_ops.execute.lock import RunLock
@@ -104,8 +104,19 @@ class Rebuilder:
         return removed
 
     def _undo(self) -> None:
-        """Take triggers and copies away, on a new session: the old one may be what broke."""
-        with self._patience.connect() as connection:
-            for part in self.step.tables.values():
-                for statement in (*part.unfollow, part.drop):
-                    connection.run(statement)
+        """Take triggers and copies away, on a new session: the old one may be what broke.
+
+        A reason to stop is none to leave them. Raises LeftBehind where somebody keeps the tables in use.
+        """
+        patience = replace(self._patience, stop=StopSignal())
+        try:
+            with patience.connect() as connection:
+                for part in self.step.tables.values():
+                    for statement in (*part.unfollow, part.drop):
+                        patience.run_briefly(connection, statement)
+        except OpsError as fault:
+            raise LeftBehind(
+                f"The rebuild was given up, and what it had made could not be taken away: {fault.message}",
+                hint="Run `umami-ops prune` or `umami-ops partition` again: it clears that away first.",
+                done="No event was lost. Until then triggers carry every write over to the copies.",
+            ) from fault

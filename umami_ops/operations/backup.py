@@ -93,6 +93,8 @@ def plan_backup(
         for relation in installation.relations.values()
         if not relation.name.startswith(WORKING_PREFIX)
     ]
+    if len(relations) < len(installation.relations):
+        _require_events_in_place(connection)
     tables = [relation for relation in relations if relation.kind in ("table", "partitioned table")]
     estimate = sum(
         int(table.table_bytes * (_SHARE_OF_REPLAYS if table.name == _REPLAYS else _SHARE)) for table in tables
@@ -109,6 +111,17 @@ def plan_backup(
         left_out=tuple(relation.name for relation in relations if relation not in tables),
         jobs=jobs,
     )
+
+
+def _require_events_in_place(connection: Connection) -> None:
+    """Raise Refused while events lie in tables of our own, which no backup holds."""
+    if connection.partitioning().keeps_events_aside():
+        raise Refused(
+            "A change of website_event's partitions was interrupted, and events lie beside the table: a "
+            "backup would lack them, or their times.",
+            hint="`umami-ops partition status` says which command brings it to its end; then back up.",
+            done="Nothing was written.",
+        )
 
 
 def _check_room(store: Store, estimate_bytes: int, *, is_spooled: bool) -> None:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from umami_ops.databases.base import Connection
-from umami_ops.databases.partitioning import TABLE, Layout, Partition, Slot
+from umami_ops.databases.partitioning import TABLE, Layout, Partition, Partitioning, Slot
 from umami_ops.errors import Refused
 from umami_ops.operations.inspect import Installation
 from umami_ops.operations.periods import PERIODS, end_of, period_of, slots, start_of
@@ -77,7 +77,7 @@ def plan_enable(connection: Connection, installation: Installation, wish: Enabli
     partitioning = connection.partitioning()
     layout = _ours(partitioning.layout())
     if layout.is_partitioned:
-        steps = partitioning.clear("enable") if layout.unfinished in (None, "enable") else []
+        steps = _cleared(partitioning, "enable") if layout.unfinished in (None, "enable") else []
         notes = () if steps else (Note(f"{TABLE} is partitioned already.", "umami-ops partition status"),)
         return _plan(connection, "enable", steps, layout, notes=notes)
     _refuse_obstacles(partitioning.obstacles())
@@ -85,7 +85,7 @@ def plan_enable(connection: Connection, installation: Installation, wish: Enabli
     ahead = list(_following(wish.period, boundary, wish.ahead))
     undated = _decided(connection, wish.undated)
     steps = [
-        *partitioning.clear("enable"),
+        *_cleared(partitioning, "enable"),
         *_dating(connection, undated),
         *partitioning.enable(boundary, ahead, online=wish.online),
     ]
@@ -120,20 +120,27 @@ def plan_maintain(connection: Connection, installation: Installation, wish: Upke
     crowd = sum(_spread(connection, end, missing[-1].until).values()) if missing else 0
     needed = partitioning.bytes_for_extend(layout, crowd) if missing else 0
     _refuse_without_space(connection, layout, "split", needed)
-    steps = [*partitioning.clear("split")]
+    past = [part for part in layout.dated if wish.horizon and part.until and part.until <= wish.horizon]
+    is_pruned = bool(past) and not wish.detach
+    # A prune brings interrupted drops to their end by itself.
+    steps = partitioning.clear("split") if is_pruned else _cleared(partitioning, "split")
     if missing:
         steps += partitioning.extend(missing, crowd)
-    past = [part for part in layout.dated if wish.horizon and part.until and part.until <= wish.horizon]
-    if wish.detach:
-        steps += [step for part in past for step in partitioning.detach(part)]
-    elif past:
+    if is_pruned:
         steps += _retention_steps(connection, installation, past)
+    else:
+        steps += [step for part in past for step in partitioning.detach(part)]
     notes = list(_about_unfinished(layout))
     return _plan(
         connection, "maintain", steps, layout, slots=missing, period=period, current=current,
         moved=crowd, past=[part.name for part in past], past_events=sum(part.rows_estimate for part in past),
         detach=wish.detach, needed_bytes=needed, notes=tuple(notes),
     )  # fmt: skip
+
+
+def _cleared(partitioning: Partitioning, verb: str) -> list[Step]:
+    """Return the steps in front of a verb: what was interrupted is undone, or brought to its end."""
+    return [*partitioning.clear(verb), *partitioning.dropping()]
 
 
 def _nothing_to_maintain(connection: Connection, layout: Layout, wish: Upkeep) -> Plan:
@@ -166,7 +173,7 @@ def plan_split(connection: Connection, installation: Installation, period: str) 
         if len(slots_in) > 1 or (slots_in and source.since is None):
             parts.append((source, slots_in))
     made = [slot for _, slots_in in parts for slot in slots_in]
-    steps = [*partitioning.clear("split"), *partitioning.split(parts)]
+    steps = [*_cleared(partitioning, "split"), *partitioning.split(parts)]
     if len(made) + len(layout.partitions) > _MOST_PARTITIONS:
         raise Refused(
             f"{len(made)} partitions by the {period} are too many: a look by event_id asks all of them.",
@@ -183,7 +190,7 @@ def plan_disable(connection: Connection, installation: Installation, *, online: 
     installation.require_safe()
     partitioning = connection.partitioning()
     layout = _ours(partitioning.layout())
-    steps = partitioning.clear("disable")
+    steps = _cleared(partitioning, "disable")
     notes: tuple[Note, ...] = ()
     copied: Sequence[Partition] = ()
     needed = 0

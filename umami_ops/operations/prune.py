@@ -226,6 +226,7 @@ class _Planner:
             "website_names": list(self._scope.names),
             "delete_undated": self._retention.delete_undated,
             "delete_orphans": self._retention.delete_orphans,
+            "partitioned": "partitioned" in self._words,
         }
 
     def event_count(self) -> int:
@@ -384,7 +385,10 @@ class _Planner:
         if "partitioned" not in self._words or self._scope.words or self._retention.archived:
             return
         partitioning = self._connection.partitioning()
-        for part in partitioning.layout().dated:
+        layout = partitioning.layout()
+        if layout.is_foreign:
+            return  # what those hold only who made them knows
+        for part in layout.dated:
             if part.until is not None and part.until <= horizon:
                 yield from partitioning.drop(part)
 

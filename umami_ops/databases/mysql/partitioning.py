@@ -41,17 +41,16 @@ class MysqlPartitioning(Partitioning):
     def layout(self) -> Layout:
         """Return how the table lies there."""
         rows = self._connection.rows(self._queries["partition.partitions"])
+        is_foreign = any(str(row["key"]).replace("`", "").lower() != _OUR_KEY for row in rows)
         parts: list[Partition] = []
-        is_foreign = False
         for row in rows:
             bounds = str(row["bounds"])
-            is_foreign |= row["key"].replace("`", "").lower() != _OUR_KEY
-            is_last = not bounds.isdecimal()
+            is_last = bounds == "MAXVALUE"
             parts.append(
                 Partition(
                     name=row["name"],
                     since=parts[-1].until if parts else None,
-                    until=None if is_last else datetime.fromtimestamp(int(bounds), UTC),
+                    until=None if is_last or is_foreign else datetime.fromtimestamp(int(bounds), UTC),
                     is_catch_all=is_last,
                     rows_estimate=int(row["rows_estimate"]),
                     size=Size(int(row["table_bytes"]), int(row["index_bytes"])),

@@ -39,7 +39,12 @@ class Dissolving:
     @staticmethod
     def is_among(leftovers: Collection[str]) -> bool:
         """Say whether these names are those of an unfinished way back."""
-        return PLAIN_KEY_INDEX in leftovers or any(name.startswith(_REST) for name in leftovers)
+        return PLAIN_KEY_INDEX in leftovers or Dissolving.has_heirs_among(leftovers)
+
+    @staticmethod
+    def has_heirs_among(leftovers: Collection[str]) -> bool:
+        """Say whether one of these names is that of an heir, in which events lie."""
+        return any(name.startswith(_REST) for name in leftovers)
 
     @staticmethod
     def keeper(partitions: Sequence[Partition]) -> Partition:

@@ -31,6 +31,7 @@ from umami_ops.databases.postgresql.partition_steps import (
     analyze,
     by_event_id,
     change,
+    query,
     quoted,
     statements,
     unique_index,
@@ -65,12 +66,13 @@ class PostgresqlPartitioning(Partitioning):
     def layout(self) -> Layout:
         """Return how the table lies there."""
         rows = self._connection.rows(self._queries["partition.partitions"])
-        parts = [_partition(row) for row in rows if row["name"] is not None]
+        is_foreign = any(row["key"] != _OUR_KEY for row in rows)
+        parts = [_partition(row, has_times=not is_foreign) for row in rows if row["name"] is not None]
         left = self._leftovers()
         return Layout(
             partitions=tuple(sorted(parts, key=_by_time)),
             unfinished=_unfinished(left),
-            is_foreign=bool(rows) and (rows[0]["key"] != _OUR_KEY or any(part is None for part in parts)),
+            is_foreign=is_foreign,
             begun=tuple(sorted(self._begun(), key=lambda slot: slot.since))
             if Resettling.is_among(left)
             else (),
@@ -83,6 +85,14 @@ class PostgresqlPartitioning(Partitioning):
             since, until = (_moment(found[1]), _moment(found[2])) if found else (None, None)
             if since and until:
                 yield Slot(row["name"].removeprefix(f"{TABLE}_"), since, until)
+
+    def keeps_events_aside(self) -> bool:
+        """Say whether an unfinished disable left heirs of the table, or an enable parked events."""
+        left = self._leftovers()
+        if Dissolving.has_heirs_among(left):
+            return True
+        parked = query(f"SELECT EXISTS (SELECT FROM {quoted(_PARKED)}) AS holds")
+        return _PARKED in left and bool(self._connection.value(parked))
 
     def obstacles(self) -> list[str]:
         """Return what stands on the table and would be lost or broken."""
@@ -114,8 +124,7 @@ class PostgresqlPartitioning(Partitioning):
         for index, use in ((_KEY_INDEX, "enable"), (PLAIN_KEY_INDEX, "disable")):
             if index in left and verb != use:
                 steps.append(self._drop_index(index))
-        steps += Dissolving(self._catalogue).rest(left)
-        return [*steps, *self.dropping()]
+        return [*steps, *Dissolving(self._catalogue).rest(left)]
 
     def _drop_index(self, name: str) -> Change:
         return alone(
@@ -395,8 +404,8 @@ def before(boundary: datetime) -> str:
     return f"before_{boundary:%Y_%m_%d}"
 
 
-def _partition(row: Row) -> Partition:
-    found = _BOUNDED.fullmatch(row["bounds"])
+def _partition(row: Row, *, has_times: bool) -> Partition:
+    found = _BOUNDED.fullmatch(row["bounds"]) if has_times else None
     since, until = (_moment(found[1]), _moment(found[2])) if found else (None, None)
     return Partition(
         name=row["name"],
@@ -435,6 +444,7 @@ def _unparking() -> Batches:
     """Return the step that gives parked events their own times back, whichever partition that is."""
     mark = "-- copies: website_event\n"
     work = (
+        f"{mark}SET LOCAL lock_timeout = '200ms';\n"
         f"{mark}LOCK TABLE {quoted(TABLE)} IN SHARE ROW EXCLUSIVE MODE;\n"
         f"{mark}UPDATE {quoted(TABLE)} AS e SET created_at = r.created_at FROM {quoted(_PARKED)} AS r"
         " WHERE r.event_id = e.event_id AND {ranged};\n"
