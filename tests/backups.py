@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from testbed import servers
 from testbed.servers import Server
+from testbed.servers.server import database_name
 from testbed.traffic import Traffic, populate
 from testbed.umami import build_indexes, create_umami
 from umami_ops.databases.base import Connection, Introspector
@@ -142,6 +144,27 @@ def wrapped(server: Server, folder: Path, program: str, script: str) -> dict[str
     )
     (folder / program).chmod(0o755)
     return {"UMAMI_OPS_PROGRAMS": str(folder)}
+
+
+def dump_by_hand(server: Server, url: str, path: Path, *arguments: str) -> Path:
+    """What a person gets who calls the server's own program: a file, or a folder."""
+    program = servers.programs(server.name) / dump_program(server)
+    if server.dialect == "postgresql":
+        command = [str(program), f"--file={path}", url, *arguments]
+    else:
+        parts = urlsplit(url)
+        command = [
+            str(program),
+            f"--host={parts.hostname}",
+            f"--port={parts.port}",
+            f"--user={parts.username}",
+        ]
+        command += [f"--password={parts.password}", "--no-tablespaces", f"--result-file={path}"]
+        options = [each for each in arguments if each.startswith("-")]
+        tables = [each for each in arguments if not each.startswith("-")]
+        command += [*options, database_name(url), *tables]
+    subprocess.run(command, check=True, capture_output=True)
+    return path
 
 
 def dump_program(server: Server) -> str:

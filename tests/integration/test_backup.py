@@ -19,7 +19,6 @@ import pytest
 from testbed import servers
 from testbed.bulk import connect
 from testbed.servers import Server
-from testbed.servers.server import database_name
 from tests import backups
 from tests.backups import execute, indexes_of, rows_of
 from tests.command import Outcome, run
@@ -290,22 +289,12 @@ def _damage(path: Path) -> None:
 
 def _foreign_dumps(server: Server, url: str, folder: Path) -> list[Path]:
     """What a person gets who calls the server's own program."""
-    parts = urlsplit(url)
-    program = servers.programs(server.name) / backups.dump_program(server)
-    if server.dialect == "postgresql":
-        made = []
-        for form, name in (
-            ("plain", "plain.sql"), ("custom", "custom.dump"), ("tar", "all.tar"), ("directory", "folder"),
-        ):  # fmt: skip
-            path = folder / name
-            subprocess.run([program, f"--format={form}", f"--file={path}", url], check=True)
-            made.append(path)
-        return made
-    path = folder / "plain.sql"
-    options = [f"--host={parts.hostname}", f"--port={parts.port}", f"--user={parts.username}"]
-    options += [f"--password={parts.password}", "--no-tablespaces", f"--result-file={path}"]
-    subprocess.run([program, *options, database_name(url)], check=True, capture_output=True)
-    return [path]
+    if server.dialect != "postgresql":
+        return [backups.dump_by_hand(server, url, folder / "plain.sql")]
+    names = {"plain": "plain.sql", "custom": "custom.dump", "tar": "all.tar", "directory": "folder"}
+    return [
+        backups.dump_by_hand(server, url, folder / name, f"--format={form}") for form, name in names.items()
+    ]
 
 
 def test_nothing_of_the_password_anywhere(

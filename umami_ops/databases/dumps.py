@@ -29,7 +29,7 @@ _ENDS_SECONDS = 10
 Session = TypeVar("Session")
 
 #: Looks at what was restored before it takes the place of anything, on the session that restored it:
-#: table → the name under which it is now, where that is another.
+#: table → the name under which it is now; with none, those that the manifest names are where they belong.
 Check = Callable[[Any, Mapping[str, str]], None]
 
 

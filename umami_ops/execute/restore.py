@@ -26,6 +26,8 @@ from umami_ops.sql import Query
 from umami_ops.transfer.contents import table_facts
 from umami_ops.transfer.portable import is_archive
 from umami_ops.umami import prisma
+from umami_ops.umami.migrations import migrations
+from umami_ops.umami.schema import schema_at
 
 _SCRATCH = "umami_ops_scratch_"
 _STALE_SECONDS = 86_400
@@ -175,7 +177,7 @@ class _Comparison:
 
     def __init__(self, manifest: Manifest | None, wanted: Wanted) -> None:
         self._manifest = manifest
-        self._wanted = wanted.tables
+        self._wanted = wanted
         self.found: dict[str, TableFacts] = {}
 
     @property
@@ -185,14 +187,15 @@ class _Comparison:
 
     def __call__(self, connection: Connection, names: Mapping[str, str]) -> None:
         expected = self._expected(connection.dialect.name)
-        there = _tables_of(connection, names)
-        self.found = table_facts(connection, [table.name for table in expected] or sorted(there), names)
+        self.found = table_facts(connection, [table.name for table in expected] or sorted(names), names)
         wrong = differences(expected, self.found)
         if wrong:
             raise DatabaseFault(
                 f"What was restored is not what the backup says: {'; '.join(wrong)}.",
                 hint="Take another backup: `umami-ops backup list`.",
             )
+        if self._manifest is None:
+            _require_all(connection, names, self._wanted)
 
     def _expected(self, dialect: str) -> list[TableFacts]:
         """Return what the manifest says; elsewhere times have other digits, so rows alone count."""
@@ -203,16 +206,36 @@ class _Comparison:
         return [replace(table, checksum=None) for table in tables if table.name != prisma.NAME]
 
     def _is_wanted(self, table: str) -> bool:
-        return not self._wanted or table in self._wanted
+        return not self._wanted.tables or table in self._wanted.tables
 
 
-def _tables_of(connection: Connection, names: Mapping[str, str]) -> set[str]:
-    """Return the restored tables by their own names."""
-    if names:
-        return set(names)
-    schema = connection.value(Query("restore.schema", "", "SELECT current_schema()"))
-    rows = connection.rows(connection.dialect.queries["backup.tables_of"], schema=schema)
-    return {row["root"] for row in rows}
+def _require_all(connection: Connection, names: Mapping[str, str], wanted: Wanted) -> None:
+    """Raise Refused where a file, which says nothing of itself, lacks what it is to take the place of.
+
+    It may lack what Umami had not at the level of its `_prisma_migrations`.
+    """
+    if missing := sorted(set(wanted.tables) - set(names)):
+        raise Refused(f"The file lacks {', '.join(missing)}, which --only names.")
+    missing = sorted(set(wanted.replaced) - set(names))
+    if missing and (level := _level(connection, names)):
+        had = schema_at(connection.dialect.name, level)
+        missing = [table for table in missing if table in had]
+    if missing:
+        raise Refused(
+            f"The file lacks {', '.join(missing)}, which would be gone.",
+            hint="It is no dump of a whole Umami. --only TABLE brings one table of it.",
+        )
+
+
+def _level(connection: Connection, names: Mapping[str, str]) -> int | None:
+    """Return the level that restored tables say they are at; None where Prisma's isn't among them."""
+    if prisma.NAME not in names:
+        return None
+    table = connection.dialect.quote(names[prisma.NAME])
+    applied = "finished_at IS NOT NULL AND rolled_back_at IS NULL"
+    text = f"SELECT migration_name AS name FROM {table} WHERE {applied}"  # noqa: S608
+    found = {row["name"] for row in connection.rows(Query("restore.level", "", text))}
+    return max((m.level for m in migrations(connection.dialect.name) if m.name in found), default=None)
 
 
 def _check_recognised(programs: DumpPrograms[Any], head: bytes, title: str) -> None:

@@ -106,6 +106,8 @@ class MysqlDumpPrograms(DumpPrograms["MysqlConnection"]):
         staging.prepare()
         try:
             made = self._load(chunks, staging)
+            if not made:
+                raise Refused("The dump holds no table.")
             check(connection, {table: staging.name(table) for table in made})
             moved = [table for table in made if not wanted.tables or table in wanted.tables]
             staging.swap(moved, wanted.replaced)

@@ -35,6 +35,8 @@ _NOTHING = "Nothing was changed."
 _UNFINISHED = "The backup was not made."
 #: How the custom format begins, and the tar format, with the name of its first file.
 _MAGICS = (b"PGDMP", b"toc.dat\0")
+#: The last thing that pg_dump and pg_restore write into a text.
+_TRAILER = b"-- PostgreSQL database dump complete"
 _COPY = re.compile(rb"COPY .* FROM stdin;\n", re.DOTALL)
 _END_OF_ROWS = b"\\.\n"
 #: How a table's rows end in the custom format, and how the next one's follow: a newline, a piece without a
@@ -93,7 +95,7 @@ class PostgresqlDumpPrograms(DumpPrograms["PostgresqlConnection"]):
             with self._as_text(chunks, schema) as text:
                 _load(connection, text)
             connection.settle()  # the dump has its own idea of the search path
-            check(connection, {})
+            check(connection, self._loaded(connection, schema))
             return _put_in_place(connection, schema, wanted)
 
     def _stage(self, connection: PostgresqlConnection, schema: str) -> None:
@@ -101,6 +103,16 @@ class PostgresqlDumpPrograms(DumpPrograms["PostgresqlConnection"]):
         quote = connection.dialect.quote
         run(connection, f"ALTER SCHEMA {quote(schema)} RENAME TO {quote(_ASIDE)}")
         run(connection, f"CREATE SCHEMA {quote(schema)}")
+
+    def _loaded(self, connection: PostgresqlConnection, schema: str) -> dict[str, str]:
+        """Return the tables that came, by their names. Raises Refused where there is none."""
+        rows = connection.rows(connection.dialect.queries["backup.tables_of"], schema=schema)
+        if not rows:
+            raise Refused(
+                f"The dump holds no table of schema {schema}.",
+                hint="Where they stand in another one, write ?schema=NAME behind the target's URL.",
+            )
+        return {row["root"]: row["root"] for row in rows}
 
     @contextmanager
     def _as_text(self, chunks: Iterable[bytes], schema: str) -> Iterator[IO[bytes]]:
@@ -175,9 +187,11 @@ def _feed(child: Child, source: Iterable[bytes], faults: list[BaseException]) ->
 
 
 def _load(connection: PostgresqlConnection, text: IO[bytes]) -> None:
-    """Run a dump's statements, and send its rows."""
+    """Run a dump's statements, and send its rows. Raises Refused where it lacks its end."""
     statements: list[bytes] = []
+    has_end = False
     for line in text:
+        has_end = has_end or line.startswith(_TRAILER)
         if line.startswith(b"COPY ") and _COPY.fullmatch(line):
             _run_script(connection, statements)
             statement = line.decode().rstrip().rstrip(";")
@@ -185,6 +199,10 @@ def _load(connection: PostgresqlConnection, text: IO[bytes]) -> None:
         elif not _is_for_psql(line):
             statements.append(line)
     _run_script(connection, statements)
+    if not has_end:
+        raise Refused(
+            f"The dump is cut short: it lacks its end ({_TRAILER.decode()}).", hint=CUT_SHORT, done=_NOTHING
+        )
 
 
 def _rows(text: IO[bytes]) -> Iterator[bytes]:

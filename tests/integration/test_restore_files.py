@@ -1,0 +1,105 @@
+"""`restore FILE --replace` over a database in use: what a file lacks isn't lost, nor what surrounds it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from testbed.servers import Server
+from tests import backups
+from tests.backups import dump_by_hand, execute, rows_of
+from tests.command import Outcome, run
+
+Cli = Callable[..., Outcome]
+
+
+@pytest.fixture
+def cli(server: Server, tmp_path: Path) -> Cli:
+    """The command line with this server's programs."""
+
+    def call(*arguments: str, url: str) -> Outcome:
+        return run(*arguments, url=url, env=backups.programs_of(server), folder=tmp_path)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def filled(server: Server) -> Iterator[str]:
+    """A database with traffic; what the tests do to it is to be refused, or to bring the same rows."""
+    url = backups.fill(server, server.create_database(), events=100)
+    yield url
+    server.drop_database(url)
+
+
+def _tables(server: Server, *names: str) -> list[str]:
+    """How the server's dump program is told to dump these tables alone."""
+    return [f"--table={name}" for name in names] if server.dialect == "postgresql" else list(names)
+
+
+def test_a_file_of_some_tables_takes_the_place_of_no_others(
+    server: Server, filled: str, cli: Cli, tmp_path: Path
+) -> None:
+    before = rows_of(filled)
+    path = dump_by_hand(server, filled, tmp_path / "some.sql", *_tables(server, "website_event", "session"))
+    replace = ("restore", str(path), "--replace", "--yes")
+    for arguments in ((), ("--only", "website"), ("--only", "website", "--only", "session")):
+        refused = cli(*replace, *arguments, url=filled)
+        assert refused.code == 5, refused.said
+        assert "The file lacks" in refused.err
+        assert "The database is as it was." in refused.err
+        assert rows_of(filled) == before
+    execute(filled, "DELETE FROM session")
+    outcome = cli(*replace, "--only", "session", url=filled)
+    assert outcome.code == 0, outcome.said
+    assert rows_of(filled) == before
+
+
+def test_a_dump_before_an_upgrade_takes_the_place_of_what_came_later(
+    server: Server, umami_at: Callable[[int], str], cli: Cli, tmp_path: Path
+) -> None:
+    earlier, later = umami_at(8), umami_at(13)
+    path = dump_by_hand(server, earlier, tmp_path / "earlier.sql")
+    assert rows_of(later).keys() > rows_of(earlier).keys()
+    outcome = cli("restore", str(path), "--replace", "--yes", url=later)
+    assert outcome.code == 0, outcome.said
+    assert rows_of(later) == rows_of(earlier)
+    # As big tables are often left out.
+    exclude = "--exclude-table=event_data"
+    if server.dialect != "postgresql":
+        exclude = f"--ignore-table={earlier.rpartition('/')[2]}.event_data"
+    path = dump_by_hand(server, earlier, tmp_path / "less.sql", exclude)
+    refused = cli("restore", str(path), "--replace", "--yes", url=later)
+    assert refused.code == 5, refused.said
+    assert "The file lacks event_data" in refused.err
+
+
+@pytest.mark.usefixtures("postgresql_server")
+def test_a_dump_of_another_schema_takes_the_place_of_nothing(
+    server: Server, filled: str, database_url: str, cli: Cli, tmp_path: Path
+) -> None:
+    before = rows_of(filled)
+    execute(database_url, "CREATE SCHEMA other", "CREATE TABLE other.website (website_id uuid)")
+    for form in ("plain", "custom"):
+        path = dump_by_hand(server, database_url, tmp_path / form, f"--format={form}")
+        refused = cli("restore", str(path), "--replace", "--yes", url=filled)
+        assert refused.code == 5, refused.said
+        assert "?schema=" in refused.err
+        assert rows_of(filled) == before
+        assert rows_of(f"{filled}?schema=other") == {}
+
+
+def test_a_text_that_ends_between_two_statements_is_cut(
+    server: Server, filled: str, cli: Cli, tmp_path: Path
+) -> None:
+    before = rows_of(filled)
+    path = dump_by_hand(server, filled, tmp_path / "whole.sql")
+    whole = path.read_bytes()
+    for part in (b"ALTER TABLE ONLY", b"CREATE TABLE"):
+        if part in whole:
+            path.write_bytes(whole[: whole.rindex(part)])
+            refused = cli("restore", str(path), "--replace", "--yes", url=filled)
+            assert refused.code == 5, refused.said
+            assert "cut short" in refused.err
+            assert rows_of(filled) == before
