@@ -5,7 +5,7 @@ How a server writes and reads them is `databases/transit.py`'s.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 
@@ -99,7 +99,28 @@ class KeyRange:
 
 @dataclass(frozen=True)
 class Pair:
-    """One table's rows as each side calls them; the fields stand in the same order on both."""
+    """One table's rows as each side calls them; the fields stand in the same order on both.
+
+    `primary_key` has the source's names of the columns that tell rows apart; it is empty where nothing does.
+    """
 
     source: Rows
     target: Rows
+    primary_key: tuple[str, ...] = ()
+
+    @property
+    def is_told_by_key(self) -> bool:
+        """Whether a key that rows are moved by is that of one row."""
+        return self.source.key is not None and self.primary_key == (self.source.key,)
+
+    @property
+    def identity(self) -> Pair:
+        """The same rows with those columns alone that tell them apart; with all where nothing else does."""
+        if not self.primary_key:
+            return self
+        places = [place for place, name in enumerate(self.source.names) if name in self.primary_key]
+        source, target = (
+            replace(rows, fields=tuple(rows.fields[place] for place in places))
+            for rows in (self.source, self.target)
+        )
+        return Pair(source, target, self.primary_key)

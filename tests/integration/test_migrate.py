@@ -19,6 +19,7 @@ from umami_ops.transfer.schema import Side, translate
 from umami_ops.umami.migrations import migrations
 from umami_ops.umami.schema import Table, schema_at
 
+OWN = "00000001-0000-4000-8000-000000000000"
 START, END = datetime(2025, 1, 1, tzinfo=UTC), datetime(2025, 3, 1, tzinfo=UTC)
 
 
@@ -131,6 +132,52 @@ def test_catch_up_brings_over_what_has_come(
     assert refused.code == 5
     assert gone in refused.err
     assert migrate(source, target_url, "--catch-up", "--delete-extra").code == 0
+    assert verify(source, target_url).code == 0
+
+
+def test_catching_up_asks_all_tables_before_it_changes_one(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    """What only the target has, in a table of whatever key, refuses it; until then no edit is overwritten."""
+    source = source_at(13)
+    for statement in (
+        "CREATE TABLE a_note (word varchar(20) NOT NULL PRIMARY KEY, said varchar(20))",
+        "CREATE TABLE b_link (a bigint NOT NULL, b bigint NOT NULL, PRIMARY KEY (a, b))",
+        "CREATE TABLE c_heap (word varchar(20))",
+        "INSERT INTO a_note VALUES ('one', 'source'), ('two', 'source')",
+        "INSERT INTO b_link VALUES (1, 1), (1, 2), (2, 1)",
+        "INSERT INTO c_heap VALUES ('same'), ('same')",
+    ):
+        execute(source, statement)
+    assert migrate(source, target_url).code == 0
+    edited = "UPDATE a_note SET said = 'target' WHERE word = 'one'"
+    execute(target_url, edited)
+    execute(source, "INSERT INTO a_note VALUES ('three', 'source')")
+    own = (
+        ("INSERT INTO a_note VALUES ('own', 'x')", "DELETE FROM a_note WHERE word = 'own'"),
+        ("INSERT INTO b_link VALUES (1, 3)", "DELETE FROM b_link WHERE b = 3"),
+        ("INSERT INTO c_heap VALUES ('own')", "DELETE FROM c_heap WHERE word = 'own'"),
+        (
+            f"INSERT INTO session (session_id, website_id) VALUES ('{OWN}', '{OWN}')",
+            f"DELETE FROM session WHERE session_id = '{OWN}'",
+        ),
+    )
+    notes = "SELECT word, said FROM a_note ORDER BY word"
+    for insert, delete in own:
+        execute(target_url, insert)
+        held = execute(target_url, notes)
+        refused = migrate(source, target_url, "--catch-up")
+        assert (refused.code, "Nothing was changed" in refused.err) == (5, True), refused.said
+        assert insert.split()[2] in refused.err
+        assert execute(target_url, notes) == held
+        execute(target_url, delete)
+    for statement in (insert for insert, _ in own[1:3]):
+        execute(target_url, statement)
+    assert migrate(source, target_url, "--catch-up", "--delete-extra").code == 0
+    assert verify(source, target_url).code == 0
+    # A row that changed at the source is no row of the target's own, be its key text or a part of the key.
+    execute(target_url, edited)
+    assert migrate(source, target_url, "--catch-up").code == 0
     assert verify(source, target_url).code == 0
 
 

@@ -48,6 +48,16 @@ def test_every_column_has_its_partner(level: int) -> None:
         assert both.source.key == table.primary_key.columns[0] if table.primary_key else None
 
 
+def test_a_partitioned_tables_rows_are_told_apart_by_their_id_alone() -> None:
+    """Though its primary key has the date in it, which the other side's doesn't."""
+    table = schema_at("postgresql", 13).table("website_event")
+    parted = replace(table, primary_key=PrimaryKey("website_event_pkey", ("event_id", "created_at")))
+    for source, target in ((parted, table), (table, parted)):
+        assert pair(source, POSTGRESQL, target, POSTGRESQL).is_told_by_key
+    both = pair(parted, POSTGRESQL, parted, POSTGRESQL)
+    assert (both.is_told_by_key, both.identity.target.names) == (False, ("event_id", "created_at"))
+
+
 def test_users_columns_tables_and_indexes_travel() -> None:
     columns = (
         Column("note", "character varying(80)", nullable=True, default="'none'::character varying"),

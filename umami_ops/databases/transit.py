@@ -270,6 +270,15 @@ class Transit(ABC):
         found = self._session.rows(_query(statement, f"compare_{rows.table}"))
         return {row["found_key"]: int(row["hash"]) for row in found}
 
+    def hashes(self, rows: Rows, keys: KeyRange = EVERYTHING) -> dict[int, int]:
+        """Return hash → number of the rows that have it, for a range small enough to hold."""
+        statement = (
+            f"SELECT {self._hash(rows)} AS hash, COUNT(*) AS row_count"  # noqa: S608
+            f" FROM {self._quote(rows.table)}{self._where(rows, keys)} GROUP BY 1"
+        )
+        found = self._session.rows(_query(statement, f"tell_{rows.table}"))
+        return {int(row["hash"]): int(row["row_count"]) for row in found}
+
     def key_after(self, rows: Rows, keys: KeyRange, skip: int) -> str | None:
         """Return the key that `skip` rows of the range come before; None when there are no more than that.
 

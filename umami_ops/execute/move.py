@@ -263,6 +263,8 @@ class Mover:
             if mends and any(item.differing for item in found):
                 self.observer(StepBegan("catching up"))
                 changed = [item for item in found if item.differing]
+                if self.step.catch_up and not self.step.delete_extra:
+                    self._require_no_extra(comparison, changed)
                 for item in changed:
                     self._mend(comparison, sessions[0], item)
                 again = {item.pair.source.table: item for item in comparison.compare(i.pair for i in changed)}
@@ -299,22 +301,30 @@ class Mover:
             return self.renewed(snapshot, source)
         return source
 
+    def _require_no_extra(self, comparison: Comparison, changed: Sequence[Found]) -> None:
+        """Raise Refused where any table has rows of its own at the target: before the first is written to."""
+        for item in changed:
+            extra = comparison.extra(item)
+            self._patience.check()
+            if extra is not None:
+                raise Refused(
+                    f"{item.pair.target.table} has {extra}: has Umami used the target already?",
+                    hint="If they are gone from the source, add --delete-extra.",
+                    done="Nothing was changed.",
+                )
+
     def _mend(self, comparison: Comparison, session: tuple[Connection, Connection], item: Found) -> None:
         """Copy the rows that differ, range by range, each in one transaction."""
         if item.pair.source.key is None:
             self._copy_whole(*session, item.pair)
             return
         for _, found in comparison.narrowed(item):
-            if found.extra and self.step.catch_up and not self.step.delete_extra:
-                raise Refused(
-                    f"{item.pair.target.table} has rows that the source doesn't have, {found.extra[0]} among "
-                    "them: has Umami used the target already?",
-                    hint="If they were deleted at the source, add --delete-extra.",
-                )
             self._apply(*session, item.pair, found)
 
     def _apply(self, source: Connection, target: Connection, pair: Pair, found: Differences) -> None:
-        doomed = [*found.extra, *found.changed]
+        # What only the target has and nobody wished away has come since it was asked; the proof tells.
+        may_delete = self.step.delete_extra or not self.step.catch_up
+        doomed = [*(found.extra if may_delete else ()), *found.changed]
         wanted = [*found.missing, *found.changed]
         with target.transaction():
             for start in range(0, len(doomed), _KEYS):

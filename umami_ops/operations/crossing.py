@@ -193,7 +193,7 @@ class Crossing:
 
     def _travel_as(self, fields: dict[str, Field]) -> None:
         kept = tuple(fields[item.name] for item in self.pair.source.fields)
-        self.pair = Pair(replace(self.pair.source, fields=kept), self.pair.target)
+        self.pair = replace(self.pair, source=replace(self.pair.source, fields=kept))
 
 
 def cross(sessions: Sequence[Connection], crossings: Sequence[Crossing], policies: Policies) -> None:

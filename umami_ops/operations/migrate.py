@@ -304,9 +304,10 @@ class _Planner:
         expression = self._source.dialect.queries["transfer.share_of_website"].text
         own = Field("share_id", Kind.TEXT, expression=expression, length=50)
         other = Field("share_id", Kind.TEXT)
-        return Pair(
-            replace(both.source, fields=(*both.source.fields, own)),
-            replace(both.target, fields=(*both.target.fields, other)),
+        return replace(
+            both,
+            source=replace(both.source, fields=(*both.source.fields, own)),
+            target=replace(both.target, fields=(*both.target.fields, other)),
         )
 
     # --- words ----------------------------------------------------------------------------------------

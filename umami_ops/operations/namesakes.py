@@ -19,7 +19,8 @@ def named(connection: Connection, rows: Rows, name: str) -> list[Named]:
     """Return all names, those of the oldest rows first; `name` is the column, or what stands for it."""
     quote = connection.dialect.quote
     key = quote(rows.key) if rows.key else "''"
-    order = f"{quote(_BORN)}, {key}" if _BORN in rows.names else key
+    # By the alias: without a key it is a constant, by which PostgreSQL orders nothing.
+    order = f"{quote(_BORN)}, row_key" if _BORN in rows.names else "row_key"
     text = f"SELECT {key} AS row_key, {name} AS row_name FROM {quote(rows.table)} WHERE {name} IS NOT NULL"  # noqa: S608
     found = connection.rows(Query("migrate.unique_texts", "", f"{text} ORDER BY {order}"))
     return [(str(row["row_key"]), str(row["row_name"])) for row in found]

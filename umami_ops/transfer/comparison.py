@@ -87,6 +87,22 @@ class Comparison:
                 elif proof.prove(source, item.pair.source, keys) != own:
                     yield keys, self._differences(item.pair, keys)
 
+    def extra(self, item: Found) -> str | None:
+        """Say which rows of a table the target alone has, without its name; None where there are none.
+
+        Cuts the ranges in which it differs down to small ones.
+        """
+        source, target = (session.transit() for session in self._sessions[0])
+        small = []
+        for keys, found in self.narrowed(item):
+            small.append(keys)
+            if found.extra:
+                return f"rows that the source doesn't have, {found.extra[0]} among them"
+            if not item.pair.is_told_by_key and (rows := proof.extra_rows(source, target, item.pair, keys)):
+                return f"{rows:,} rows that the source doesn't have"
+        item.differing = small
+        return None
+
     def _differences(self, pair: Pair, keys: KeyRange) -> proof.Differences:
         source, target = (session.transit() for session in self._sessions[0])
         return proof.differences(

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from umami_ops.databases.lines import lines, values
-from umami_ops.databases.transit import EVERYTHING, KeyRange, Kind, Proof, Rows, Transit
+from umami_ops.databases.transit import EVERYTHING, KeyRange, Kind, Pair, Proof, Rows, Transit
 
 _MASK = (1 << 60) - 1
 
@@ -59,6 +60,16 @@ def differences(source: dict[str, int], target: dict[str, int]) -> Differences:
         extra=tuple(sorted(target.keys() - source.keys())),
         changed=tuple(sorted(key for key in source.keys() & target.keys() if source[key] != target[key])),
     )
+
+
+def extra_rows(source: Transit, target: Transit, pair: Pair, keys: KeyRange) -> int:
+    """Return how many of the target's rows in a range are not at the source, whatever their values there.
+
+    For a range that fits into memory. Where nothing tells rows apart, a changed row is another one.
+    """
+    identity = pair.identity
+    there = Counter(target.hashes(identity.target, keys))
+    return (there - Counter(source.hashes(identity.source, keys))).total()
 
 
 def _hashes(transit: Transit, rows: Rows, keys: KeyRange) -> dict[str, int]:

@@ -6,7 +6,7 @@ by type. Knows no connection.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from umami_ops.databases import types
@@ -91,6 +91,7 @@ def pair(source: Table, side: Side, target: Table, target_side: Side) -> Pair:
     return Pair(
         Rows(source.name, tuple(field for field, _ in fields), key if same else None),
         Rows(target.name, tuple(field for _, field in fields), other if same else None),
+        _primary_key(source, target, {field.name: other_field.name for field, other_field in fields}),
     )
 
 
@@ -210,6 +211,18 @@ def _kind(table: str, column: Column, side: Side, other: Column, target: Side) -
         if kind in (own, theirs):
             return kind
     return own if theirs is Kind.OTHER else theirs
+
+
+def _primary_key(source: Table, target: Table, names: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the shorter primary key of both whose columns both have, by the source's names.
+
+    A partitioned table's has one column more, which tells no rows apart that the others don't.
+    """
+    own = {other: name for name, other in names.items()}
+    keys = [key.columns for key in (source.primary_key,) if key and names.keys() >= set(key.columns)]
+    if target.primary_key and own.keys() >= set(target.primary_key.columns):
+        keys.append(tuple(own[column] for column in target.primary_key.columns))
+    return min(keys, key=len, default=())
 
 
 def _key(table: Table, side: Side) -> str | None:
