@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from umami_ops.archive import manifest as manifests
 from umami_ops.archive.manifest import Manifest, TableFacts, check_files
 from umami_ops.archive.places import open_store
+from umami_ops.archive.rotation import Keep
 from umami_ops.archive.source import PlainFile, StoredBackup
 from umami_ops.archive.store import SEAL, FolderStore
 from umami_ops.archive.streams import (
@@ -32,6 +33,7 @@ from umami_ops.archive.streams import (
     read_identities,
 )
 from umami_ops.errors import OpsError, Refused, UsageFault
+from umami_ops.operations.backup import note_failed, note_verified, plan_rotation
 
 _CONTENT = os.urandom(300) + b"umami" * 100
 _DATA = "database.dump.zst"
@@ -42,14 +44,16 @@ def store(tmp_path: Path) -> FolderStore:
     return FolderStore(tmp_path / "store")
 
 
-def _write(store: FolderStore, name: str = "umami-1", encrypt_to: tuple[str, ...] = ()) -> Manifest:
+def _write(
+    store: FolderStore, name: str = "umami-1", encrypt_to: tuple[str, ...] = (), day: int = 2
+) -> Manifest:
     with store.draft(name) as draft:
         stored = Hashing(_DATA, draft.create(_DATA))
         writer = Compressing(Encrypting(stored, encrypt_to) if encrypt_to else stored)
         writer.write(_CONTENT)
         writer.close()
         manifest = Manifest(
-            name=name, kind="dump", created_at=datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC), seconds=1.5,
+            name=name, kind="dump", created_at=datetime(2025, 1, day, 3, 4, 5, tzinfo=UTC), seconds=1.5,
             umami_ops="0.1.0", tool="pg_dump 18.1", dialect="postgresql", flavour="postgresql",
             version="18.1", database="umami", schema="public", level=19, release="v3.1.0",
             tables=(TableFacts("session", 3, "abc"), TableFacts("Büro", 0)), files=(stored.facts,),
@@ -105,6 +109,22 @@ def test_every_byte_that_is_missing_or_too_much_is_seen(store: FolderStore, tmp_
             _check(store)
         path.write_bytes(content)
     _check(store)
+
+
+def test_rotation_trusts_no_backup_that_has_failed_since_it_was_verified(store: FolderStore) -> None:
+    for day in (1, 2, 3, 4):
+        _write(store, f"umami-{day}", day=day)
+        if day < 4:
+            note_verified(store, f"umami-{day}", StoredBackup(store, f"umami-{day}").seal_digest(), "server")
+    for name in ("umami-2", "umami-3"):
+        note_failed(store, name, StoredBackup(store, name).seal_digest(), "database.dump.zst is damaged")
+    reasons = plan_rotation(store, Keep(last=1))
+    assert reasons == {
+        "umami-4": "among the last",
+        "umami-3": "was verified, and failed since",
+        "umami-2": None,
+        "umami-1": "the newest that was verified",
+    }
 
 
 def test_only_its_owner_may_read_it(store: FolderStore, tmp_path: Path) -> None:

@@ -12,11 +12,13 @@ from umami_ops.archive.rotation import Aged, Keep, sort_out
 _START = datetime(2024, 12, 20, tzinfo=UTC)
 
 _backups = st.lists(
-    st.tuples(st.integers(0, 60 * 24 * 400), st.sampled_from("ab"), st.booleans()), unique=True, max_size=60
+    st.tuples(st.integers(0, 60 * 24 * 400), st.sampled_from("ab"), st.booleans(), st.booleans()),
+    unique=True,
+    max_size=60,
 ).map(
     lambda drawn: [
-        Aged(f"{source}{number}", _START + timedelta(minutes=minutes), source, verified)
-        for number, (minutes, source, verified) in enumerate(drawn)
+        Aged(f"{source}{number}", _START + timedelta(minutes=minutes), source, verified, failed)
+        for number, (minutes, source, verified, failed) in enumerate(drawn)
     ]
 )
 _keeps = st.builds(Keep, *[st.integers(0, 6)] * 4)
@@ -28,7 +30,8 @@ def _expected(backups: list[Aged], keep: Keep) -> set[str]:
     for source in {each.source for each in backups}:
         ours = sorted((b for b in backups if b.source == source), key=lambda b: (b.created_at, b.name))[::-1]
         kept |= {each.name for each in ours[: keep.last]} | {ours[0].name}
-        kept |= {each.name for each in [b for b in ours if b.is_verified][:1]}
+        kept |= {each.name for each in [b for b in ours if b.was_verified][:1]}
+        kept |= {each.name for each in [b for b in ours if b.was_verified and not b.has_failed][:1]}
         for count, form in ((keep.daily, "%Y-%m-%d"), (keep.weekly, "%G-%V"), (keep.monthly, "%Y-%m")):
             periods: list[str] = []
             for each in ours:

@@ -19,19 +19,24 @@ class Keep:
 
 @dataclass(frozen=True)
 class Aged:
-    """A backup as far as this goes: its name, when it was made, what of, and whether it was verified."""
+    """A backup as far as this goes: its name, when it was made, what of, and whether it was ever verified.
+
+    `has_failed` says that its last verification failed.
+    """
 
     name: str
     created_at: datetime
     source: str
-    is_verified: bool
+    was_verified: bool
+    has_failed: bool
 
 
 def sort_out(backups: Sequence[Aged], keep: Keep) -> dict[str, str | None]:
     """Return every backup's name with why it is kept, or None when it may go; newest first.
 
     Days, weeks (from Monday) and months are UTC's. Backups of different sources don't count for each other.
-    The newest verified one of a source is kept whatever the numbers say; so is the newest.
+    The newest of a source is kept whatever the numbers say; so is the newest verified one that hasn't failed
+    since. One newer than that which has failed since is kept besides: the fault may have been the server's.
     """
     reasons: dict[str, str | None] = {}
     ordered = sorted(backups, key=lambda backup: (backup.created_at, backup.name), reverse=True)
@@ -55,9 +60,11 @@ def _kept(newest_first: Sequence[Aged], keep: Keep) -> dict[str, str]:
     ):
         for backup in _newest_of_each(newest_first, period)[:count]:
             kept.setdefault(backup.name, reason)
-    verified = next((backup for backup in newest_first if backup.is_verified), None)
-    if verified is not None:
-        kept.setdefault(verified.name, "the newest that was verified")
+    verified = [backup for backup in newest_first if backup.was_verified]
+    for backup in [backup for backup in verified if not backup.has_failed][:1]:
+        kept.setdefault(backup.name, "the newest that was verified")
+    for backup in verified[:1]:
+        kept.setdefault(backup.name, "was verified, and failed since")
     return kept
 
 

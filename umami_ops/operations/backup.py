@@ -298,8 +298,8 @@ class Listed:
 
     @property
     def has_failed(self) -> bool:
-        """Whether the last verification failed."""
-        return self.failed_at is not None and (self.verified_at is None or self.verified_at < self.failed_at)
+        """Whether the last verification failed; one that succeeds takes the note of a failure away."""
+        return self.failed_at is not None
 
 
 def list_backups(store: Store) -> list[Listed]:
@@ -373,7 +373,13 @@ def plan_rotation(store: Store, keep: Keep) -> dict[str, str | None]:
     """
     return sort_out(
         [
-            Aged(each.name, each.manifest.created_at, each.manifest.source, each.verified_at is not None)
+            Aged(
+                each.name,
+                each.manifest.created_at,
+                each.manifest.source,
+                was_verified=each.verified_at is not None,
+                has_failed=each.has_failed,
+            )
             for each in list_backups(store)
             if each.manifest is not None and each.manifest.kind != PRUNED
         ],

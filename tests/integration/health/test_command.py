@@ -135,6 +135,13 @@ def test_backups(server: Server, umami_database: str, tmp_path: Path) -> None:
     )
     assert verified.code == 0, verified.said
     assert found() == []
+    dump = next((tmp_path / "store").rglob("database.*"))
+    content = dump.read_bytes()
+    dump.write_bytes(content[:-1])
+    run("backup", "verify", unproven["subject"], url=server.as_admin(umami_database), env=environment)
+    assert "and has not failed since" in found()[0]["sentence"]
+    dump.write_bytes(content)
+    run("backup", "verify", unproven["subject"], url=server.as_admin(umami_database), env=environment)
     environment["UMAMI_OPS_HEALTH_BACKUP_DAYS"] = "0"
     assert ["The newest backup is" in f["sentence"] for f in found()] == [True]
     (next((tmp_path / "store").rglob("manifest.json"))).write_text("{}")

@@ -26,15 +26,14 @@ _MAKE = "umami-ops backup --verify"
     why="What a disk or a slip of the hand takes is gone without one; and a backup that nobody ever restored "
     "may not restore.",
     rule="warning when the newest backup of this database is older than `backup_days`, when none was "
-    "verified "
-    "within `backup_verified_days`, for each whose last verification failed, and for each that can't be "
-    "read; in the place that UMAMI_OPS_STORE or "
-    "the settings name, or in ./backups",
+    "verified within `backup_verified_days` that hasn't failed since, for each whose last verification "
+    "failed, and for each that can't be read; in the place that UMAMI_OPS_STORE or the settings name, or in "
+    "./backups",
     cure="umami-ops backup --verify",
     thresholds=("backup_days", "backup_verified_days"),
     measures={
         "backup_timestamp_seconds": "When the newest backup was made.",
-        "backup_verified_timestamp_seconds": "When a backup was last proven to restore.",
+        "backup_verified_timestamp_seconds": "When a backup that hasn't failed since was proven to restore.",
         "backup_size_bytes": "What the newest backup takes.",
     },
     needs_umami=False,
@@ -98,7 +97,7 @@ def _newest(examination: Examination, mine: list[Listed]) -> Iterator[Outcome]:
 def _verified(examination: Examination, mine: list[Listed]) -> Iterator[Outcome]:
     if not mine:
         return
-    times = [each.verified_at for each in mine if each.verified_at is not None]
+    times = [each.verified_at for each in mine if each.verified_at is not None and not each.has_failed]
     if times:
         yield Measure("backup_verified_timestamp_seconds", max(times).timestamp())
         age = (examination.now - max(times)).total_seconds()
@@ -106,7 +105,8 @@ def _verified(examination: Examination, mine: list[Listed]) -> Iterator[Outcome]
             return
         said = f"A backup was last proven to restore {span(age)} ago."
     else:
-        said = "No backup of this database was ever proven to restore."
+        said = "No backup of this database was ever proven to restore"
+        said += " and has not failed since." if any(each.verified_at for each in mine) else "."
     newest = mine[-1].name
     yield Finding(
         Severity.WARNING,
