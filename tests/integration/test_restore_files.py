@@ -103,3 +103,64 @@ def test_a_text_that_ends_between_two_statements_is_cut(
             assert refused.code == 5, refused.said
             assert "cut short" in refused.err
             assert rows_of(filled) == before
+
+
+@pytest.mark.usefixtures("mysql_server")
+def test_lines_in_another_spelling_never_reach_the_tables_in_use(
+    server: Server, filled: str, cli: Cli, tmp_path: Path
+) -> None:
+    before = rows_of(filled)
+    for number, options in enumerate((["--skip-quote-names"], ["--compatible=ansi"])):
+        path = dump_by_hand(server, filled, tmp_path / f"{number}.sql", *options)
+        path.write_bytes(path.read_bytes()[:-200])  # nor any later one, whatever the end says
+        refused = cli("restore", str(path), "--replace", "--yes", url=filled)
+        assert refused.code == 5, refused.said
+        assert "DROP TABLE IF EXISTS" in refused.err
+        assert rows_of(filled) == before
+    path = dump_by_hand(server, filled, tmp_path / "ignore.sql", "--insert-ignore", "--skip-add-locks")
+    path.write_bytes(path.read_bytes().replace(b"INSERT IGNORE INTO", b"INSERT  IGNORE INTO"))  # as others do
+    outcome = cli("restore", str(path), "--replace", "--yes", url=filled)
+    assert outcome.code == 0, outcome.said
+    assert rows_of(filled) == before
+
+
+@pytest.mark.usefixtures("mysql_server")
+def test_all_that_the_programs_write_by_other_options(
+    server: Server, filled: str, cli: Cli, tmp_path: Path
+) -> None:
+    before = rows_of(filled)
+    for number, options in enumerate((
+        ["--skip-opt"],
+        ["--databases", "--add-drop-database", "--no-autocommit"],
+        ["--replace", "--complete-insert", "--hex-blob", "--skip-extended-insert", "--skip-tz-utc"],
+    )):  # fmt: skip
+        path = dump_by_hand(server, filled, tmp_path / f"{number}.sql", *options)
+        outcome = cli("restore", str(path), "--replace", "--yes", url=filled)
+        assert outcome.code == 0, outcome.said
+        assert rows_of(filled) == before
+
+
+@pytest.mark.usefixtures("mysql_server")
+def test_a_view_in_a_dump_is_named_and_left_out(
+    server: Server, database_url: str, cli: Cli, tmp_path: Path
+) -> None:
+    execute(
+        database_url,
+        "CREATE TABLE website (website_id integer PRIMARY KEY)",
+        "INSERT INTO website VALUES (1)",
+        "CREATE VIEW mine AS SELECT website_id FROM website",
+    )
+    path = dump_by_hand(server, database_url, tmp_path / "all.sql")
+    assert b"VIEW" in path.read_bytes()
+    execute(database_url, "CREATE OR REPLACE VIEW mine AS SELECT website_id + 1 AS changed FROM website")
+    before = rows_of(database_url)
+    path.write_bytes(path.read_bytes() + b"GRANT ALL ON *.* TO somebody;\n")
+    refused = cli("restore", str(path), "--replace", "--yes", url=database_url)
+    assert rows_of(database_url) == before
+    assert refused.code == 5, refused.said
+    assert "GRANT ALL ON" in refused.err
+    path.write_bytes(path.read_bytes().rpartition(b"GRANT")[0])
+    outcome = cli("restore", str(path), "--replace", "--yes", url=database_url)
+    assert outcome.code == 0, outcome.said
+    assert "only tables are: mine" in outcome.out
+    assert rows_of(database_url) == before

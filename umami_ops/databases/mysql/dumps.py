@@ -11,17 +11,17 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from umami_ops.databases.dumps import Check, Child, DumpPrograms, Peeked, Wanted
+from umami_ops.databases.dumps import Check, Child, DumpPrograms, Wanted
 from umami_ops.databases.mysql.programs import find_dump_programs, option_file
+from umami_ops.databases.mysql.rewriting import TRAILER, Rewriter
 from umami_ops.databases.mysql.staging import MysqlStaging
 from umami_ops.databases.transit import Moment
-from umami_ops.errors import CUT_SHORT, DatabaseFault, Refused
+from umami_ops.errors import DatabaseFault, Refused
 
 if TYPE_CHECKING:
     from umami_ops.databases.mysql.connection import MysqlConnection, MysqlDatabase
@@ -29,20 +29,8 @@ if TYPE_CHECKING:
 _NOTHING = "Nothing was changed."
 _UNFINISHED = "The backup was not made."
 _HEADERS = (b"-- MySQL dump", b"-- MariaDB dump")
-_TRAILER = b"-- Dump completed"
 _BEGUN = b"CREATE TABLE"
 _TAIL_BYTES = 512
-
-#: How mysqldump and its kin begin the lines that name a table.
-_NAMES_TABLE = re.compile(
-    rb"(CREATE TABLE(?: IF NOT EXISTS)? |DROP TABLE IF EXISTS |LOCK TABLES |INSERT (?:IGNORE )?INTO "
-    rb"|REPLACE INTO |/\*!40000 ALTER TABLE |ALTER TABLE )`((?:[^`]|``)+)`"
-)
-# What belongs to the whole server, or only steers a client.
-_LEFT_OUT = (
-    b"/*M!999999", b"USE `", b"CREATE DATABASE", b"SET @@GLOBAL.GTID_PURGED", b"SET @MYSQLDUMP_TEMP_LOG_BIN",
-    b"SET @@SESSION.SQL_LOG_BIN", b"/*!40000 DROP DATABASE",
-)  # fmt: skip
 
 
 class MysqlDumpPrograms(DumpPrograms["MysqlConnection"]):
@@ -105,19 +93,21 @@ class MysqlDumpPrograms(DumpPrograms["MysqlConnection"]):
         staging = MysqlStaging(self._database)
         staging.prepare()
         try:
-            made = self._load(chunks, staging)
-            if not made:
+            quote = connection.dialect.quote
+            rewriter = Rewriter(lambda table: quote(staging.name(table)))
+            self._load(rewriter.lines(chunks))
+            if not rewriter.made:
                 raise Refused("The dump holds no table.")
-            check(connection, {table: staging.name(table) for table in made})
-            moved = [table for table in made if not wanted.tables or table in wanted.tables]
+            check(connection, {table: staging.name(table) for table in rewriter.made})
+            moved = [table for table in rewriter.made if not wanted.tables or table in wanted.tables]
             staging.swap(moved, wanted.replaced)
         finally:
             staging.discard()
-        return []
+        views = ", ".join(sorted(rewriter.views))
+        return [f"Not restored, since only tables are: {views}."] if views else []
 
-    def _load(self, chunks: Iterable[bytes], staging: MysqlStaging) -> list[str]:
-        """Feed the dump to the client, its tables under working names; returns their own names."""
-        made: list[str] = []
+    def _load(self, lines: Iterable[bytes]) -> None:
+        """Feed a dump's lines to the client."""
         with option_file(self._database.url, self._programs.flavour) as options:
             command = [str(self._programs.client.path), f"--defaults-file=/dev/fd/{options}"]
             command += ["--batch", "--max-allowed-packet=1G", self._database.url.database]
@@ -125,13 +115,12 @@ class MysqlDumpPrograms(DumpPrograms["MysqlConnection"]):
                 command, os.environ, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds=[options]
             )
             try:
-                for line in _rewritten(chunks, made, staging):
+                for line in lines:
                     if not child.feed(line):
                         break
                 child.finish(DatabaseFault, _NOTHING)
             finally:
                 child.stop()
-        return made
 
 
 def _check_frozen(moment: Moment | None, holder: MysqlConnection) -> None:
@@ -165,47 +154,8 @@ def _proven(child: Child, pieces: Iterable[bytes]) -> Iterator[bytes]:
         tail = (tail + piece)[-_TAIL_BYTES:]
         yield piece
     child.finish(DatabaseFault, _UNFINISHED)
-    if _TRAILER not in tail:
+    if TRAILER not in tail:
         raise DatabaseFault(
-            f"{child.name} ended well, but what it wrote lacks its end ({_TRAILER.decode()}).",
+            f"{child.name} ended well, but what it wrote lacks its end ({TRAILER.decode()}).",
             done=_UNFINISHED,
-        )
-
-
-def _rewritten(chunks: Iterable[bytes], made: list[str], staging: MysqlStaging) -> Iterator[bytes]:
-    """Yield a dump's lines with their tables under working names; `made` gets the names of them."""
-    quote = staging.database.dialect.quote
-    is_ours = has_end = is_skipping = False
-    databases: set[bytes] = set()
-    for line in Peeked(chunks).stream():
-        is_ours = is_ours or line.startswith(_HEADERS)
-        has_end = has_end or line.startswith(_TRAILER)
-        if line.startswith(b"USE `"):
-            databases.add(line)
-        _refuse_what_cant_be_staged(line, databases)
-        if is_skipping or line.startswith(_LEFT_OUT):
-            is_skipping = not line.rstrip().endswith((b";", b"*/"))
-            continue
-        match = _NAMES_TABLE.match(line)
-        if match is None:
-            yield line
-            continue
-        table = match[2].decode().replace("``", "`")
-        if match[1].startswith(b"CREATE TABLE"):
-            made.append(table)
-        yield match[1] + quote(staging.name(table)).encode() + line[match.end() :]
-    if is_ours and not has_end:
-        raise Refused(
-            f"The dump is cut short: it lacks its end ({_TRAILER.decode()}).", hint=CUT_SHORT, done=_NOTHING
-        )
-
-
-def _refuse_what_cant_be_staged(line: bytes, databases: set[bytes]) -> None:
-    if len(databases) > 1:
-        raise Refused("The dump holds more than one database.", done=_NOTHING)
-    if line.startswith(b"DELIMITER "):
-        raise Refused(
-            "The dump holds triggers or routines, which can't be restored beside what there is.",
-            hint="Restore it by the client into a database of its own.",
-            done=_NOTHING,
         )
