@@ -112,6 +112,24 @@ def test_verify_names_what_differs(
     assert len(wrong["differing_ranges"]) == 1
 
 
+def test_verify_names_the_columns_that_the_target_lacks(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    """An old database is deleted on its word, and what is in such a column is nowhere else."""
+    source = source_at(13)
+    assert migrate(source, target_url).code == 0
+    execute(source, "ALTER TABLE website_event ADD COLUMN lcp integer")
+    answer = verify(source, target_url)
+    assert (answer.code, answer.document["equal"]) == (1, False)
+    assert answer.document["lacking_columns"] == ["website_event.lcp"]
+    assert all(table["equal"] for table in answer.document["tables"])
+    told = command.run("verify", url=source, env={"TARGET_DATABASE_URL": target_url})
+    assert "The target has no column website_event.lcp." in told.out
+    assert "In all else both hold the same" in told.out
+    execute(target_url, "ALTER TABLE website_event ADD COLUMN lcp integer")
+    assert verify(source, target_url).code == 0
+
+
 def test_catch_up_brings_over_what_has_come(
     direction: Direction, source_at: Callable[[int], str], target_url: str
 ) -> None:

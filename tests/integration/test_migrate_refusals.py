@@ -307,6 +307,11 @@ def test_v3_goes_down_to_mysql_only_when_asked(
     assert "table link, 1 rows" in notes
     assert "1 others have no home" in notes
     assert "Checkout" in notes
+    proven = command.run("verify", "--json", url=source, env={"TARGET_DATABASE_URL": target_url})
+    assert (proven.code, proven.document["equal"]) == (1, False)
+    assert {"link", "share"} <= set(proven.document["lacking_tables"])
+    assert "website_event.lcp" in proven.document["lacking_columns"]
+    assert all(table["equal"] for table in proven.document["tables"])
     with connect(target_url) as loader:
         shares = loader.execute("SELECT name, share_id FROM website ORDER BY name")
         count = loader.execute("SELECT COUNT(*) FROM _prisma_migrations")

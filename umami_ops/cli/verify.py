@@ -32,7 +32,8 @@ def verify(jobs: int, as_json: bool) -> None:
 
     Every column of every table counts, at the precision of the coarser side; then views, visits, visitors,
     event data and revenue by website and day. Where they differ, the first rows are named, and the exit code
-    is 1, as it is while a move to the target has not ended. Nothing is written to either side.
+    is 1, as it is where the target lacks a table or column, and while a move to it has not ended. Nothing is
+    written to either side.
     """
     from umami_ops.cli import render
     from umami_ops.execute import StopSignal
@@ -66,8 +67,10 @@ def _show(found: Verification) -> None:
     render.print_facts({"Source": found.source, "Target": found.target})
     render.print_line()
     show_verdicts(found.verdicts)
-    for table in found.lacking:
+    for table in found.lacking_tables:
         render.print_remark("✗", f"The target has no table {table}.", style="bold red")
+    for column in found.lacking_columns:
+        render.print_remark("✗", f"The target has no column {column}.", style="bold red")
     for sentence in found.sums_differ[:5]:
         render.print_remark("✗", sentence, style="bold red")
     if found.is_half_moved:
@@ -75,7 +78,11 @@ def _show(found: Verification) -> None:
         render.print_remark("✗", sentence, "umami-ops migrate, as before, goes on", style="bold red")
     render.print_line()
     rows = sum(item.source_rows for item in found.verdicts)
-    word = "Both hold the same" if found.is_equal else "They differ, of"
+    word = (
+        "They differ, of" if not found.is_equal_in_both
+        else "The target lacks what is named above. In all else both hold the same" if found.lacks_anything
+        else "Both hold the same"
+    )  # fmt: skip
     render.print_line(
         f"{word} {render.count(rows)} rows, compared in {render.duration(found.seconds)}.", style="bold"
     )

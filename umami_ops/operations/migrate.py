@@ -89,20 +89,25 @@ def side_of(connection: Connection) -> Side:
     return Side(connection.dialect.name, connection.server().flavour)
 
 
-def pairs_of(source: Connection, target: Connection) -> tuple[list[Pair], list[str]]:
-    """Return how the tables that both databases have correspond, and the source's that the target lacks."""
+def pairs_of(source: Connection, target: Connection) -> tuple[list[Pair], list[str], list[str]]:
+    """Return how the tables that both databases have correspond, and what the source has and the target not.
+
+    That is tables, and TABLE.COLUMN of the tables that both have.
+    """
     sides = (side_of(source), side_of(target))
     there = target.transit().describe()
-    pairs, lacking = [], []
+    pairs, tables, columns = [], [], []
     for table in source.transit().describe().tables:
         if is_ours_or_prismas(table.name):
             continue
         other = there.table(table.name)
         if other is None:
-            lacking.append(table.name)
-        else:
-            pairs.append(pair(table, sides[0], other, sides[1]))
-    return pairs, lacking
+            tables.append(table.name)
+            continue
+        both = pair(table, sides[0], other, sides[1])
+        pairs.append(both)
+        columns += [f"{table.name}.{name}" for name in table.column_names if name not in both.source.names]
+    return pairs, tables, columns
 
 
 class _Planner:

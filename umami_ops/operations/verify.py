@@ -19,7 +19,9 @@ from umami_ops.transfer.snapshot import Snapshot
 
 @dataclass(frozen=True)
 class Verification:
-    """What both servers said. `lacking` are the source's tables that the target doesn't have.
+    """What both servers said of what both have.
+
+    `lacking_tables` and `lacking_columns` (TABLE.COLUMN) are the source's that the target doesn't have.
 
     `is_half_moved` says that a move to the target has begun and not ended: Prisma's records are to come.
     """
@@ -27,7 +29,8 @@ class Verification:
     source: str
     target: str
     verdicts: tuple[TableVerdict, ...]
-    lacking: tuple[str, ...]
+    lacking_tables: tuple[str, ...]
+    lacking_columns: tuple[str, ...]
     sums_differ: tuple[str, ...]
     is_half_moved: bool
     seconds: float
@@ -35,7 +38,17 @@ class Verification:
     @property
     def is_equal(self) -> bool:
         """Whether the target holds just what the source holds."""
-        return not self.lacking and not self.sums_differ and all(item.is_equal for item in self.verdicts)
+        return not self.lacks_anything and self.is_equal_in_both
+
+    @property
+    def is_equal_in_both(self) -> bool:
+        """Whether the tables and columns that both have hold the same."""
+        return not self.sums_differ and all(item.is_equal for item in self.verdicts)
+
+    @property
+    def lacks_anything(self) -> bool:
+        """Whether the source has a table or column that the target has not."""
+        return bool(self.lacking_tables or self.lacking_columns)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it for `--json`."""
@@ -46,7 +59,8 @@ class Verification:
             "equal": self.is_equal,
             "seconds": round(self.seconds, 3),
             "tables": [verdict_to_dict(item) for item in self.verdicts],
-            "lacking_tables": list(self.lacking),
+            "lacking_tables": list(self.lacking_tables),
+            "lacking_columns": list(self.lacking_columns),
             "sums_differ": list(self.sums_differ),
             "half_moved": self.is_half_moved,
         }
@@ -88,7 +102,7 @@ def verify(
         require_two(here, there)
         for connection in (here, there):
             _require_umami(connection)
-        pairs, lacking = pairs_of(here, there)
+        pairs, tables, columns = pairs_of(here, there)
         is_half_moved = bool(ledger.entries(there))
         titles = [connection.server().title for connection in (here, there)]
     with (
@@ -101,7 +115,16 @@ def verify(
         verdicts = tuple(comparison.verdict(item) for item in found)
         sums = sums_that_differ(sessions, pairs) if all(item.is_equal for item in verdicts) else []
     seconds = time.monotonic() - began
-    return Verification(titles[0], titles[1], verdicts, tuple(lacking), tuple(sums), is_half_moved, seconds)
+    return Verification(
+        titles[0],
+        titles[1],
+        verdicts,
+        lacking_tables=tuple(tables),
+        lacking_columns=tuple(columns),
+        sums_differ=tuple(sums),
+        is_half_moved=is_half_moved,
+        seconds=seconds,
+    )
 
 
 def _require_umami(connection: Connection) -> None:
