@@ -19,6 +19,7 @@ _ON_THE_FIRST = {
         "health",
         "test_partition.py",
         "test_partition_dropping.py",
+        "test_restore_files.py",
         "test_upgrade.py",
         "test_upgrade_changes.py",
         "test_vacuum.py",

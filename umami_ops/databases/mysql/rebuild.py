@@ -286,9 +286,8 @@ _LEFT_TRIGGERS = Query(
 )
 _LEFT_TABLES = Query(
     "rebuild.left_tables",
-    "Copies that an interrupted rebuild left.",
+    "Copies that an interrupted rebuild left, and tables of an interrupted restore.",
     "SELECT t.table_name AS name FROM information_schema.tables AS t"
     " WHERE t.table_schema = DATABASE()"
-    " AND (t.table_name LIKE '\\\\_umami\\\\_ops\\\\_new\\\\_%'"
-    " OR t.table_name LIKE '\\\\_umami\\\\_ops\\\\_old\\\\_%')",
+    " AND t.table_name REGEXP '^_umami_ops_(new|old|in|out)_'",
 )

@@ -13,7 +13,8 @@ from umami_ops.sql import Query
 if TYPE_CHECKING:
     from umami_ops.databases.mysql.connection import MysqlConnection, MysqlDatabase
 
-_NEW, _OLD = f"{WORKING_PREFIX}new_", f"{WORKING_PREFIX}old_"
+#: Not the names of a rebuild's copies, which triggers may be writing to since one was killed.
+_NEW, _OLD = f"{WORKING_PREFIX}in_", f"{WORKING_PREFIX}out_"
 
 
 class MysqlStaging(Staging["MysqlDatabase"]):
