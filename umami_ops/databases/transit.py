@@ -199,9 +199,9 @@ class Transit(ABC):
     def freeze(self, tables: Sequence[str]) -> AbstractContextManager[Moment | None]:
         """Hold the database still while other sessions `begin_at` the moment; short.
 
-        PostgreSQL exports a snapshot (no lock; this session keeps its transaction open). MySQL locks the
-        tables against writes until all have begun (LOCK TABLES … READ). Yields None where neither is allowed:
-        then two sessions can't see the same moment.
+        PostgreSQL exports a snapshot (this session keeps its transaction open, and what rewrites or drops one
+        of the tables waits for its end). MySQL locks the tables against writes until all have begun (LOCK
+        TABLES … READ). Yields None where neither is allowed: then two sessions can't see the same moment.
         """
 
     @abstractmethod

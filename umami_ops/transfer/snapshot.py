@@ -13,9 +13,10 @@ from umami_ops.databases.transit import Moment
 class Snapshot:
     """Sessions in read-only transactions that all see the same moment, until the block ends.
 
-    PostgreSQL: an exported snapshot, no lock. MySQL and MariaDB: the tables are locked against writes for as
-    long as it takes to begin the transactions; where that isn't allowed, or writers don't let go within some
-    ten seconds, there is one session (`is_shared` is False). Nothing is ever written through these sessions.
+    PostgreSQL: an exported snapshot; what rewrites or drops a table waits for its end. MySQL and MariaDB: the
+    tables are locked against writes for as long as it takes to begin the transactions; where that isn't
+    allowed, or writers don't let go within some ten seconds, there is one session (`is_shared` is False).
+    Nothing is ever written through these sessions.
     """
 
     def __init__(self, database: Database, tables: Sequence[str], sessions: int, purpose: str) -> None:

@@ -89,9 +89,16 @@ class PostgresqlTransit(Transit):
     # --- one moment -----------------------------------------------------------------------------------
 
     @contextmanager
-    def freeze(self, tables: Sequence[str]) -> Iterator[Moment | None]:  # noqa: ARG002 -- no table is locked
-        """Export a snapshot, and keep this session's transaction open while others begin at it."""
+    def freeze(self, tables: Sequence[str]) -> Iterator[Moment | None]:
+        """Export a snapshot, and keep this session's transaction open while others begin at it.
+
+        Locks the tables as any reader does (ACCESS SHARE), all of them and before the moment: a table that is
+        rewritten afterwards, as some of Umami's migrations do, is an empty one to whoever looks at it.
+        """
         with self._connection.transaction(read_only=True):
+            if tables:
+                listed = ", ".join(self._quote(name) for name in tables)
+                self._connection.run(_query(f"LOCK TABLE {listed} IN ACCESS SHARE MODE"))
             yield Moment(str(self._connection.value(_query("SELECT pg_export_snapshot() AS token"))))
 
     def begin_at(self, moment: Moment | None) -> None:
