@@ -24,6 +24,15 @@ WHERE t.table_schema = DATABASE()
   AND t.table_name IN :tables
   AND 1 = 0;
 
+-- name: referrers
+-- The tables outside of these that have foreign keys to them: a RENAME TABLE would lead the keys after it.
+SELECT DISTINCT k.table_name AS name
+FROM information_schema.key_column_usage AS k
+WHERE k.referenced_table_schema = DATABASE()
+  AND k.referenced_table_name IN :tables
+  AND NOT (k.table_schema = DATABASE() AND k.table_name IN :tables)
+ORDER BY k.table_name;
+
 -- name: databases
 -- The names of this server's databases, as far as this user may see them.
 SELECT s.schema_name AS name

@@ -48,6 +48,20 @@ WHERE d.classid = CAST('pg_rewrite' AS regclass)
   AND t.relname = ANY(CAST(:tables AS text[]))
 ORDER BY v.relname;
 
+-- name: referrers
+-- The tables outside of these of the session's schema that have foreign keys to them.
+SELECT DISTINCT r.relname AS name
+FROM pg_constraint AS k
+JOIN pg_class AS t ON t.oid = k.confrelid
+JOIN pg_class AS r ON r.oid = k.conrelid
+JOIN pg_namespace AS n ON n.oid = t.relnamespace
+WHERE k.contype = 'f'
+  AND k.conparentid = 0
+  AND n.nspname = current_schema()
+  AND t.relname = ANY(CAST(:tables AS text[]))
+  AND NOT (r.relnamespace = t.relnamespace AND r.relname = ANY(CAST(:tables AS text[])))
+ORDER BY r.relname;
+
 -- name: databases
 -- The names of this server's databases.
 SELECT d.datname AS name

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from testbed.servers import Server
+from testbed.servers.server import database_name
 from tests import backups
 from tests.backups import dump_by_hand, execute, rows_of
 from tests.command import Outcome, run
+from umami_ops.errors import DatabaseFault
 
 Cli = Callable[..., Outcome]
 
@@ -164,3 +168,109 @@ def test_a_view_in_a_dump_is_named_and_left_out(
     assert outcome.code == 0, outcome.said
     assert "only tables are: mine" in outcome.out
     assert rows_of(database_url) == before
+
+
+def test_a_foreign_key_to_what_would_give_way(
+    server: Server, database_url: str, cli: Cli, tmp_path: Path
+) -> None:
+    backups.fill(server, database_url, events=10)
+    assert cli("backup", url=database_url).code == 0
+    execute(
+        database_url,
+        "CREATE TABLE note AS SELECT website_id FROM website",
+        "ALTER TABLE note ADD CONSTRAINT note_of FOREIGN KEY (website_id) REFERENCES website (website_id)",
+    )
+    before = rows_of(database_url)
+    for arguments in ((), ("--only", "website")):
+        refused = cli("restore", "latest", "--replace", "--yes", *arguments, url=database_url)
+        assert refused.code == 5, refused.said
+        assert "foreign keys to those that would be replaced: note." in refused.err
+    assert cli("restore", "latest", "--only", "report", "--replace", "--yes", url=database_url).code == 0
+    # With the table in the backup, too.
+    assert cli("backup", url=database_url).code == 0
+    whole = cli("restore", "latest", "--replace", "--yes", url=database_url)
+    if server.dialect == "postgresql":
+        assert whole.code == 0, whole.said
+    else:
+        assert whole.code in (1, 5), whole.said  # by the key's name that is there twice, or by the key
+        assert "The database is as it was." in whole.err
+    assert rows_of(database_url) == before
+    with pytest.raises(DatabaseFault, match="foreign key"):
+        execute(database_url, "DELETE FROM website")
+
+
+@pytest.mark.usefixtures("postgresql_server")
+def test_types_of_ones_own_come_along_and_nothing_else_goes(
+    server: Server, database_url: str, cli: Cli, tmp_path: Path
+) -> None:
+    backups.fill(server, database_url, events=10)
+    execute(
+        database_url,
+        "CREATE TYPE mood AS ENUM ('calm', 'wild')",
+        "CREATE DOMAIN short AS text CHECK (length(value) < 9)",
+        "ALTER TABLE website ADD COLUMN mood mood[] DEFAULT '{wild}', ADD COLUMN short short DEFAULT 'abc'",
+        "CREATE TABLE my_own (mood mood)",
+    )
+    before = rows_of(database_url)
+    assert cli("backup", url=database_url).code == 0
+    whole = cli("restore", "latest", "--replace", "--yes", url=database_url)
+    assert whole.code == 0, whole.said
+    assert rows_of(database_url) == before
+    # A type, a function that something else needs; and one that the dump has, and a restore hasn't.
+    held = (
+        (
+            "CREATE TABLE later (mood mood)",
+            "DROP TABLE later",
+            "column mood of table later depends on type mood",
+        ),
+        (
+            "CREATE FUNCTION shout(website) RETURNS text LANGUAGE sql RETURN upper($1.name)",
+            "DROP FUNCTION shout",
+            "website) depends on",
+        ),
+    )
+    for make, drop, said in held:
+        execute(database_url, make)
+        failed = cli("restore", "latest", "--replace", "--yes", url=database_url)
+        assert failed.code == 1, failed.said
+        assert said in failed.err
+        assert "The database is as it was." in failed.err
+        execute(database_url, drop)
+        assert rows_of(database_url) == before
+    execute(
+        database_url,
+        "CREATE FUNCTION mine() RETURNS integer LANGUAGE sql RETURN 7",
+        "ALTER TABLE report ADD COLUMN mine integer DEFAULT mine()",
+    )
+    before = rows_of(database_url)
+    assert cli("backup", url=database_url).code == 0
+    refused = cli("restore", "latest", "--replace", "--yes", url=database_url)
+    assert refused.code == 5, refused.said
+    assert "report would lose what" in refused.err
+    assert rows_of(database_url) == before
+
+
+@pytest.mark.usefixtures("mysql_server")
+def test_what_gave_way_and_cant_be_dropped(server: Server, database_url: str, cli: Cli) -> None:
+    """The user may rename tables to the names of what goes, and not drop those."""
+    backups.fill(server, database_url, events=10)
+    before = rows_of(database_url)
+    assert cli("backup", "--format", "portable", url=database_url).code == 0
+    execute(database_url, "DELETE FROM report")
+    parts = urlsplit(server.as_admin(database_url))
+    admin, database, user = parts.geturl(), database_name(database_url), f"u{uuid.uuid4().hex[:10]}"
+    execute(admin, f"CREATE USER {user} IDENTIFIED BY 'secret'")
+    try:
+        for table in before:
+            may = {"": "ALL", "_umami_ops_in_": "ALL", "_umami_ops_out_": "SELECT, CREATE, INSERT, ALTER"}
+            for prefix, rights in may.items():
+                execute(admin, f"GRANT {rights} ON `{database}`.`{prefix}{table}` TO {user}")
+        less = parts._replace(netloc=f"{user}:secret@{parts.hostname}:{parts.port}").geturl()
+        outcome = cli("restore", "latest", "--replace", "--yes", url=less)
+        assert outcome.code == 1, outcome.said
+        assert "The backup is restored, and in its place." in outcome.err
+        assert "Grant the right" in outcome.err
+        found = rows_of(database_url)
+        assert {table: found[table] for table in before} == before
+    finally:
+        execute(admin, f"DROP USER {user}")

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from umami_ops.errors import LeftBehind, OpsError
+
 #: A database of the dialect's own.
 Place = TypeVar("Place")
 
@@ -60,4 +62,13 @@ class Staging(ABC, Generic[Place]):
 
     @abstractmethod
     def discard(self) -> None:
-        """Drop what is still there; after a swap, what was left out of it."""
+        """Drop what is still there; after a swap, what was left out of it. Raises LeftBehind then."""
+
+
+def left_behind(fault: OpsError) -> LeftBehind:
+    """Return what a failure of `discard` after the swap means."""
+    return LeftBehind(
+        f"What is no longer needed could not be dropped: {fault.message}",
+        hint=fault.hint,
+        done="The backup is restored, and in its place.",
+    )

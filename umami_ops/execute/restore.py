@@ -20,7 +20,7 @@ from umami_ops.archive.manifest import Manifest, TableFacts, differences
 from umami_ops.archive.source import Source
 from umami_ops.databases.base import Connection, Database, Introspector
 from umami_ops.databases.dumps import DumpPrograms, Peeked, Wanted
-from umami_ops.errors import DatabaseFault, LeftBehind, OpsError, PermissionFault, Refused
+from umami_ops.errors import ConnectionLost, DatabaseFault, LeftBehind, OpsError, PermissionFault, Refused
 from umami_ops.execute.portable import add_archive, restore_archive
 from umami_ops.sql import Query
 from umami_ops.transfer.contents import table_facts
@@ -34,6 +34,7 @@ _STALE_SECONDS = 86_400
 _MOST_JOBS = 4
 _LOOKS_SECONDS = 1.0
 _INTACT = "The database is as it was."
+_EITHER = "The backup was taking its place: the database has all of it, or is as it was."
 
 Advanced = Callable[[int], None]
 
@@ -66,7 +67,8 @@ def restore(
 
     Whoever calls has checked the sums. Where rows are added, the result counts those that joined. Locks: the
     replaced tables, for the moment of the swap. Raises DatabaseFault when what came out isn't what the backup
-    holds; then, and after any failure, the database is as it was.
+    holds; then, and after any failure before the swap, the database is as it was. Raises LeftBehind when all
+    is in its place and what gave way can't be dropped.
     """
     began = time.monotonic()
     with database.connect("umami-ops restore") as connection:
@@ -78,6 +80,9 @@ def restore(
             else:
                 notes = _restore_stream(source, database, connection, wanted, comparison, advanced)
         except LeftBehind:
+            raise
+        except ConnectionLost as fault:
+            fault.done = _EITHER if comparison.has_passed else _INTACT
             raise
         except OpsError as fault:
             fault.done = _INTACT
@@ -179,6 +184,7 @@ class _Comparison:
         self._manifest = manifest
         self._wanted = wanted
         self.found: dict[str, TableFacts] = {}
+        self.has_passed = False
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -196,6 +202,7 @@ class _Comparison:
             )
         if self._manifest is None:
             _require_all(connection, names, self._wanted)
+        self.has_passed = True
 
     def _expected(self, dialect: str) -> list[TableFacts]:
         """Return what the manifest says; elsewhere times have other digits, so rows alone count."""

@@ -48,9 +48,9 @@ def plan_restore(
 
     With `jobs` several tables are to be loaded at once.
 
-    Raises Refused where tables are there and `replace` wasn't asked for, where views would go with them,
-    where the backup is of another kind of server, or where `jobs` can't be; UsageFault for a table that the
-    backup lacks.
+    Raises Refused where tables are there and `replace` wasn't asked for, where views or foreign keys would go
+    with them, where the backup is of another kind of server, or where `jobs` can't be; UsageFault for a table
+    that the backup lacks.
     """
     server = connection.server()
     if not server.schema:
@@ -84,6 +84,14 @@ def plan_restore(
             raise Refused(
                 f"Views read the tables that would be replaced: {_some([row['name'] for row in views])}.",
                 hint="Drop them first, and make them anew afterwards.",
+                done=_NOTHING,
+            )
+        referrers = connection.rows(connection.dialect.queries["backup.referrers"], tables=giving_way)
+        if referrers:
+            raise Refused(
+                "Tables that stay have foreign keys to those that would be replaced: "
+                f"{_some([row['name'] for row in referrers])}.",
+                hint="Drop the keys first, and make them anew afterwards.",
                 done=_NOTHING,
             )
     schema = manifest.schema if manifest and manifest.kind == DUMP else ""

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from umami_ops.databases.base import WORKING_PREFIX
-from umami_ops.databases.staging import Addition, Staging
-from umami_ops.errors import OpsError
+from umami_ops.databases.staging import Addition, Staging, left_behind
+from umami_ops.errors import OpsError, Refused
 from umami_ops.sql import Query
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ class MysqlStaging(Staging["MysqlDatabase"]):
 
     def __init__(self, database: MysqlDatabase) -> None:
         self.database = database
+        self._is_in_place = False
 
     def prepare(self) -> None:
         """Drop what an ended run left."""
@@ -32,13 +33,18 @@ class MysqlStaging(Staging["MysqlDatabase"]):
         return f"{_NEW}{table}"
 
     def swap(self, moved: Sequence[str], replaced: Sequence[str]) -> None:
-        """Rename by one atomic statement, then drop what gave way."""
+        """Rename by one atomic statement; `discard` drops what gave way.
+
+        Raises Refused where a table has a foreign key to what gives way, and would hang on that still.
+        """
         with self.database.connect("umami-ops restore") as connection:
+            _refuse_referrers(connection, replaced)
             quote = connection.dialect.quote
             renames = [f"{quote(table)} TO {quote(_OLD + table)}" for table in replaced]
             renames += [f"{quote(_NEW + table)} TO {quote(table)}" for table in moved]
             if renames:
                 connection.run(Query("restore.swap", "", f"RENAME TABLE {', '.join(renames)}"))
+        self._is_in_place = True
 
     def add(self, additions: Sequence[Addition]) -> Mapping[str, int]:
         """Add rows in one transaction; not by INSERT IGNORE, which would cut values short, too."""
@@ -59,12 +65,29 @@ class MysqlStaging(Staging["MysqlDatabase"]):
                     f" LEFT JOIN {target} AS t ON {same} WHERE t.{quote(each.key[0])} IS NULL{chosen}"
                 )
                 added[each.table] = connection.run(Query("restore.add", "", statement), ids=list(each.ids))
+        self._is_in_place = True
         return added
 
     def discard(self) -> None:
         """Drop whatever stands under a working name of ours."""
-        with self.database.connect("umami-ops restore") as connection:
-            _drop_staged(connection)
+        try:
+            with self.database.connect("umami-ops restore") as connection:
+                _drop_staged(connection)
+        except OpsError as fault:
+            if self._is_in_place:
+                raise left_behind(fault) from None
+            raise
+
+
+def _refuse_referrers(connection: MysqlConnection, replaced: Sequence[str]) -> None:
+    """Look for foreign keys of what stays, and of what was loaded while the tables were there."""
+    query = connection.dialect.queries["backup.referrers"]
+    if rows := connection.rows(query, tables=list(replaced)) if replaced else []:
+        names = ", ".join(row["name"].removeprefix(_NEW) for row in rows)
+        raise Refused(
+            f"Tables have foreign keys to those that would be replaced: {names}.",
+            hint="Restore it into an empty database by --target-url.",
+        )
 
 
 def _drop_staged(connection: MysqlConnection) -> None:

@@ -375,6 +375,9 @@ def _translated(query: Query) -> Iterator[None]:
             f"The server refuses {query.name}: {_first_line(fault)}",
             hint="Grant the right to this user, or connect as the owner of Umami's tables.",
         ) from None
+    except pg.DependentObjectsStillExist as fault:
+        which = "; ".join((fault.diag.message_detail or "").splitlines())
+        raise DatabaseFault(f"{query.name} failed: {_first_line(fault)}: {which}") from None
     except psycopg.OperationalError as fault:
         if fault.sqlstate is None or fault.sqlstate.startswith(("08", "57P")):
             raise ConnectionLost(f"The connection broke: {_first_line(fault)}") from None

@@ -24,7 +24,7 @@ from umami_ops.databases.postgresql.folders import (
     what_is_restored,
 )
 from umami_ops.databases.postgresql.programs import find_dump_programs
-from umami_ops.databases.postgresql.staging import run, swap
+from umami_ops.databases.postgresql.staging import bring_types, run, swap
 from umami_ops.errors import CUT_SHORT, DatabaseFault, Refused
 from umami_ops.sql import Query
 
@@ -245,9 +245,18 @@ def _put_in_place(connection: PostgresqlConnection, schema: str, wanted: Wanted)
     run(connection, f"ALTER SCHEMA {quote(schema)} RENAME TO {quote(_RESTORED)}")
     run(connection, f"ALTER SCHEMA {quote(_ASIDE)} RENAME TO {quote(schema)}")
     swap(connection, _RESTORED, schema, wanted.tables, wanted.replaced)
+    bring_types(connection, _RESTORED, schema)
     left = [
         row["name"]
         for row in connection.rows(connection.dialect.queries["backup.others_of"], schema=_RESTORED)
     ]
+    before = connection.transit().describe()
     run(connection, f"DROP SCHEMA {quote(_RESTORED)} CASCADE")
+    after = connection.transit().describe()
+    if torn := [table.name for table in before.tables if table != after.table(table.name)]:
+        raise Refused(
+            f"Only tables and their types are restored; {', '.join(torn)} would lose what else they need.",
+            hint="Restore it by pg_restore into a database of its own.",
+            done=_NOTHING,
+        )
     return [f"Not restored, since only tables are: {', '.join(left)}."] if left else []

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from umami_ops.databases.staging import Addition, Staging
-from umami_ops.errors import TransientFault
+from umami_ops.databases.staging import Addition, Staging, left_behind
+from umami_ops.errors import OpsError, TransientFault
 from umami_ops.sql import Query
 
 if TYPE_CHECKING:
@@ -16,6 +16,23 @@ if TYPE_CHECKING:
 
 _STAGING, _REPLACED = "umami_ops_staging", "umami_ops_replaced"
 _TRIES = 10
+_TYPES = Query(
+    "restore.types",
+    "The types in a schema that columns of the tables of another one have, or arrays of them.",
+    """SELECT DISTINCT t.typname AS name
+FROM pg_attribute AS a
+JOIN pg_class AS c ON c.oid = a.attrelid
+JOIN pg_namespace AS n ON n.oid = c.relnamespace
+JOIN pg_type AS u ON u.oid = a.atttypid
+JOIN pg_type AS t ON t.oid = CASE u.typcategory WHEN 'A' THEN u.typelem ELSE u.oid END
+JOIN pg_namespace AS h ON h.oid = t.typnamespace
+WHERE n.nspname = :schema
+  AND h.nspname = :source
+  AND c.relkind IN ('r', 'p')
+  AND a.attnum > 0
+  AND NOT a.attisdropped
+ORDER BY t.typname""",
+)
 
 
 class PostgresqlStaging(Staging["PostgresqlDatabase"]):
@@ -25,6 +42,7 @@ class PostgresqlStaging(Staging["PostgresqlDatabase"]):
         self._target = database
         url = replace(database.url, parameters={**database.url.parameters, "schema": _STAGING})
         self.database = type(database)(url)
+        self._is_in_place = False
 
     def prepare(self) -> None:
         """Make the schema anew."""
@@ -40,6 +58,7 @@ class PostgresqlStaging(Staging["PostgresqlDatabase"]):
         """Move the tables in one transaction."""
         with self._target.connect("umami-ops restore") as connection, connection.transaction():
             swap(connection, _STAGING, connection.server().schema, moved, replaced)
+        self._is_in_place = True
 
     def add(self, additions: Sequence[Addition]) -> Mapping[str, int]:
         """Add rows in one transaction; whatever key a row offends against, the one that is there stays."""
@@ -56,12 +75,18 @@ class PostgresqlStaging(Staging["PostgresqlDatabase"]):
                 source = f"SELECT {columns} FROM {quote(_STAGING)}.{quote(each.table)}{chosen}"  # noqa: S608
                 statement = f"INSERT INTO {target} ({columns}) {source} ON CONFLICT DO NOTHING"
                 added[each.table] = connection.run(Query("restore.add", "", statement), ids=list(each.ids))
+        self._is_in_place = True
         return added
 
     def discard(self) -> None:
         """Drop the schema."""
-        with self._target.connect("umami-ops restore") as connection:
-            run(connection, f"DROP SCHEMA IF EXISTS {connection.dialect.quote(_STAGING)} CASCADE")
+        try:
+            with self._target.connect("umami-ops restore") as connection:
+                run(connection, f"DROP SCHEMA IF EXISTS {connection.dialect.quote(_STAGING)} CASCADE")
+        except OpsError as fault:
+            if self._is_in_place:
+                raise left_behind(fault) from None
+            raise
 
 
 def swap(
@@ -69,7 +94,8 @@ def swap(
 ) -> None:
     """Move tables from one schema into another, in the open transaction; all of `source` where none is named.
 
-    Waits for the locks a few times, and not for long, so that nobody queues behind it. Raises TransientFault.
+    Waits for the locks a few times, and not for long, so that nobody queues behind it. Raises TransientFault;
+    DatabaseFault where something that stays depends on what is replaced.
     """
     quote = connection.dialect.quote
     arriving = _with_partitions(connection, source, moved)
@@ -82,7 +108,7 @@ def swap(
                 run(connection, f"ALTER TABLE {quote(schema)}.{quote(table)} SET SCHEMA {quote(_REPLACED)}")
             for table in arriving:
                 run(connection, f"ALTER TABLE {quote(source)}.{quote(table)} SET SCHEMA {quote(schema)}")
-            run(connection, f"DROP SCHEMA {quote(_REPLACED)} CASCADE")
+            _drop(connection, _REPLACED, leaving)
             return
         except TransientFault:
             if number == _TRIES:
@@ -91,9 +117,29 @@ def swap(
             time.sleep(1)
 
 
+def bring_types(connection: PostgresqlConnection, source: str, schema: str) -> None:
+    """Move the types that the schema's columns have from another schema, in the place of their namesakes.
+
+    Raises DatabaseFault where something that stays needs such a namesake.
+    """
+    quote = connection.dialect.quote
+    for row in connection.rows(_TYPES, source=source, schema=schema):
+        name = quote(row["name"])
+        run(connection, f"DROP TYPE IF EXISTS {quote(schema)}.{name}")
+        run(connection, f"ALTER TYPE {quote(source)}.{name} SET SCHEMA {quote(schema)}")
+
+
 def run(connection: PostgresqlConnection, statement: str) -> None:
     """Run a statement without values, its identifiers quoted by now."""
     connection.run(Query("restore", "", statement))
+
+
+def _drop(connection: PostgresqlConnection, schema: str, tables: Sequence[str]) -> None:
+    """Drop a schema and its tables, but nothing else that depends on them."""
+    quote = connection.dialect.quote
+    if tables:
+        run(connection, f"DROP TABLE {', '.join(f'{quote(schema)}.{quote(table)}' for table in tables)}")
+    run(connection, f"DROP SCHEMA {quote(schema)}")
 
 
 def _with_partitions(connection: PostgresqlConnection, schema: str, tables: Sequence[str]) -> list[str]:
