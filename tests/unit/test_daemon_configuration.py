@@ -161,6 +161,40 @@ def test_without_any_job_the_usual_ones_run_and_nothing_is_pruned_unasked(tmp_pa
     assert "prune" in _jobs(tmp_path, "[prune]\nkeep = '13mo'\n")["nightly"][1]
 
 
+def test_a_usual_step_is_left_out_for_a_missing_horizon_alone_and_a_note_says_so(tmp_path: Path) -> None:
+    code, said = check(tmp_path, "")
+    assert code == 0
+    assert "nightly runs without 'prune': How much is to be kept?" in " ".join(said.split())
+    assert "runs without" not in check(tmp_path, "", UMAMI_OPS_PRUNE_DAYS="365")[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("UMAMI_OPS_BACKUP_CREATE_FORMAT", "portabel", "UMAMI_OPS_BACKUP_CREATE_FORMAT is not usable"),
+        ("UMAMI_OPS_BACKUP_PRUNE_KEEP_LAST", "x", "UMAMI_OPS_BACKUP_PRUNE_KEEP_LAST is not usable"),
+        ("UMAMI_OPS_PRUNE_DAYS", "365 days", "UMAMI_OPS_PRUNE_DAYS is not usable"),
+        ("UMAMI_OPS_PRUNE_DAYS", "-1", "nightly, a job that runs where none is configured: --days -1"),
+        ("UMAMI_OPS_PRUNE_KEEP", "365", "nightly, a job that runs where none is configured: --keep"),
+        ("UMAMI_OPS_VACUUM_MAX_DURATION", "long", "UMAMI_OPS_VACUUM_MAX_DURATION is not usable"),
+    ],
+)
+@pytest.mark.parametrize("words", [("run", "nightly"), ("daemon",)])
+def test_a_wrong_value_ends_all_that_runs_jobs_instead_of_dropping_a_step(
+    tmp_path: Path, words: tuple[str, ...], name: str, value: str, message: str
+) -> None:
+    state = {"UMAMI_OPS_STATE_DIR": "/proc/nothing"}  # or a daemon that took it would begin
+    done = run(*words, url=URL, folder=tmp_path, env={name: value, **state})
+    assert done.code == 2, done.said
+    assert message in done.err
+
+
+def test_a_wrong_table_of_a_command_ends_it_too(tmp_path: Path) -> None:
+    (tmp_path / "umami-ops.toml").write_text("[backup.create]\nformt = 'portable'\n")
+    done = run("schedule", url=URL, folder=tmp_path)
+    assert (done.code, "umami-ops.toml line 2" in done.err) == (2, True), done.err
+
+
 def test_each_place_of_an_option_outranks_the_next(tmp_path: Path) -> None:
     def said(*words: str, **env: str) -> str:
         return run("prune", *words, url="postgresql://u@127.0.0.1:1/d", folder=tmp_path, env=env).err

@@ -39,10 +39,6 @@ def check() -> None:
     places = options.places_from_options()
     configuration = sidecar.read_configuration(places)
     settings = options.settings_from_options()
-    for path, command in sidecar.all_commands():
-        if len(path) == 1:
-            variables.defaults(places, path[0], command)
-            _check_values(places, path, command)
     database = settings.database(needs_session=True)
     for note in configuration.notes:
         render.print_remark("•", note)
@@ -50,25 +46,6 @@ def check() -> None:
     render.print_remark(
         "✓", f"The configuration is in order. Database: {database}. Jobs: {jobs}.", style="green"
     )
-
-
-def _check_values(places: Places, path: tuple[str, ...], command: click.Command) -> None:
-    """Hold the variables of options to what the options take. Raises UsageFault."""
-    from umami_ops.errors import UsageFault
-
-    for below, part in variables.walk(command, path):
-        for key, option in variables.options_of(part).items():
-            given = places.variable(variables.variable(below, key))
-            if given is None:
-                continue
-            try:
-                for word in given[0].split() if option.multiple else [given[0]]:
-                    option.type.convert(word, option, None)
-            except click.UsageError as fault:
-                where = "" if given[1] == "environment" else f" in {given[1]}"
-                raise UsageFault(
-                    f"{variables.variable(below, key)}{where} is not usable: {fault.message.rstrip('.')}."
-                ) from None
 
 
 @config.command(short_help="Show what is configured and where each value was found.")

@@ -8,7 +8,6 @@ import difflib
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -31,13 +30,15 @@ ABOUT_JOBS = ("daemon", "run", "schedule", "history", "config")
 #: is left out.
 _NIGHTLY = ("backup --verify", "backup prune", "prune", "partition maintain", "vacuum --if-needed")
 _USUAL = (("nightly", "0 3 * * *", _NIGHTLY), ("health", "@hourly", ("health",)))
+#: The options of prune without any of which it has no horizon.
+_HORIZONS = ("days", "before", "keep", "tables")
 _HELP = {"-h", "--help"}
 #: Variables that belong to no option and to no setting of the daemon.
 _READ_ELSEWHERE = ("CONFIG", "DEBUG", "DAEMON_PROCESS", "PROGRAMS", "STORE")
 
 
 def read_configuration(places: Places | None = None) -> Configuration:
-    """Read the daemon's settings and jobs.
+    """Read the daemon's settings and jobs, and hold the options of every command to what they take.
 
     Raises UsageFault with the place of a mistake, OpsError for a file that can't be read, and where the
     libraries of the extra `daemon` are missing.
@@ -48,9 +49,20 @@ def read_configuration(places: Places | None = None) -> Configuration:
         raise _extra(fault) from None
     places = places or options.places_from_options()
     try:
+        _check_options(places)
         return read(places, commands(places))
     except ModuleNotFoundError as fault:
         raise _extra(fault) from None
+
+
+def _check_options(places: Places) -> None:
+    """Hold what is configured for the options of commands to what they take, or it would be told at three in
+    the morning. Raises UsageFault.
+    """
+    for path, command in all_commands():
+        variables.check_variables(places, path, command)
+        if len(path) == 1:
+            variables.defaults(places, path[0], command)
 
 
 def _extra(fault: ModuleNotFoundError) -> OpsError:
@@ -71,7 +83,6 @@ def all_commands() -> Iterator[tuple[tuple[str, ...], click.Command]]:
 
 def commands(places: Places) -> Commands:
     """Return what the configuration is to know of the commands."""
-    from umami_ops.daemon.jobs import Step
     from umami_ops.daemon.written import Commands
 
     def prepare(step: Step) -> Step:
@@ -83,20 +94,12 @@ def commands(places: Places) -> Commands:
         for option in variables.options_of(command).values():
             known |= {option.envvar} if isinstance(option.envvar, str) else set(option.envvar or ())
     paths = [path for path, _ in all_commands() if path[0] not in ABOUT_JOBS]
-    usual = []
-    for name, schedule, lines in _USUAL:
-        steps = []
-        for line in lines:
-            with suppress(UsageFault):
-                prepare(Step.written(line))
-                steps.append(line)
-        usual.append((name, schedule, tuple(steps)))
     daemon = main.get_command(click.Context(main, **main.context_settings), "daemon")
     assert daemon is not None
     return Commands(
         prepare,
         frozenset(known),
-        tuple(usual),
+        _USUAL,
         {"_".join(path).upper().replace("-", "_"): " ".join(path) for path in paths},
         variables.tables(),
         tuple(variables.options_of(daemon)),
@@ -176,12 +179,21 @@ def _extra_words(context: click.Context) -> list[str]:
 
 
 def _keeps_days(name: str, context: click.Context) -> float | None:
-    """Return the horizon of a step that has one. Raises UsageFault where it lacks one."""
+    """Return the horizon of a step that has one. Raises Lacking where none is given, UsageFault for a wrong
+    one.
+    """
+    from umami_ops.daemon.written import Lacking
+
     horizon_days = getattr(import_module(COMMANDS[name][0]), "horizon_days", None)
     if horizon_days is None:
         return None
-    with context:
-        days: float | None = horizon_days(context.params)
+    try:
+        with context:
+            days: float | None = horizon_days(context.params)
+    except UsageFault as fault:
+        if any(context.params[option] not in (None, ()) for option in _HORIZONS):
+            raise
+        raise Lacking(fault.message, hint=fault.hint) from None
     return days
 
 

@@ -147,6 +147,21 @@ def _misfit(option: click.Option, value: Any) -> str:
     return ""
 
 
+def check_variables(places: Places, path: tuple[str, ...], command: click.Command) -> None:
+    """Hold the variables of a command's own options to what the options take. Raises UsageFault."""
+    for key, option in options_of(command).items():
+        name = variable(path, key)
+        given = places.variable(name)
+        if given is None:
+            continue
+        try:
+            for word in given[0].split() if option.multiple else [given[0]]:
+                option.type.convert(word, option, None)
+        except click.UsageError as fault:
+            where = "" if given[1] == "environment" else f" in {given[1]}"
+            raise UsageFault(f"{name}{where} is not usable: {fault.message.rstrip('.')}.") from None
+
+
 def tables() -> dict[str, tuple[str, ...]]:
     """Return the tables of umami-ops.toml that are not settings of every command, and what is theirs in
     [health].

@@ -20,13 +20,17 @@ SCHEDULE, STEPS = "UMAMI_OPS_SCHEDULE_", "UMAMI_OPS_STEPS_"
 _JOB_KEYS = ("schedule", "steps", "timezone", "jitter")
 
 
+class Lacking(UsageFault):
+    """A step is not told what it can't do without: a prune has no horizon."""
+
+
 @dataclass(frozen=True)
 class Commands:
     """What the command line knows and the configuration asks for.
 
-    `prepare` returns a step as it will be run; `variables` are the names of all variables of commands;
-    `default_jobs` are name, schedule and steps of the jobs that run where none is configured; `by_variable`
-    is the command that UMAMI_OPS_SCHEDULE_… schedules, by what stands in the dots.
+    `prepare` returns a step as it will be run, and raises Lacking or UsageFault; `variables` are the names of
+    all variables of commands; `default_jobs` are name, schedule and steps of the jobs that run where none is
+    configured; `by_variable` is the command that UMAMI_OPS_SCHEDULE_… schedules, by what stands in the dots.
     """
 
     prepare: Callable[[Step], Step]
@@ -65,13 +69,21 @@ class WrittenJobs:
                 "No job is configured, so the usual ones run; docs/daemon.md says how to choose."
             )
             for name, schedule, lines in self._commands.default_jobs:
-                yield Job(
-                    name,
-                    Schedule.parse(schedule, self._zone),
-                    tuple(self._commands.prepare(Step.written(line)) for line in lines),
-                    self._jitter_seconds,
-                    "default",
-                )
+                made = tuple(self._usual_steps(name, lines))
+                yield Job(name, Schedule.parse(schedule, self._zone), made, self._jitter_seconds, "default")
+
+    def _usual_steps(self, job: str, lines: tuple[str, ...]) -> Iterator[Step]:
+        """Yield the steps of a usual job that lack nothing. Raises UsageFault for what is wrong."""
+        for line in lines:
+            with _at(f"{job}, a job that runs where none is configured"):
+                try:
+                    step = self._commands.prepare(Step.written(line))
+                except Lacking as fault:
+                    self.notes.append(
+                        f"{job} runs without {line!r}: {fault.message} {fault.hint or ''}".strip()
+                    )
+                    continue
+            yield step
 
     def _from_variables(self, prefix: str) -> dict[str, tuple[str, str]]:
         found = {}
