@@ -223,6 +223,10 @@ SELECT 0 AS timed, 0 AS forced, '' AS max_wal_size FROM DUAL WHERE FALSE;
 SELECT CASE WHEN @@global.time_zone = 'SYSTEM' THEN @@system_time_zone ELSE @@global.time_zone END AS zone,
        TIMESTAMPDIFF(MINUTE, UTC_TIMESTAMP(), CONVERT_TZ(UTC_TIMESTAMP(), '+00:00', @@global.time_zone)) AS offset_minutes;
 
+-- name: collation_versions
+-- PostgreSQL's matter alone.
+SELECT 1 AS one FROM DUAL WHERE FALSE;
+
 -- name: collation_version
 -- PostgreSQL's matter alone.
 SELECT '' AS name, '' AS found, '' AS expected FROM DUAL WHERE FALSE;

@@ -59,7 +59,7 @@ SELECT 0 /*!80000 + 1 */ AS answer;
 
 -- name: reports
 -- The reports with their parameters as text.
-SELECT r.report_id AS id, r.type, CAST(r.parameters AS CHAR) AS parameters FROM report AS r;
+SELECT r.report_id AS id, r.type, r.name, CAST(r.parameters AS CHAR) AS parameters FROM report AS r;
 
 -- name: shared_twice
 -- Share ids that more than one website has.

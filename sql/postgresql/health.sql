@@ -262,6 +262,10 @@ FROM pg_stat_bgwriter AS s                                                      
 -- MySQL's matter alone: here a time is stored with its zone.
 SELECT '' AS zone, 0 AS offset_minutes WHERE FALSE;
 
+-- name: collation_versions
+-- Whether a database knows the version of its collation: since PostgreSQL 15.
+SELECT 1 AS one WHERE to_regproc('pg_catalog.pg_database_collation_actual_version') IS NOT NULL;
+
 -- name: collation_version
 -- The database's collation, should the version that the system offers have changed since the database was made.
 SELECT d.datname AS name, pg_database_collation_actual_version(d.oid) AS found, d.datcollversion AS expected

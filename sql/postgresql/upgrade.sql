@@ -101,7 +101,7 @@ SELECT TRUE AS answer;
 
 -- name: reports
 -- The reports with their parameters as text.
-SELECT CAST(r.report_id AS text) AS id, r.type, CAST(r.parameters AS text) AS parameters FROM report AS r;
+SELECT CAST(r.report_id AS text) AS id, r.type, r.name, CAST(r.parameters AS text) AS parameters FROM report AS r;
 
 -- name: shared_twice
 -- Share ids that more than one website has.

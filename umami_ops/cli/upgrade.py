@@ -24,7 +24,7 @@ _to = click.option(
     "release",
     metavar="RELEASE",
     help="The release of Umami to come, as 3.1, or `newest` for all that is known; by default the newest "
-    "released one.",
+    "released one, and behind that what is in the making.",
 )
 _dry_run = click.option(
     "--dry-run", is_flag=True, help="Show the steps with their statements, change nothing."
@@ -295,6 +295,8 @@ def _show_repair(plan: Plan) -> None:
             facts["It said"] = migration["log"]
         if migration["missing"] and migration["made"]:
             facts["Missing"] = "; ".join(migration["missing"])
+        if migration["taken_back"]:
+            facts["Takes back"] = "; ".join(migration["taken_back"])
         render.print_facts(facts | {"Outcome": migration["outcome"]})
     if not plan.facts["migrations"]:
         render.print_line()

@@ -30,6 +30,8 @@ _ONLINE = "metadata locks for an instant at both ends: reads and writes go on"
 _WRITERS_WAIT = "shared: writes wait until it is done"
 _NEW = "none that anybody waits for: the table is new"
 _PATIENT_TRIES = 60
+#: What was built is lost when the lock at its end isn't to be had within a second; writers wait as long.
+_TRIES_TO_BUILD = 5
 
 
 class MysqlAlterations(Alterations):
@@ -88,10 +90,11 @@ class MysqlAlterations(Alterations):
                 return self._steps(change, change.table, _WRITERS_WAIT)
             case RequireValues():
                 text = f"{self.statements(change)[0]}, ALGORITHM=INPLACE, LOCK=NONE"
-                return (self._step(described(change), change.table, text, _ONLINE),)
+                return (self._step(described(change), change.table, text, _ONLINE, tries=_TRIES_TO_BUILD),)
             case AddIndex():
                 text = f"{self.statements(change)[0]}, ALGORITHM=INPLACE, LOCK=NONE"
-                return (self._step(f"build index {change.index.name}", change.table, text, _ONLINE),)
+                title = f"build index {change.index.name}"
+                return (self._step(title, change.table, text, _ONLINE, tries=_TRIES_TO_BUILD),)
             case _:
                 return self._steps(change, change.table, _ONLINE)
 
@@ -113,7 +116,7 @@ class MysqlAlterations(Alterations):
         """Return MODIFY … NOT NULL with the default said again, which MySQL would else forget."""
         change = RequireValues(table, column)
         text = f"{self.statements(change)[0]} DEFAULT (UUID()), ALGORITHM=INPLACE, LOCK=NONE"
-        return (self._step(described(change), table, text, _ONLINE),)
+        return (self._step(described(change), table, text, _ONLINE, tries=_TRIES_TO_BUILD),)
 
     def drop_default(self, table: str, column: Column) -> Maintenance:
         """Return DROP DEFAULT."""
@@ -124,13 +127,15 @@ class MysqlAlterations(Alterations):
         about = described(change)
         return tuple(self._step(about, table, text, lock) for text in self.statements(change))
 
-    def _step(self, title: str, table: str, text: str, lock: str) -> Maintenance:
+    def _step(
+        self, title: str, table: str, text: str, lock: str, *, tries: int = _PATIENT_TRIES
+    ) -> Maintenance:
         return Maintenance(
             title=title,
             table=TableName(self._schema, table),
             statement=Query("upgrade.change", "", text),
             lock=lock,
-            tries=_PATIENT_TRIES,
+            tries=tries,
             is_essential=True,
         )
 

@@ -95,6 +95,8 @@ def time_zone(examination: Examination) -> Iterator[Outcome]:
 )
 def collation_version(examination: Examination) -> Iterator[Outcome]:
     """Compare the collation's version at the database's creation with that of today."""
+    if examination.row("collation_versions") is None:
+        return
     row = examination.row("collation_version")
     if row is None:
         return

@@ -6,6 +6,10 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from umami_ops.operations.health.check import Examination, Finding, Measure, Outcome, Severity, check
+from umami_ops.umami.schema import latest_level
+
+#: The migration that deletes duplicates of session_data.
+_DELETES_DUPLICATES = 23
 
 
 @check(
@@ -147,7 +151,13 @@ def duplicate_session_data(examination: Examination) -> Iterator[Outcome]:
         yield Finding(
             Severity.INFO,
             f"{found:,} of {looked_at:,} rows of session_data looked at repeat another's session and key.",
-            "umami-ops upgrade prepare --to newest --dry-run",
+            _cure_of_duplicates(examination),
             "session_data",
             {"looked_at": looked_at, "duplicates": found},
         )
+
+
+def _cure_of_duplicates(examination: Examination) -> str:
+    if latest_level(examination.connection.dialect.name) >= _DELETES_DUPLICATES:
+        return "umami-ops upgrade prepare --to newest --dry-run"
+    return "None is needed here; after a move to PostgreSQL `umami-ops upgrade prepare` deletes them."

@@ -17,11 +17,10 @@ from umami_ops.operations.health.check import (
     check,
     some,
 )
+from umami_ops.umami.changes import DropIndex, changes
+from umami_ops.umami.migrations import migrations
 from umami_ops.umami.schema import Index, PrimaryKey, Schema, latest_level, schema_at
 from umami_ops.umami.tables import TABLES
-
-#: Migrations that drop indexes by name without IF EXISTS.
-_STRICT = (15, 17)
 
 
 @dataclass(frozen=True)
@@ -165,11 +164,13 @@ def _changed(here: _IndexHere, expected: Index) -> Finding:
 
 def _dropped_by(schema: Schema, table: str, name: str) -> int | None:
     """Return the level, later than the schema's, whose migration fails without the index, if any."""
-    for level in _STRICT:
-        if not schema.level < level <= latest_level(schema.dialect):
-            continue
-        later = schema_at(schema.dialect, level)
-        if table in later and name not in {index.name for index in later.table(table).indexes}:
+    for level in (migration.level for migration in migrations(schema.dialect)):
+        if level > schema.level and any(
+            isinstance(change, DropIndex)
+            and not change.tolerant
+            and (change.table, change.index.name) == (table, name)
+            for change in changes(schema.dialect, level)
+        ):
             return level
     return None
 
@@ -237,9 +238,12 @@ def superfluous_indexes(examination: Examination) -> Iterator[Outcome]:
     if schema is None:
         return
     here = [index for index in _indexes(examination) if index.valid and index.table in schema]
+    # `upgrade prepare` builds those of migrations to come.
+    later = schema_at(schema.dialect, latest_level(schema.dialect))
+    coming = {own.name for table in later.tables for own in table.indexes}
     for index in here:
         table = schema.table(index.table)
-        if index.primary or not index.plain or index.name in {own.name for own in table.indexes}:
+        if index.primary or not index.plain or index.name in {own.name for own in table.indexes} | coming:
             continue
         same = [o for o in here if o != index and (o.table, o.columns) == (index.table, index.columns)]
         twins = [other.name for other in same if other.plain and other.unique >= index.unique]

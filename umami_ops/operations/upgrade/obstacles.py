@@ -12,6 +12,8 @@ from umami_ops.operations.upgrade.state import Hitch, State
 from umami_ops.umami.changes import AddTable, Change, changes
 from umami_ops.umami.migrations import Migration
 
+#: The characters that fit into the name of a report.
+_MOST_NAME = 200
 #: What `prepare` mends.
 _PREPARED = frozenset({"index_missing", "index_invalid"})
 
@@ -86,7 +88,7 @@ def _of_rows(connection: Connection, migration: Migration, state: State) -> Iter
     """Yield what rows will make a migration fail; only migrations that look at rows ask for any."""
     match migration.level:
         case 5:
-            yield from _before_visits(connection, migration)
+            yield from _before_visits(connection, migration, is_next="team_website" not in state.tables)
         case 12 | 14 if "report" in state.tables:
             yield from _before_reports(connection, migration, state)
         case 15 if state.has("website", "share_id"):
@@ -105,30 +107,32 @@ def _failing(migration: Migration, code: str, why: str, cure: str, *, is_prepare
     return Obstacle(code, migration.name, f"Migration {migration.name} will fail: {why}.", cure, is_prepared)
 
 
-def _before_visits(connection: Connection, migration: Migration) -> Iterator[Obstacle]:
+def _before_visits(connection: Connection, migration: Migration, *, is_next: bool) -> Iterator[Obstacle]:
+    """Yield why migration 05 will fail; `prepare` does it in its place once that before it was applied."""
     queries = connection.dialect.queries
+    first = "" if is_next else "Upgrade first to the last release before it (Umami 2.10); then "
     if not connection.value(queries["upgrade.makes_uuids"]):
         yield _failing(
             migration,
             "no_bin_to_uuid",
             "it calls BIN_TO_UUID, which MariaDB doesn't have",
-            "umami-ops upgrade prepare does what it does in another way.",
-            is_prepared=True,
+            f"{first}umami-ops upgrade prepare does what it does in another way.",
+            is_prepared=is_next,
         )
     if connection.value(queries["health.undated_events"], sample=1):
         yield _failing(
             migration,
             "undated_events",
             "events without created_at get no visit, which it then demands",
-            "umami-ops upgrade prepare gives them one.",
-            is_prepared=True,
+            f"{first}umami-ops upgrade prepare gives them one.",
+            is_prepared=is_next,
         )
 
 
 def _before_reports(connection: Connection, migration: Migration, state: State) -> Iterator[Obstacle]:
     queries = connection.dialect.queries
     for row in connection.rows(queries["upgrade.reports"]):
-        why = _unfit(row["type"], row["parameters"], migration.level)
+        why = _unfit(row["type"], row["name"], row["parameters"], migration.level)
         if why:
             yield _failing(
                 migration,
@@ -147,7 +151,7 @@ def _before_reports(connection: Connection, migration: Migration, state: State) 
             )
 
 
-def _unfit(kind: str, text: str, level: int) -> str | None:
+def _unfit(kind: str, name: str, text: str, level: int) -> str | None:
     """Say what is wrong with a report's parameters, if anything is."""
     try:
         parameters = json.loads(text, parse_constant=_no_json)
@@ -158,6 +162,11 @@ def _unfit(kind: str, text: str, level: int) -> str | None:
     part = {"funnel": "steps", "goal": "goals", "goals": "goals"}.get(kind)
     if part in parameters and not isinstance(parameters[part], list):
         return f"of the kind {kind} has no list of {part}"
+    if part == "goals":
+        # Each goal becomes a report of its own, whose name says both.
+        values = [str(goal.get("value", "")) for goal in parameters.get(part, ()) if isinstance(goal, dict)]
+        if any(len(name) + len(" - ") + len(value) > _MOST_NAME for value in values):
+            return f"and one of its goals have names of over {_MOST_NAME} characters together"
     return None
 
 

@@ -11,7 +11,12 @@ from umami_ops.databases.base import Connection
 from umami_ops.operations.inspect import Installation
 from umami_ops.operations.upgrade.estimate import Cost, Estimator
 from umami_ops.operations.upgrade.obstacles import Obstacle, find_obstacles
-from umami_ops.operations.upgrade.pending import pending_migrations, require_level, target_level
+from umami_ops.operations.upgrade.pending import (
+    IN_THE_MAKING,
+    pending_migrations,
+    require_level,
+    target_level,
+)
 from umami_ops.operations.upgrade.state import read_state
 from umami_ops.plan import Note
 from umami_ops.umami.changes import (
@@ -231,7 +236,7 @@ def _notes(connection: Connection, pending: Sequence[Migration], level: int) -> 
     notes = []
     dialect = connection.dialect.name
     if any(migration.first_release is None for migration in pending):
-        notes.append(Note("Migrations that no release had brought when this was written may still change."))
+        notes.append(IN_THE_MAKING)
     if not connection.alterations().is_atomic and level >= latest_released_level(dialect):
         odd = connection.rows(connection.dialect.queries["upgrade.odd_ids"])
         notes.append(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from umami_ops.databases.base import Connection
 from umami_ops.errors import Refused, UsageFault
 from umami_ops.operations.inspect import Installation
+from umami_ops.plan import Note
 from umami_ops.umami.migrations import (
     Migration,
     latest_released_level,
@@ -13,6 +14,8 @@ from umami_ops.umami.migrations import (
     migrations,
 )
 from umami_ops.umami.schema import latest_level
+
+IN_THE_MAKING = Note("Migrations that no release had brought when this was written may still change.")
 
 
 def target_level(dialect: str, level: int, release: str | None) -> int:

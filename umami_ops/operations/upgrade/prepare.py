@@ -11,7 +11,12 @@ from typing import Any
 
 from umami_ops.databases.base import Connection
 from umami_ops.operations.inspect import Installation
-from umami_ops.operations.upgrade.pending import pending_migrations, require_level, target_level
+from umami_ops.operations.upgrade.pending import (
+    IN_THE_MAKING,
+    pending_migrations,
+    require_level,
+    target_level,
+)
 from umami_ops.operations.upgrade.state import read_state
 from umami_ops.plan import Batches, Maintenance, Note, Plan, Statements, Step
 from umami_ops.umami.changes import AddColumn, AddIndex, Change, DropIndex, Move, RequireValues, changes
@@ -67,6 +72,8 @@ class _Planner:
         self._duplicates()
         self._forgotten_default()
         self._look_at_disk()
+        if self._steps and any(migration.first_release is None for migration in self._pending):
+            self._notes.append(IN_THE_MAKING)
         server = self._connection.server()
         return Plan(
             operation="upgrade prepare",
@@ -240,7 +247,7 @@ class _Planner:
         if found:
             title = "delete duplicates of session_data"
             why = f"{found:,} rows that migration 23_update_session_data deletes under a lock"
-            undo = "nothing: Umami shows the newest of them only; a backup has them"
+            undo = "nothing: until then Umami shows all of them; a backup has them"
             self._add([self._batches("duplicates", title)], title, why, undo)
 
     def _batches(self, move: str, title: str) -> Batches:

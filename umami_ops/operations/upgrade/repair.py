@@ -8,7 +8,7 @@ MySQL and MariaDB every statement up to the one that failed.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from umami_ops.databases.alterations import SchemaChange, described, undone
@@ -129,8 +129,9 @@ class _Planner:
                 made, missing = self._compare(migration)
                 written = [row.checksum for row in rows if row.name == name]
                 checksum = (written or [migration.checksum or _UNKNOWN_CHECKSUM])[-1]
-                if attempts or self._leaves_a_trace(made):
-                    yield Trouble(migration, attempts, made, missing, checksum)
+                trouble = Trouble(migration, attempts, made, missing, checksum)
+                if attempts or self._is_behind(trouble) or self._leaves_a_trace(made):
+                    yield trouble
 
     @property
     def _has_records(self) -> bool:
@@ -138,15 +139,28 @@ class _Planner:
 
     def _compare(self, migration: Migration) -> tuple[tuple[Change, ...], tuple[Change, ...]]:
         """Return what of a migration is here and what isn't, of all that later migrations haven't undone."""
-        schema = schema_at(self._dialect, max(migration.level, self._installation.level or 0))
-        lasting = [c for c in changes(self._dialect, migration.level) if _lasts(c, schema)]
+        lasting = self._lasting(migration)
         made = tuple(change for change in lasting if self._state.is_made(change))
         return made, tuple(change for change in lasting if not self._state.is_made(change))
+
+    def _lasting(self, migration: Migration) -> list[Change]:
+        """Return what a migration does, as far as later ones have left it."""
+        schema = schema_at(self._dialect, max(migration.level, self._installation.level or 0))
+        return [_as_of(c, schema) for c in changes(self._dialect, migration.level) if _lasts(c, schema)]
 
     @staticmethod
     def _leaves_a_trace(made: Sequence[Change]) -> bool:
         """Say whether what is there was made by the migration, rather than never been there."""
-        return any(isinstance(c, AddTable | AddColumn | RenameColumn | AddIndex) for c in made)
+        return any(
+            isinstance(c, AddTable | AddColumn | RenameColumn)
+            # An index that may be there before was perhaps built ahead, by `upgrade prepare`.
+            or (isinstance(c, AddIndex) and not c.tolerant)
+            for c in made
+        )
+
+    def _is_behind(self, trouble: Trouble) -> bool:
+        """Say whether later migrations were applied, and nothing of this one is missing."""
+        return trouble.migration.level < (self._installation.level or 0) and not trouble.missing
 
     def _settle(self, trouble: Trouble) -> None:
         name = trouble.migration.name
@@ -159,13 +173,19 @@ class _Planner:
                 "nothing of it was applied",
                 "marked as rolled back: Umami applies it at its next start",
             )
-        elif self._undo:
+        elif self._undo and self._is_new(trouble):
             self._take_back(trouble)
         else:
             self._complete(trouble)
 
+    def _is_new(self, trouble: Trouble) -> bool:
+        """Say whether the Umami that ran last does without a migration: else it fills what that had made."""
+        return bool(trouble.rows) and trouble.migration.level > (self._installation.level or 0)
+
     def _has_begun(self, trouble: Trouble) -> bool:
         """Say whether anything of a migration was applied; what is absent may just never have been there."""
+        if self._is_behind(trouble):
+            return True
         if self._alterations.is_atomic:
             return self._leaves_a_trace(trouble.made)
         return bool(trouble.changes_made)
@@ -179,7 +199,7 @@ class _Planner:
             if isinstance(change, RequireValues):
                 continue  # goes with its column
             back = undone(change)
-            if back is None or (isinstance(change, AddTable) and self._holds_rows(change.table.name)):
+            if back is None or self._holds_something(change, trouble):
                 raise Refused(
                     f"Migration {trouble.migration.name} can't be undone: it {described(change)}.",
                     hint="Without --undo it is completed.",
@@ -190,12 +210,23 @@ class _Planner:
         for change_back in sorted(taken, key=lambda back: isinstance(back, AddIndex)):
             self._steps += self._alterations.make(change_back)
         outcome = "marked as rolled back: Umami applies it at its next start"
-        self._end(trouble, f"{len(taken)} changes are taken back", outcome)
+        self._end(trouble, f"{len(taken)} changes are taken back", outcome, taken)
 
-    def _holds_rows(self, table: str) -> bool:
-        name = self._connection.dialect.quote(table)
-        look = Query("upgrade.any_row", "", f"SELECT 1 AS one FROM {name} LIMIT 1")  # noqa: S608 -- quoted
-        return bool(self._connection.rows(look))
+    def _holds_something(self, change: Change, trouble: Trouble) -> bool:
+        """Say whether a table that was made has rows, or a column values that it wasn't made with."""
+        quote = self._connection.dialect.quote
+        match change:
+            case AddTable():
+                text = f"SELECT 1 AS one FROM {quote(change.table.name)} LIMIT 1"  # noqa: S608 -- quoted
+            case AddColumn() if change.column.default is None and not self._moves_rows(trouble):
+                column = quote(change.column.name)
+                text = f"SELECT 1 AS one FROM {quote(change.table)} WHERE {column} IS NOT NULL LIMIT 1"  # noqa: S608
+            case _:
+                return False
+        return bool(self._connection.rows(Query("upgrade.any_row", "", text)))
+
+    def _moves_rows(self, trouble: Trouble) -> bool:
+        return any(isinstance(change, Move) for change in changes(self._dialect, trouble.migration.level))
 
     def _require_way(self, trouble: Trouble) -> None:
         """Raise Refused while the cause stands: the migration would only fail again."""
@@ -214,8 +245,9 @@ class _Planner:
 
     def _complete(self, trouble: Trouble) -> None:
         """Make what is missing, in its order, and mark the migration as applied."""
+        self._require_known(trouble)
         steps: list[Step] = []
-        for change in changes(self._dialect, trouble.migration.level):
+        for change in self._lasting(trouble.migration):
             if isinstance(change, Move):
                 steps += self._moving(change, trouble)
             elif change in trouble.missing:
@@ -231,6 +263,19 @@ class _Planner:
         values = {"migration": name, "checksum": trouble.checksum}
         self._steps.append(Statements(f"mark {name} as applied", (record,), values))
 
+    def _require_known(self, trouble: Trouble) -> None:
+        """Raise Refused for a file that isn't the one whose changes are known here."""
+        known = {checksum.sha256 for checksum in trouble.migration.checksums}
+        if trouble.missing_changes and trouble.checksum not in known:
+            name = trouble.migration.name
+            raise Refused(
+                f"What Umami's file of migration {name} does isn't known here: no release had it when this "
+                "was written, or its text was another one.",
+                hint="Compare it with the database, run what is missing, then: npx prisma migrate resolve "
+                f"--applied {name}",
+                done="Nothing was changed.",
+            )
+
     def _moving(self, move: Move, trouble: Trouble) -> list[Step]:
         """Return the steps of a change of rows, unless what it reads is gone, and it was made by then."""
         gone = self._state.is_made(move)
@@ -241,7 +286,9 @@ class _Planner:
             return [Statements(move.about, query.statements)]
         return [Batches(move.about, self._queries[f"upgrade.{SLICES[move.name]}"], query, {"after": None})]
 
-    def _end(self, trouble: Trouble, found: str, outcome: str) -> None:
+    def _end(
+        self, trouble: Trouble, found: str, outcome: str, taken_back: Sequence[SchemaChange] = ()
+    ) -> None:
         name = trouble.migration.name
         if trouble.rows:
             give_up = self._queries["upgrade.give_up"]
@@ -255,6 +302,7 @@ class _Planner:
                 "outcome": outcome,
                 "made": [described(change) for change in trouble.changes_made],
                 "missing": [described(change) for change in trouble.missing_changes],
+                "taken_back": [described(change) for change in taken_back],
             }
         )
 
@@ -274,6 +322,15 @@ def _lasts(change: Change, schema: Schema) -> bool:
             return here is wanted
         case _:
             return True
+
+
+def _as_of(change: Change, schema: Schema) -> Change:
+    """Return a change with a new table's columns as far as later migrations have left them."""
+    if not isinstance(change, AddTable):
+        return change
+    later = schema.table(change.table.name).column_names
+    columns = tuple(column for column in change.table.columns if column.name in later)
+    return replace(change, table=replace(change.table, columns=columns))
 
 
 def _telling(logs: str) -> str:
