@@ -80,7 +80,8 @@ def _into_the_other(source: Server, target: Server, level: int, cli: Cli) -> tup
 
 
 @pytest.mark.parametrize("names", [("mariadb", "postgresql-18"), ("mysql", "postgresql-18"),
-                                   ("postgresql-18", "mysql"), ("postgresql-18", "mariadb")])  # fmt: skip
+                                   ("postgresql-18", "mysql"), ("postgresql-18", "mariadb"),
+                                   ("mariadb", "mysql"), ("mysql", "mariadb")])  # fmt: skip
 def test_into_the_other_kind_of_server(
     names: tuple[str, str], cli: Cli, request: pytest.FixtureRequest
 ) -> None:

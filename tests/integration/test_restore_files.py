@@ -79,6 +79,26 @@ def test_a_dump_before_an_upgrade_takes_the_place_of_what_came_later(
     assert "The file lacks event_data" in refused.err
 
 
+def test_a_table_of_another_level_beside_the_others(
+    server: Server, umami_at: Callable[[int], str], cli: Cli, tmp_path: Path
+) -> None:
+    earlier, later = umami_at(8), umami_at(13)
+    assert cli("backup", url=earlier).code == 0
+    path = dump_by_hand(server, earlier, tmp_path / "events.sql", *_tables(server, "website_event"))
+    website = "5e0f1c4e-0000-4000-8000-000000000000"
+    execute(later, f"INSERT INTO website (website_id, name) VALUES ('{website}', 'mine')")
+    before = rows_of(later)
+    for name in ("latest", str(path)):
+        refused = cli("restore", name, "--only", "website_event", "--replace", "--yes", url=later)
+        assert refused.code == 5, refused.said
+        assert "another level of Umami" in refused.err
+        assert "differ in hostname" in refused.err
+        assert rows_of(later) == before
+    outcome = cli("restore", "latest", "--only", "website", "--replace", "--yes", url=later)
+    assert outcome.code == 0, outcome.said
+    assert rows_of(later) == before | {"website": []}
+
+
 @pytest.mark.usefixtures("postgresql_server")
 def test_a_dump_of_another_schema_takes_the_place_of_nothing(
     server: Server, filled: str, database_url: str, cli: Cli, tmp_path: Path

@@ -38,7 +38,8 @@ class Wanted:
     """What of a backup is to be restored, and what it takes the place of.
 
     `tables` are the only ones that are wanted, all where it is empty; `replaced` are those there are now
-    that give way. `schema` is the one that the dump's tables stand in, where the server has such a thing.
+    that give way. `schema` is the one that the dump's tables stand in, where the server has such a thing;
+    `level` is Umami's, at which they must be, where others stay.
 
     With `adds` rows join those that the tables have; those of these `websites` alone, where any are named.
     Then `replaced` are the tables in which the rows of these websites give way.
@@ -47,6 +48,7 @@ class Wanted:
     tables: tuple[str, ...] = ()
     replaced: tuple[str, ...] = ()
     schema: str = ""
+    level: int | None = None
     adds: bool = False
     websites: tuple[str, ...] = ()
 

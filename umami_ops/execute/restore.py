@@ -10,24 +10,21 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from umami_ops.archive.manifest import Manifest, TableFacts, differences
+from umami_ops.archive.manifest import Manifest, TableFacts
 from umami_ops.archive.source import Source
 from umami_ops.databases.base import Connection, Database, Introspector
 from umami_ops.databases.dumps import DumpPrograms, Peeked, Wanted
-from umami_ops.errors import ConnectionLost, DatabaseFault, LeftBehind, OpsError, PermissionFault, Refused
+from umami_ops.errors import ConnectionLost, LeftBehind, OpsError, PermissionFault, Refused
+from umami_ops.execute.comparison import Comparison
 from umami_ops.execute.portable import add_archive, restore_archive
 from umami_ops.sql import Query
-from umami_ops.transfer.contents import table_facts
 from umami_ops.transfer.portable import is_archive
-from umami_ops.umami import prisma
-from umami_ops.umami.migrations import migrations
-from umami_ops.umami.schema import schema_at
 
 _SCRATCH = "umami_ops_scratch_"
 _STALE_SECONDS = 86_400
@@ -72,7 +69,7 @@ def restore(
     """
     began = time.monotonic()
     with database.connect("umami-ops restore") as connection:
-        comparison = _Comparison(source.manifest, wanted)
+        comparison = Comparison(source.manifest, wanted)
         try:
             if (folder := source.folder()) is not None:
                 with folder as path:
@@ -95,7 +92,7 @@ def _restore_stream(
     database: Database,
     connection: Connection,
     wanted: Wanted,
-    comparison: _Comparison,
+    comparison: Comparison,
     advanced: Advanced,
 ) -> list[str]:
     """Bring back what is one file: an archive, or a dump."""
@@ -116,7 +113,7 @@ def _restore_folder(
     database: Database,
     connection: Connection,
     wanted: Wanted,
-    comparison: _Comparison,
+    comparison: Comparison,
     advanced: Advanced,
     jobs: int | None,
 ) -> list[str]:
@@ -175,74 +172,6 @@ def verify(source: Source, database: Database, advanced: Advanced = lambda _byte
 def _side_by_side(manifest: Manifest | None) -> int | None:
     """Return how many tables of a dump of several files are loaded at once where nobody else looks."""
     return min(os.cpu_count() or 1, _MOST_JOBS) if manifest is not None and manifest.is_folder else None
-
-
-class _Comparison:
-    """Holds what was restored to what the manifest says; a file without a manifest is counted only."""
-
-    def __init__(self, manifest: Manifest | None, wanted: Wanted) -> None:
-        self._manifest = manifest
-        self._wanted = wanted
-        self.found: dict[str, TableFacts] = {}
-        self.has_passed = False
-
-    @property
-    def tables(self) -> tuple[str, ...]:
-        """The tables that the manifest names."""
-        return tuple(table.name for table in self._manifest.tables) if self._manifest else ()
-
-    def __call__(self, connection: Connection, names: Mapping[str, str]) -> None:
-        expected = self._expected(connection.dialect.name)
-        self.found = table_facts(connection, [table.name for table in expected] or sorted(names), names)
-        wrong = differences(expected, self.found)
-        if wrong:
-            raise DatabaseFault(
-                f"What was restored is not what the backup says: {'; '.join(wrong)}.",
-                hint="Take another backup: `umami-ops backup list`.",
-            )
-        if self._manifest is None:
-            _require_all(connection, names, self._wanted)
-        self.has_passed = True
-
-    def _expected(self, dialect: str) -> list[TableFacts]:
-        """Return what the manifest says; elsewhere times have other digits, so rows alone count."""
-        manifest = self._manifest
-        tables = [table for table in manifest.tables if self._is_wanted(table.name)] if manifest else []
-        if manifest is None or manifest.dialect == dialect:
-            return tables
-        return [replace(table, checksum=None) for table in tables if table.name != prisma.NAME]
-
-    def _is_wanted(self, table: str) -> bool:
-        return not self._wanted.tables or table in self._wanted.tables
-
-
-def _require_all(connection: Connection, names: Mapping[str, str], wanted: Wanted) -> None:
-    """Raise Refused where a file, which says nothing of itself, lacks what it is to take the place of.
-
-    It may lack what Umami had not at the level of its `_prisma_migrations`.
-    """
-    if missing := sorted(set(wanted.tables) - set(names)):
-        raise Refused(f"The file lacks {', '.join(missing)}, which --only names.")
-    missing = sorted(set(wanted.replaced) - set(names))
-    if missing and (level := _level(connection, names)):
-        had = schema_at(connection.dialect.name, level)
-        missing = [table for table in missing if table in had]
-    if missing:
-        raise Refused(
-            f"The file lacks {', '.join(missing)}, which would be gone.",
-            hint="It is no dump of a whole Umami. --only TABLE brings one table of it.",
-        )
-
-
-def _level(connection: Connection, names: Mapping[str, str]) -> int | None:
-    """Return the level that restored tables say they are at; None where Prisma's isn't among them."""
-    if prisma.NAME not in names:
-        return None
-    table = connection.dialect.quote(names[prisma.NAME])
-    applied = "finished_at IS NOT NULL AND rolled_back_at IS NULL"
-    text = f"SELECT migration_name AS name FROM {table} WHERE {applied}"  # noqa: S608
-    found = {row["name"] for row in connection.rows(Query("restore.level", "", text))}
-    return max((m.level for m in migrations(connection.dialect.name) if m.name in found), default=None)
 
 
 def _check_recognised(programs: DumpPrograms[Any], head: bytes, title: str) -> None:

@@ -12,6 +12,8 @@ from umami_ops.archive.manifest import DUMP, Manifest
 from umami_ops.databases.base import WORKING_PREFIX, Connection, Introspector
 from umami_ops.databases.dumps import Wanted
 from umami_ops.errors import Refused, UsageFault
+from umami_ops.transfer.contents import recorded_level
+from umami_ops.umami import prisma
 from umami_ops.umami.tables import Role, facts_of
 
 _NOTHING = "Nothing was changed."
@@ -95,8 +97,10 @@ def plan_restore(
                 done=_NOTHING,
             )
     schema = manifest.schema if manifest and manifest.kind == DUMP else ""
+    stays = only and prisma.NAME in here and prisma.NAME not in only
+    level = recorded_level(connection) if stays else None
     return RestorePlan(
-        wanted=Wanted(tuple(only), tuple(giving_way), schema),
+        wanted=Wanted(tuple(only), tuple(giving_way), schema, level),
         server_title=server.title,
         database=server.database,
         kept=tuple(table for table in here if table not in giving_way),

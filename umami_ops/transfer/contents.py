@@ -11,7 +11,10 @@ from contextlib import contextmanager
 
 from umami_ops.archive.manifest import TableFacts
 from umami_ops.databases.base import Connection, Database
+from umami_ops.sql import Query
 from umami_ops.transfer.meanwhile import meanwhile
+from umami_ops.umami import prisma
+from umami_ops.umami.migrations import migrations
 
 
 def table_facts(
@@ -31,6 +34,14 @@ def table_facts(
             columns = {column.name: column.type for column in sorted(table.columns, key=lambda c: c.name)}
             facts[name] = TableFacts(name, *connection.sum_of(table.name, columns))
     return facts
+
+
+def recorded_level(connection: Connection, table: str = prisma.NAME) -> int | None:
+    """Return the level that Prisma has written down, in a table that may have another name than its own."""
+    applied = "finished_at IS NOT NULL AND rolled_back_at IS NULL"
+    text = f"SELECT migration_name AS name FROM {connection.dialect.quote(table)} WHERE {applied}"  # noqa: S608
+    found = {row["name"] for row in connection.rows(Query("restore.level", "", text))}
+    return max((m.level for m in migrations(connection.dialect.name) if m.name in found), default=None)
 
 
 @contextmanager
