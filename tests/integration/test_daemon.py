@@ -148,6 +148,13 @@ def test_hanging_up_reloads_and_a_wrong_file_changes_nothing(
         sidecar.forget()
         # Steps keep to the file that was accepted, though the one on the disk is wrong.
         sidecar.wait_for("run_ended", lambda event: event["result"] == "success", count=2)
+        # So does what opens the database for the locks: jobs begin, too, with a file that is no TOML.
+        sidecar.settings.write_text("[jobs.look\n")
+        sidecar.send(signal.SIGHUP)
+        sidecar.wait_for("not_reloaded")
+        sidecar.forget()
+        sidecar.wait_for("run_ended", lambda event: event["result"] == "success", count=2)
+        assert not [event for event in sidecar.events if event["event"] == "waits"]
         sidecar.settings.write_text(_EVERY_SECOND.replace("look", "other"))
         sidecar.send(signal.SIGHUP)
         sidecar.wait_for("reloaded")

@@ -34,32 +34,29 @@ def daemon(http: str | None, probe: bool) -> None:
     address = _address(http) if http else None
     if probe:
         raise SystemExit(_probe(address))
-    from umami_ops.cli import sidecar
-    from umami_ops.daemon.log import Log
-
     # Everything that is wrong is to be said now, not at three in the morning.
     loaded = _loaded()
-    open_database = sidecar.database_opener()
+    from umami_ops.daemon.log import Log
     from umami_ops.daemon.service import Daemon
 
     context = click.get_current_context()
 
     def load() -> Loaded:
         with context:
-            found = _loaded()
-            open_database()
-            return found
+            return _loaded()
 
-    Daemon(loaded, load, open_database, Log(), http=address).serve()
+    Daemon(loaded, load, Log(), http=address).serve()
 
 
 def _loaded() -> Loaded:
     from umami_ops.cli import sidecar
 
-    configuration = sidecar.read_configuration()
+    places = options.places_from_options()
+    configuration = sidecar.read_configuration(places)
+    accepted = sidecar.Accepted(places)
     from umami_ops.daemon.service import Loaded
 
-    return Loaded(configuration, sidecar.program(options.places_from_options(), options.flags().url))
+    return Loaded(configuration, sidecar.program(accepted), sidecar.database_opener(accepted))
 
 
 def _address(written: str) -> tuple[str, int]:

@@ -29,9 +29,11 @@ def run(name: str, as_json: bool) -> None:
     """
     from umami_ops.cli import sidecar
 
-    configuration = sidecar.read_configuration()
+    places = options.places_from_options()
+    configuration = sidecar.read_configuration(places)
     job = configuration.job(name)
-    open_database = sidecar.database_opener()
+    accepted = sidecar.Accepted(places)
+    open_database = sidecar.database_opener(accepted)
     from umami_ops.daemon.history import History
     from umami_ops.daemon.log import Log, Redaction
     from umami_ops.daemon.notify import Messenger
@@ -49,7 +51,7 @@ def run(name: str, as_json: bool) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
-    program = sidecar.program(options.places_from_options(), options.flags().url)
+    program = sidecar.program(accepted)
     messenger.start()
     try:
         done = work.run(job, program, cause=Cause.HAND)

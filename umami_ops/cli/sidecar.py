@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -197,37 +198,47 @@ def _keeps_days(name: str, context: click.Context) -> float | None:
     return days
 
 
-def program(places: Places, url: str | None) -> Program:
-    """Return how steps are called: with the settings file as it is now, whatever becomes of it."""
+class Accepted:
+    """The settings file as it was when it was accepted, whatever becomes of the one on the disk.
+
+    In memory and without a name, gone with this process: it may hold a password.
+    """
+
+    def __init__(self, places: Places) -> None:
+        self._stream = os.fdopen(os.memfd_create("umami-ops.toml"), "w+b")
+        self._stream.write(places.file.text.encode())
+        self._stream.flush()
+        self.path = Path(f"/proc/{os.getpid()}/fd/{self._stream.fileno()}")
+        """Where this process and those that it starts find it, for as long as this object is kept."""
+
+
+def program(accepted: Accepted) -> Program:
+    """Return how steps are called: with the settings file that was accepted."""
     from umami_ops.daemon.runner import Program
 
-    # A file in memory and without a name, gone with the daemon: it may hold a password.
-    stream = os.fdopen(os.memfd_create("umami-ops.toml"), "w+b")
-    stream.write(places.file.text.encode())
-    stream.flush()
-    path = f"/proc/{os.getpid()}/fd/{stream.fileno()}"
     environment = {**os.environ, "NO_COLOR": "1", "UMAMI_OPS_DAEMON_PROCESS": str(os.getpid())}
+    url = options.flags().url
     if url is not None:
         for name in ("DATABASE_URL_FILE", "DIRECT_DATABASE_URL", "DIRECT_DATABASE_URL_FILE"):
             environment.pop(name, None)
         environment["DATABASE_URL"] = url
-    words = [sys.executable, "-m", "umami_ops.cli.step", "--config", path]
-    return Program(words, environment, stream)
+    words = [sys.executable, "-m", "umami_ops.cli.step", "--config", str(accepted.path)]
+    return Program(words, environment, accepted)
 
 
-def database_opener() -> Callable[[], Database]:
-    """Return what opens the database of this run, from any thread, finding its address anew each time.
+def database_opener(accepted: Accepted) -> Callable[[], Database]:
+    """Return what opens the database of the accepted settings, from any thread: the one that steps work on.
 
-    Raises UsageFault at once when none is named.
+    Files that hold the address are read anew each time. Raises UsageFault at once when none is named.
     """
     from umami_ops.databases.registry import open_database
     from umami_ops.settings import load
 
-    flags = options.flags()
+    url = options.flags().url
     tables = variables.tables()
 
     def open_it() -> Database:
-        settings = load(url=flags.url, config=flags.config, tables=tables)
+        settings = load(url=url, config=accepted.path, tables=tables)
         return open_database(settings.database(needs_session=True))
 
     open_it()

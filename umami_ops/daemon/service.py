@@ -41,10 +41,11 @@ _END_SECONDS = 9.0
 
 @dataclass(frozen=True)
 class Loaded:
-    """A configuration, and how steps are called under it."""
+    """A configuration, how steps are called under it, and the database that it is about."""
 
     configuration: Configuration
     program: Program
+    open_database: Callable[[], Database]
 
 
 class Daemon:
@@ -54,7 +55,6 @@ class Daemon:
         self,
         loaded: Loaded,
         load: Callable[[], Loaded],
-        open_database: Callable[[], Database],
         log: Log,
         *,
         http: tuple[str, int] | None = None,
@@ -66,8 +66,8 @@ class Daemon:
         self._reaper = Reaper()
         self._history = History(loaded.configuration.state_folder)
         self._messenger = Messenger(self._history, log, lambda: self._configuration.channels, host())
-        self._work = Work(self._history, log, open_database, lambda: self._messenger)
-        self._guard = Guard(open_database, self._role_changed)
+        self._work = Work(self._history, log, self._open_database, lambda: self._messenger)
+        self._guard = Guard(self._open_database, self._role_changed)
         self._observer = Observer(
             self._history,
             log,
@@ -95,6 +95,9 @@ class Daemon:
     @property
     def _configuration(self) -> Configuration:
         return self._loaded.configuration
+
+    def _open_database(self) -> Database:
+        return self._loaded.open_database()
 
     def serve(self) -> None:
         """Run jobs until SIGTERM or SIGINT."""
