@@ -26,6 +26,22 @@ SELECT
 SELECT MIN(e.created_at) AS first_at, MAX(e.created_at) AS last_at
 FROM website_event AS e;
 
+-- name: held
+-- How many events of a span there are at this moment, and when the first happened.
+SELECT COUNT(*) AS n, MIN(e.created_at) AS first_at, CURRENT_TIMESTAMP AS taken_at
+FROM website_event AS e
+WHERE e.created_at >= :since
+  AND e.website_id = ANY(CAST(:websites AS uuid[])) --? chosen
+  AND e.created_at < :until;
+
+-- name: held_data
+-- How many properties of custom events of a span there are at this moment, and when the first came.
+SELECT COUNT(*) AS n, MIN(d.created_at) AS first_at, CURRENT_TIMESTAMP AS taken_at
+FROM event_data AS d
+WHERE d.created_at >= :since
+  AND d.website_id = ANY(CAST(:websites AS uuid[])) --? chosen
+  AND d.created_at < :until;
+
 -- name: websites
 -- Every website that isn't deleted.
 SELECT w.website_id AS "id",

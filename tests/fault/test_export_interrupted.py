@@ -50,7 +50,8 @@ def test_a_signal_ends_queries_that_wait(server: Server, database_url: str, tmp_
         ended = run.wait()
         assert ended.code == 3, ended.said
         assert time.monotonic() - sent < 5
-    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    files = [path for path in (tmp_path / "out").rglob("[!.]*") if path.is_file()]
     assert {path.parent.name for path in files} == {"events"}
     assert f"{len(files)} files were written before, and are whole." in ended.err
     assert not [path for path in files if path.suffix != ".csv"]
+    assert not [*(tmp_path / "out").rglob("*.partial")]

@@ -120,7 +120,7 @@ def test_a_span_and_a_website(filled: str, tmp_path: Path) -> None:
     span = ["--since", "2025-04-10", "--until", "2025-05-20"]
     _export(filled, tmp_path / "new", *span, "websites", "events", form="parquet")
     modes = {path: path.stat().st_mode & 0o777 for path in (tmp_path / "new", *(tmp_path / "new").rglob("*"))}
-    assert len(modes) == 5
+    assert len(modes) == 8, "two folders; three files, each with a hidden one that says what it holds"
     assert all(mode == (0o700 if path.is_dir() else 0o600) for path, mode in modes.items())
     shutil.rmtree(tmp_path / "new")
     _export(filled, tmp_path, *span, "--website", name, "events", form="jsonl")
@@ -129,7 +129,10 @@ def test_a_span_and_a_website(filled: str, tmp_path: Path) -> None:
     assert {row["websiteId"] for row in found["events"]} == {str(website)}
     times = [row["createdAt"] for row in found["events"]]
     assert "2025-04-10" <= min(times) <= max(times) < "2025-05-20"
-    assert {path.name for path in (tmp_path / "events").iterdir()} == {"2025-04.jsonl", "2025-05.jsonl"}
+    assert {path.name for path in (tmp_path / "events").glob("[!.]*")} == {
+        "2025-04-10--2025-05-01.jsonl",
+        "2025-05-01--2025-05-20.jsonl",
+    }
 
 
 def test_what_is_wrong_is_said(filled: str, tmp_path: Path) -> None:

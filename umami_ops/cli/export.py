@@ -83,18 +83,22 @@ def export(
         done = carry_out(plan, database, folder, told)
     seconds = time.monotonic() - began
     if as_json:
-        files = [{"stream": each.stream, "path": str(each.path), "rows": each.rows} for each in done]
-        render.print_json({"files": files, "seconds": round(seconds, 3)})
+        files = [{"stream": each.stream, "path": str(each.path), "rows": each.rows} for each in done.files]
+        kept = [str(path) for path in done.kept]
+        render.print_json({"files": files, "kept": kept, "seconds": round(seconds, 3)})
         return
     rows: dict[str, list[int]] = {stream.name: [] for stream in plan.streams}
-    for each in done:
+    for each in done.files:
         rows[each.stream].append(each.rows)
     render.print_table(
         [render.text("Stream"), render.number("Files"), render.number("Rows")],
         [(name, render.count(len(found)), render.count(sum(found))) for name, found in rows.items()],
     )
     render.print_line()
-    render.print_facts({"In": str(folder), "Time": render.duration(seconds)})
+    facts = {"In": str(folder), "Time": render.duration(seconds)}
+    if done.kept:
+        facts["Kept"] = f"{render.count(len(done.kept))} files that hold more than the database has left"
+    render.print_facts(facts)
 
 
 def _moment(text: str | None, option: str) -> datetime | None:

@@ -2,7 +2,7 @@
 
 The queries stand in sql/*/export.sql, with Umami's own definitions of a visit, a bounce and the total time,
 and the names of its API. A stream with a time is written month by month, in UTC; each month is read in a
-snapshot of its own. Changes no database.
+snapshot of its own. A month's file is never replaced by one that holds less. Changes no database.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed, wait
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from umami_ops.databases.base import Connection, Database
 from umami_ops.databases.lines import lines
 from umami_ops.errors import Interrupted, OpsError, Refused, UsageFault
 from umami_ops.operations.inspect import Installation
+from umami_ops.operations.labels import Label, Verdict, read_label, verdict
 from umami_ops.operations.websites import matching_websites
 from umami_ops.sql import Query
 from umami_ops.transfer.meanwhile import cancel
@@ -108,6 +109,14 @@ class Written:
     rows: int
 
 
+@dataclass(frozen=True)
+class Exported:
+    """The files that were written, and those that were kept, which hold more than the database has left."""
+
+    files: list[Written]
+    kept: list[Path]
+
+
 def plan_export(
     connection: Connection,
     installation: Installation,
@@ -146,7 +155,7 @@ def plan_export(
     months: tuple[tuple[datetime, datetime], ...] = ()
     if span["first_at"] is not None:
         first, last = span["first_at"].astimezone(UTC), span["last_at"].astimezone(UTC)
-        months = tuple(_months(max(since or first, first), until, last))
+        months = tuple(_months(max(since or _month_of(first), _month_of(first)), until, last))
     return ExportPlan(
         tuple(STREAMS[name] for name in streams or STREAMS),
         matching_websites(connection, installation, websites),
@@ -159,10 +168,17 @@ def _months(since: datetime, until: datetime | None, last: datetime) -> Iterator
     """Yield the calendar's months from one time to another, the first and the last cut where they must be."""
     begin = since
     while begin <= last and (until is None or begin < until):
-        year, month = (begin.year + begin.month // 12, begin.month % 12 + 1)
-        end = datetime(year, month, 1, tzinfo=UTC)
+        end = _month_after(begin)
         yield begin, min(end, until) if until is not None else end
         begin = end
+
+
+def _month_of(moment: datetime) -> datetime:
+    return datetime(moment.year, moment.month, 1, tzinfo=UTC)
+
+
+def _month_after(moment: datetime) -> datetime:
+    return datetime(moment.year + moment.month // 12, moment.month % 12 + 1, 1, tzinfo=UTC)
 
 
 def export(
@@ -170,12 +186,16 @@ def export(
     database: Database,
     folder: Path,
     told: Callable[[Written], None] = lambda _file: None,
-) -> list[Written]:
+) -> Exported:
     """Write the files: STREAM.FORMAT, or STREAM/YYYY-MM.FORMAT; each under a hidden name until it is whole.
 
-    Sessions side by side take turns at them; `told` hears of each in the order in which they are done. Months
-    without a row make no file. Raises OpsError where a file can't be written.
+    A month that is cut has its span for a name. Sessions side by side take turns at the files; `told` hears
+    of each in the order in which they are done. Months without a row make no file.
+
+    Raises OpsError where a file can't be written; Refused, before the first, where one holds other websites,
+    and at the end where neither the old one nor the new one would hold all.
     """
+    _require_same_websites(plan, folder)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as fault:
@@ -195,7 +215,23 @@ def export(
         ) from None
     except KeyboardInterrupt as fault:
         raise type(fault)(writers.so_far) from None
-    return [file for _, file in sorted(writers.done.items())]
+    writers.require_uncontested()
+    return Exported([file for _, file in sorted(writers.done.items())], sorted(writers.kept))
+
+
+def _require_same_websites(plan: ExportPlan, folder: Path) -> None:
+    """Raise Refused if the folder has files of these streams with other websites than are asked for."""
+    chosen = _unlimited(plan)
+    for stream in plan.streams:
+        name = f"{stream.name}/*" if stream.is_monthly else stream.name
+        for path in sorted(folder.glob(f"{name}.{plan.format}")):
+            label = read_label(path)
+            if label is not None and chosen.lacks_websites_of(label):
+                raise Refused(
+                    f"{path} holds other websites than those that were chosen, and would be replaced.",
+                    hint="Name another folder: each choice of websites needs its own.",
+                    done="Nothing was written.",
+                )
 
 
 class _Writers:
@@ -213,6 +249,8 @@ class _Writers:
         self._turns = Turns(enumerate(pieces))
         self._sessions = min(_SESSIONS, len(pieces))
         self.done: dict[int, Written] = {}
+        self.kept: list[Path] = []
+        self._contested: list[Path] = []
 
     def run(self) -> None:
         """Write all files. Raises what ended one, or us, once nobody writes any more."""
@@ -238,6 +276,18 @@ class _Writers:
         count = len(self.done)
         return f"{count:,} files were written before, and are whole." if count else "Nothing was written."
 
+    def require_uncontested(self) -> None:
+        """Raise Refused if a file was neither replaced nor known to hold more than the database."""
+        if not self._contested:
+            return
+        others = f" and {len(self._contested) - 1:,} more" if len(self._contested) > 1 else ""
+        raise Refused(
+            f"{min(self._contested)}{others} stayed as before: the database may lack rows that are in there,"
+            " and have rows that aren't.",
+            hint="Move them elsewhere and export again: they are made anew from what the database has now.",
+            done=self.so_far,
+        )
+
     def _write_in(self, session: Connection) -> None:
         session.run(session.dialect.queries["export.settings"])
         for place, piece in self._turns:
@@ -248,12 +298,23 @@ class _Writers:
 
     def _write(self, piece: _Piece, session: Connection) -> Written | None:
         path = self._folder / f"{piece.name}.{self._plan.format}"
-        with (
-            session.transaction(read_only=True),
-            closing(_read(piece, self._plan, session)) as blocks,
-        ):
-            rows = _write(piece.stream, self._while_wanted(blocks), path, self._plan.format)
+        with session.transaction(read_only=True):
+            label = _held(piece, self._plan, session)
+            if not self._may_write(path, label, piece):
+                return None
+            with closing(_read(piece, self._plan, session)) as blocks:
+                rows = _write(piece.stream, self._while_wanted(blocks), path, self._plan.format, label)
         return Written(piece.stream.name, path, rows) if rows else None
+
+    def _may_write(self, path: Path, label: Label, piece: _Piece) -> bool:
+        """Say whether a file may be written, and note it if not."""
+        if not piece.stream.is_monthly:
+            return True
+        found = verdict(path, label, piece.until)
+        if found is not Verdict.REPLACE:
+            with self._mutex:
+                (self.kept if found is Verdict.KEEP else self._contested).append(path)
+        return found is Verdict.REPLACE
 
     def _while_wanted(self, blocks: Iterator[Block]) -> Iterator[Block]:
         for block in blocks:
@@ -284,7 +345,37 @@ def _pieces(stream: Stream, plan: ExportPlan) -> Iterator[_Piece]:
         yield _Piece(stream, stream.name, *_ALWAYS)
         return
     for since, until in plan.months:
-        yield _Piece(stream, f"{stream.name}/{since:%Y-%m}", since, until)
+        yield _Piece(stream, f"{stream.name}/{_name_of(since, until)}", since, until)
+
+
+def _name_of(since: datetime, until: datetime) -> str:
+    """Return YYYY-MM for a whole month, its span for part of one."""
+    if since == _month_of(since) and until == _month_after(since):
+        return f"{since:%Y-%m}"
+    return f"{_stamp(since)}--{_stamp(until)}"
+
+
+def _stamp(moment: datetime) -> str:
+    """Return a day, or a time as far as it goes, that can stand in a file's name."""
+    day = f"{moment:%Y-%m-%d}"
+    if moment.microsecond:
+        return f"{day}T{moment:%H%M%S.%f}Z"
+    return day if moment.time() == time() else f"{day}T{moment:%H%M%S}Z"
+
+
+def _unlimited(plan: ExportPlan) -> Label:
+    """Return the label of what has no span: it tells of websites alone."""
+    return Label(0, None, datetime.now(UTC), plan.websites)
+
+
+def _held(piece: _Piece, plan: ExportPlan, connection: Connection) -> Label:
+    """Return what a piece is made from, as the open transaction sees it."""
+    if not piece.stream.is_monthly:
+        return _unlimited(plan)
+    name = "held_data" if piece.stream.name == "event_data" else "held"
+    query = connection.dialect.queries[f"export.{name}"].when({"chosen"} if plan.websites else ())
+    row = connection.row(query, since=piece.since, until=piece.until, websites=list(plan.websites))
+    return Label(int(row["n"]), row["first_at"], row["taken_at"], plan.websites)
 
 
 def _read(piece: _Piece, plan: ExportPlan, connection: Connection) -> Generator[Block, None, None]:
@@ -297,8 +388,8 @@ def _read(piece: _Piece, plan: ExportPlan, connection: Connection) -> Generator[
     yield from connection.csv(Query(query.name, query.about, text), stream.columns, bare)
 
 
-def _write(stream: Stream, blocks: Iterator[Block], path: Path, form: str) -> int:
-    """Write one file, 0600 whatever the umask; returns its rows.
+def _write(stream: Stream, blocks: Iterator[Block], path: Path, form: str, label: Label) -> int:
+    """Write one file with its label, 0600 whatever the umask; returns its rows.
 
     Leaves none behind when there are none or something fails.
     """
@@ -313,6 +404,7 @@ def _write(stream: Stream, blocks: Iterator[Block], path: Path, form: str) -> in
         rows = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}[form](
             stream, _chained(first, blocks), hidden
         )
+        label.write(path)
         hidden.rename(path)
     finally:
         with suppress(OSError):
