@@ -99,6 +99,18 @@ def test_a_table_of_another_level_beside_the_others(
     assert rows_of(later) == before | {"website": []}
 
 
+def test_the_latest_in_a_store_of_several_databases(
+    server: Server, filled: str, umami_database: str, cli: Cli
+) -> None:
+    for url in (filled, umami_database):
+        assert cli("backup", url=url).code == 0
+    target = ("--target-url", umami_database, "--replace")
+    for arguments, url in ((target, filled), (("--replace",), filled), (("--replace",), umami_database)):
+        planned = cli("restore", "latest", "--dry-run", "--json", *arguments, url=url)
+        assert planned.code == 0, planned.said
+        assert planned.document["name"].startswith(f"{database_name(url)}-")
+
+
 @pytest.mark.usefixtures("postgresql_server")
 def test_a_dump_of_another_schema_takes_the_place_of_nothing(
     server: Server, filled: str, database_url: str, cli: Cli, tmp_path: Path

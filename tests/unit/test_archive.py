@@ -21,7 +21,7 @@ from umami_ops.archive import manifest as manifests
 from umami_ops.archive.manifest import Manifest, TableFacts, check_files
 from umami_ops.archive.places import open_store
 from umami_ops.archive.rotation import Keep
-from umami_ops.archive.source import PlainFile, StoredBackup
+from umami_ops.archive.source import PlainFile, StoredBackup, find
 from umami_ops.archive.store import SEAL, FolderStore
 from umami_ops.archive.streams import (
     Compressing,
@@ -45,7 +45,11 @@ def store(tmp_path: Path) -> FolderStore:
 
 
 def _write(
-    store: FolderStore, name: str = "umami-1", encrypt_to: tuple[str, ...] = (), day: int = 2
+    store: FolderStore,
+    name: str = "umami-1",
+    encrypt_to: tuple[str, ...] = (),
+    day: int = 2,
+    database: str = "umami",
 ) -> Manifest:
     with store.draft(name) as draft:
         stored = Hashing(_DATA, draft.create(_DATA))
@@ -55,7 +59,7 @@ def _write(
         manifest = Manifest(
             name=name, kind="dump", created_at=datetime(2025, 1, day, 3, 4, 5, tzinfo=UTC), seconds=1.5,
             umami_ops="0.1.0", tool="pg_dump 18.1", dialect="postgresql", flavour="postgresql",
-            version="18.1", database="umami", schema="public", level=19, release="v3.1.0",
+            version="18.1", database=database, schema="public", level=19, release="v3.1.0",
             tables=(TableFacts("session", 3, "abc"), TableFacts("Büro", 0)), files=(stored.facts,),
         )  # fmt: skip
         manifests.seal(draft, manifest)
@@ -175,6 +179,24 @@ def test_without_its_seal_it_is_no_backup(store: FolderStore, tmp_path: Path) ->
     (_folder(tmp_path) / SEAL).unlink()
     (tmp_path / "store" / "notes").mkdir()
     assert store.names() == []
+
+
+def test_the_latest_is_of_the_database_that_is_named(store: FolderStore) -> None:
+    for day, (name, database) in enumerate(
+        (("umami-1", "umami"), ("umami-2", "umami"), ("test-1", "test")), 2
+    ):
+        _write(store, name, day=day, database=database)
+
+    def latest(dialect: str, database: str) -> str:
+        return find(store, "latest", (), (dialect, database)).title
+
+    assert latest("postgresql", "umami") == "umami-2"
+    assert latest("postgresql", "test") == "test-1"
+    for other in (("postgresql", "new"), ("mysql", "umami"), None):
+        with pytest.raises(UsageFault, match=r"several databases \(test, umami\)"):
+            find(store, "latest", (), other)
+    store.remove("test-1")
+    assert latest("postgresql", "new") == "umami-2"
 
 
 def test_what_is_kept_under_another_name_is_damaged(store: FolderStore, tmp_path: Path) -> None:

@@ -189,14 +189,17 @@ class PlainFolder(Source):
         return sorted(path for path in self._path.iterdir() if path.is_file())
 
 
-def find(store: Store, typed: str, identities: Sequence[Any] = ()) -> Source:
+def find(
+    store: Store, typed: str, identities: Sequence[Any] = (), database: tuple[str, str] | None = None
+) -> Source:
     """Return the backup of that name, the newest for `latest`, or the file or folder of a dump at that path.
 
-    Raises UsageFault when there is none of the kind, OpsError where `latest` has no place to be in.
+    `database`, its dialect and name, is whose newest is meant. Raises UsageFault when there is none of the
+    kind, or when it can't be told whose is; OpsError where `latest` has no place to be in.
     """
     names = store.names()
     if typed == LATEST:
-        found = newest(store, names)
+        found = newest(store, names, database)
         if found is None:
             store.require_there()
             raise UsageFault(f"There is no backup in {store.title}.", hint="`umami-ops backup` makes one.")
@@ -218,8 +221,12 @@ def find(store: Store, typed: str, identities: Sequence[Any] = ()) -> Source:
     )
 
 
-def newest(store: Store, names: Sequence[str]) -> str | None:
-    """Return the newest backup whose manifest can be read; what a prune has archived is none."""
+def newest(store: Store, names: Sequence[str], database: tuple[str, str] | None = None) -> str | None:
+    """Return the newest backup whose manifest can be read; what a prune has archived is none.
+
+    Where it has some of this database, the newest of those. Raises UsageFault where it has none, and those of
+    several others.
+    """
     known = []
     for name in names:
         try:
@@ -227,5 +234,13 @@ def newest(store: Store, names: Sequence[str]) -> str | None:
         except OpsError:
             continue
         if found.kind != manifests.PRUNED:
-            known.append((found.created_at, name))
-    return max(known)[1] if known else None
+            known.append(found)
+    own = [each for each in known if (each.dialect, each.database) == database] or known
+    if len({(each.dialect, each.database) for each in own}) > 1:
+        databases = ", ".join(sorted({each.database for each in own}))
+        raise UsageFault(
+            f"{store.title} has backups of several databases ({databases})"
+            + (f" and none of {database[1]}." if database else "."),
+            hint="Name the backup: `umami-ops backup list` shows them.",
+        )
+    return max((each.created_at, each.name) for each in own)[1] if own else None

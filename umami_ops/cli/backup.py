@@ -187,7 +187,8 @@ def verify(
     from umami_ops.archive.streams import read_identities
     from umami_ops.cli import render
 
-    source = find(options.open_store_from_options(place), name, read_identities(identities))
+    store, whose = options.open_store_from_options(place), options.named_from_options()
+    source = find(store, name, read_identities(identities), whose)
     if not isinstance(source, StoredBackup):
         raise UsageFault(f"{name} is a file without a manifest: nothing says what should be in it.")
     with options.scratch_server(scratch_url) as scratch:

@@ -228,6 +228,15 @@ def open_from_options(*, needs_session: bool = False) -> Database:
     return open_database(settings_from_options().database(needs_session=needs_session))
 
 
+def named_from_options() -> tuple[str, str] | None:
+    """Return dialect and name of the database that DATABASE_URL names, if it is set: that of a backup."""
+    settings = settings_from_options()
+    if settings.database_url is None and settings.direct_database_url is None:
+        return None
+    url = settings.database()
+    return url.dialect, url.database
+
+
 @contextmanager
 def scratch_server(text: str | None) -> Iterator[Database | None]:
     """Give the server that --scratch-url names, for the length of the block; None without one.

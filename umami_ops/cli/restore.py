@@ -67,7 +67,8 @@ def restore(
 ) -> None:
     """Bring a backup back, all of it or nothing.
 
-    NAME is one of the store's, `latest` the newest, FILE what pg_dump, mysqldump or mariadb-dump wrote.
+    NAME is one of the store's, `latest` the newest of the database, FILE what pg_dump, mysqldump or
+    mariadb-dump wrote.
     The sums are checked before anything is touched, and the rows compared before anything gives way.
     """
     from umami_ops.archive.source import find
@@ -87,7 +88,8 @@ def restore(
     with database.connect("umami-ops restore") as connection:
         require_session(connection.server())
         _complete(store, name, database, dry_run=dry_run)
-        source = find(store, name, read_identities(identities))
+        whose = options.named_from_options() or (database.url.dialect, database.url.database)
+        source = find(store, name, read_identities(identities), whose)
         if is_addition(source.manifest, websites):
             plan = plan_addition(connection, source, websites=websites, replace=replace, only=only)
         else:
