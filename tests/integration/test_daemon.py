@@ -90,13 +90,16 @@ def _locked(server: Server, url: str) -> Iterator[Callable[[], object]]:
         yield lambda: loader.execute(release)
 
 
-def test_killed_in_a_step_it_runs_the_job_once_more(
-    server: Server, umami_database: str, tmp_path: Path
+def test_killed_in_a_step_it_runs_the_job_once_more_and_then_says_that_it_failed(
+    server: Server, umami_database: str, tmp_path: Path, listener: _Listener
 ) -> None:
     """The step ends with it; the run is repeated after the start, and if that is killed, too, no more."""
     with _locked(server, umami_database) as release:
-        settings = '[jobs.look]\nschedule = "@every 3s"\nsteps = ["info"]\n'
-        with Sidecar(tmp_path / "a", umami_database, settings) as sidecar:
+        settings = (
+            '[jobs.look]\nschedule = "@every 3s"\nsteps = ["info"]\n'
+            f'[notify]\napprise = ["json://{listener.address}"]\nping = "http://{listener.address}/ping/{{job}}"\n'
+        )
+        with Sidecar(tmp_path / "a", umami_database, settings, http=True) as sidecar:
             for _ in range(2):
                 sidecar.wait_for("run_began")
                 (step,) = _eventually(lambda: _steps_of(sidecar))
@@ -105,12 +108,25 @@ def test_killed_in_a_step_it_runs_the_job_once_more(
                 sidecar.forget()
                 sidecar.start()
             sidecar.wait_for("given_up")
+            assert sidecar.get("/healthz")[0] == 503
+            _eventually(lambda: [1] if len(_told(listener)) == 1 else [])
+            assert sidecar.get("/healthz")[0] == 503, "a run that goes on meanwhile makes nothing green"
             release()
-            done = sidecar.wait_for("run_ended", lambda event: event["result"] == "success", seconds=60)
-            assert done
+            sidecar.wait_for("run_ended", lambda event: event["result"] == "success", seconds=60)
+            _eventually(lambda: [1] if len(_told(listener)) == 2 else [])
+            assert sidecar.get("/healthz")[0] == 200
             sidecar.stop()
         causes = [(run.result, run.cause) for run in reversed(sidecar.runs())]
-        assert causes[:2] == [(Result.INTERRUPTED, Cause.SCHEDULE), (Result.INTERRUPTED, Cause.CATCH_UP)]
+        assert causes[:2] == [(Result.INTERRUPTED, Cause.SCHEDULE), (Result.FAILURE, Cause.CATCH_UP)]
+    failed, works = _told(listener)
+    assert "look failed" in failed["title"]
+    assert "ended twice while it ran" in failed["message"]
+    assert "look works again" in works["title"]
+    assert "/ping/look/1" in [path.partition("?")[0] for path in listener.paths()]
+
+
+def _told(listener: _Listener) -> list[dict[str, str]]:
+    return [json.loads(body) for path, body in listener.got if path == "/"]
 
 
 def _steps_of(sidecar: Sidecar) -> list[int]:

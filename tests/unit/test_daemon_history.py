@@ -16,6 +16,7 @@ from umami_ops.daemon import history as module
 from umami_ops.daemon import outcome, store
 from umami_ops.daemon.agenda import Mark
 from umami_ops.daemon.history import History
+from umami_ops.daemon.notify import occasion
 from umami_ops.daemon.records import Cause, DatabaseSize, Message, Result, Run, StepDone
 
 NOW = datetime(2026, 11, 22, 3, tzinfo=UTC)
@@ -98,6 +99,23 @@ def test_what_was_running_when_it_was_killed_is_interrupted(tmp_path: Path) -> N
     history.abandon(NOW + timedelta(hours=1))
     (run,) = history.runs()
     assert (run.result, run.seconds) == (Result.INTERRUPTED, 3_600)
+
+
+def test_an_interrupted_run_hides_no_failure(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    assert history.verdict("nightly") is None
+    failed = keep(history, 1, result=Result.FAILURE)
+    for number in range(2, 9):
+        keep(history, number, result=Result.INTERRUPTED)
+    found = history.verdict("nightly")
+    assert found is not None
+    assert found.id == failed.id
+    done = replace(failed, result=Result.SUCCESS)
+    assert (occasion(done, found), occasion(done, None)) == ("recovery", "success")
+    keep(history, 10)
+    found = history.verdict("nightly")
+    assert found is not None
+    assert found.id == "nightly10"
 
 
 _FULL = """

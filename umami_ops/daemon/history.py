@@ -147,12 +147,17 @@ class History:
         )
         return tuple(_step(row) for row in found)
 
-    def last(self, job: str, *, result: Result | None = None, ended: bool = True) -> Run | None:
-        """Return a job's last run, of those that came to an end or of all."""
-        for run in self.runs(job=job, result=result, limit=3):
-            if run.result is not Result.RUNNING or not ended:
-                return run
-        return None
+    def verdict(self, job: str) -> Run | None:
+        """Return the last run of a job that ended by itself: an interrupted one says nothing."""
+        return max(
+            (
+                run
+                for result in (Result.SUCCESS, Result.UNFINISHED, Result.FAILURE)
+                for run in self.runs(job=job, result=result, limit=1)
+            ),
+            key=lambda run: run.started_at,
+            default=None,
+        )
 
     def totals(self) -> list[Total]:
         """Return how many runs there were of each job with each result."""

@@ -63,13 +63,14 @@ def text(run: Run, kind: str, host: str) -> tuple[str, str]:
     lines = [f"Job {run.job} on {host}, begun {run.started_at:%Y-%m-%d %H:%M:%S} UTC."]
     if run.cause is Cause.CATCH_UP:
         lines.append("This run was caught up: its time had passed.")
-    if kind == "failure" and run.steps:
-        step = run.steps[-1]
-        lines += [f"Step: umami-ops {step.command} (exit code {step.exit_code})"]
+    if kind == "failure":
+        # None where umami-ops itself was ended: nobody saw how far it was.
+        step = run.steps[-1] if run.steps else None
+        lines += [f"Step: umami-ops {step.command} (exit code {step.exit_code})"] if step else []
         lines += [f"Reason: {run.reason}"] if run.reason else []
         lines += [f"What to do: {run.hint}"] if run.hint else []
         lines += [f"Try it: umami-ops run {run.job}"]
-        tail = step.tail.splitlines()[-_TAIL_LINES:]
+        tail = step.tail.splitlines()[-_TAIL_LINES:] if step else []
         lines += ["", "The end of its log:", *tail] if tail else []
     else:
         lines += [f"{step.command}: {step.seconds:.1f} s" for step in run.steps]

@@ -192,6 +192,7 @@ class Daemon:
             self._log.error(
                 "given_up", f"{job.name}: was interrupted twice, waits for its next time", job=job.name
             )
+            self._work.give_up(last)
             return
         self._dispatcher.again(Due(job, last.slot or last.started_at, is_catch_up=True))
 

@@ -126,9 +126,9 @@ def _problems(status: Status, jobs: list[dict[str, Any]], now: datetime) -> Any:
     for job in jobs:
         if job["overdue_since"]:
             yield f"{job['name']} is overdue since {job['overdue_since']}."
-        last = job["last_run"]
-        if last and last["result"] == Result.FAILURE and status.role is not Role.STANDBY:
-            yield f"The last run of {job['name']} failed: {last['reason'] or 'for no known reason.'}"
+        last = status.history.verdict(job["name"])
+        if last and last.result is Result.FAILURE and status.role is not Role.STANDBY:
+            yield f"The last run of {job['name']} failed: {last.reason or 'for no known reason.'}"
 
 
 def _database(status: Status, now: datetime) -> dict[str, Any] | None:

@@ -48,7 +48,7 @@ class Work:
         """
         with one_job(self._open_database(), f"umami-ops {job.name}"):
             run = Run(uuid.uuid4().hex, job.name, cause, slot, missed, datetime.now(UTC))
-            before = self._history.last(job.name)
+            before = self._history.verdict(job.name)
             self._history.begin(run)
             self._tell_beginning(run)
             self._messenger().began(run)
@@ -74,6 +74,19 @@ class Work:
             self._tell_end(run)
             self._messenger().ended(run, before, report(run))
             return run
+
+    def give_up(self, run: Run) -> None:
+        """Let an interrupted run count as failed, and tell everybody: it may be what ends the daemon."""
+        before = self._history.verdict(run.job)
+        run = replace(
+            run,
+            result=Result.FAILURE,
+            reason="umami-ops was ended twice while it ran.",
+            hint="Was there too little memory? It waits for its next time.",
+        )
+        self._history.end(run)
+        self._tell_end(run)
+        self._messenger().ended(run, before, report(run))
 
     def _tell_beginning(self, run: Run) -> None:
         why = {Cause.SCHEDULE: "begins", Cause.CATCH_UP: "begins, to catch up", Cause.HAND: "begins, by hand"}
