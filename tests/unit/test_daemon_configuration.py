@@ -117,6 +117,11 @@ def test_a_mistake_is_named_with_line_and_key(tmp_path: Path, old: str, new: str
             "s3same",
             "UMAMI_OPS_NOTIFY_PING is not usable: it must begin with https://",
         ),
+        (
+            "UMAMI_OPS_NOTIFY_PING",
+            "https://[s3same",
+            "UMAMI_OPS_NOTIFY_PING is not usable: it is no web address",
+        ),
         ("UMAMI_OPS_DAEMON_JITTER", "a while", "UMAMI_OPS_DAEMON_JITTER is not usable: write a span of time"),
         ("TZ", "Nowhere/Land", "TZ is not usable: There is no time zone"),
     ],

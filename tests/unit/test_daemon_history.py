@@ -16,7 +16,7 @@ from umami_ops.daemon import history as module
 from umami_ops.daemon import outcome, store
 from umami_ops.daemon.agenda import Mark
 from umami_ops.daemon.history import History
-from umami_ops.daemon.notify import occasion
+from umami_ops.daemon.notify import Channels, occasion
 from umami_ops.daemon.records import Cause, DatabaseSize, Message, Result, Run, StepDone
 
 NOW = datetime(2026, 11, 22, 3, tzinfo=UTC)
@@ -116,6 +116,23 @@ def test_an_interrupted_run_hides_no_failure(tmp_path: Path) -> None:
     found = history.verdict("nightly")
     assert found is not None
     assert found.id == "nightly10"
+
+
+@pytest.mark.parametrize(
+    ("address", "pinged"),
+    [
+        ("https://hc.example/KEY/umami-{job}", "https://hc.example/KEY/umami-look/1?rid=7"),
+        ("https://hc.example/{job}/", "https://hc.example/look/1?rid=7"),
+        ("https://hc.example/KEY/{job}?create=1", "https://hc.example/KEY/look/1?create=1&rid=7"),
+        ("https://hc.example?create=1", "https://hc.example/1?create=1&rid=7"),
+    ],
+)
+def test_a_ping_goes_to_the_path_of_its_exit_code_whatever_the_address_has_behind_it(
+    address: str, pinged: str
+) -> None:
+    content = {"job": "look", "path": "/1?rid=7"}
+    assert Channels(ping=address).address("ping", content) == {"url": pinged}
+    assert Channels().address("ping", content) is None
 
 
 _FULL = """

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 from umami_ops.daemon.child import Child
 from umami_ops.daemon.history import History
@@ -43,8 +44,15 @@ class Channels:
             return {"urls": list(self.apprise)} if self.apprise else None
         if channel == "webhook":
             return {"url": self.webhook} if self.webhook else None
-        base = self.ping.replace("{job}", str(content["job"])).rstrip("/")
-        return {"url": f"{base}{content['path']}"} if base else None
+        if not self.ping:
+            return None
+        # The address may have a query of its own, ?create=1 say, behind which a path would mean nothing.
+        base = urlsplit(self.ping.replace("{job}", str(content["job"])))
+        path, _, query = str(content["path"]).partition("?")
+        whole = base._replace(
+            path=base.path.rstrip("/") + path, query="&".join(filter(None, (base.query, query)))
+        )
+        return {"url": whole.geturl()}
 
 
 def occasion(run: Run, before: Run | None) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from umami_ops.daemon.schedule import zone_named
@@ -67,6 +68,10 @@ def zone(value: Any) -> ZoneInfo:
 def _address(value: Any) -> str:
     if not re.match(r"https?://[^\s]+$", _text(value).strip()):
         raise ValueError("it must begin with https:// or http://")
+    try:
+        urlsplit(value.strip())
+    except ValueError:
+        raise ValueError("it is no web address") from None  # what urllib says may hold the address
     return str(value).strip()
 
 
