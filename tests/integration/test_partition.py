@@ -139,6 +139,22 @@ def test_a_reset_in_the_middle(server: Server, umami_database: str, verb: str) -
     assert_as_told(url, told, still, was_reset=True, most_seconds=5.0)
 
 
+def test_a_second_split_leaves_alone_what_the_first_found_too_old(
+    server: Server, umami_database: str
+) -> None:
+    """An import of long ago gets no partition for each month since, however often somebody splits."""
+    url = umami_database
+    fill(url, 6)
+    with connect(url) as loader:
+        _write(loader, "long ago", datetime(2015, 2, 3, tzinfo=UTC))
+        loader.commit()
+    partition(url, *VERBS["enable"])
+    partition(url, *VERBS["split"])
+    before = _names(partitions(url))
+    assert "Nothing to do." in partition(url, *VERBS["split"]).out
+    assert _names(partitions(url)) == before
+
+
 def test_a_second_split_makes_each_partition_finer(server: Server, umami_database: str) -> None:
     url = umami_database
     events = 2 * fill(url, 8, days=900)

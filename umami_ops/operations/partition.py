@@ -169,7 +169,7 @@ def plan_split(connection: Connection, installation: Installation, period: str) 
     layout = _partitioned(partitioning.layout())
     parts: list[tuple[Partition, Sequence[Slot]]] = []
     for source in layout.dated:
-        slots_in = list(_slots_in(connection, source, period)) if _is_longer(source, period) else []
+        slots_in = list(_slots_in(connection, layout, source, period)) if _is_longer(source, period) else []
         if len(slots_in) > 1 or (slots_in and source.since is None):
             parts.append((source, slots_in))
     made = [slot for _, slots_in in parts for slot in slots_in]
@@ -422,17 +422,21 @@ def _spread(connection: Connection, since: datetime | str, until: datetime) -> d
     return {row["day"].replace(tzinfo=UTC): int(row["events"]) for row in rows}
 
 
-def _slots_in(connection: Connection, source: Partition, period: str) -> Iterator[Slot]:
-    """Return the periods in a partition; of all history, from where it goes on without a long gap."""
+def _slots_in(connection: Connection, layout: Layout, source: Partition, period: str) -> Iterator[Slot]:
+    """Return the periods in a partition; of all history, from where it goes on without a long gap.
+
+    What a split left as too old to be worth partitions stays so: history goes on behind it.
+    """
     assert source.until is not None
     if source.since is not None:
         return slots(period, source.since, source.until)
     days = sorted(_spread(connection, connection.dialect.earliest, source.until), reverse=True)
     if not days:
         return iter(())
-    first = days[0]
+    goes_on = any(part.rows_estimate for part in layout.dated if part.since and part.since >= source.until)
+    first = source.until if goes_on else days[0]
     for day in days:
         if first - day > _GAP:
             break
         first = day
-    return slots(period, start_of(period, first), source.until)
+    return slots(period, start_of(period, first), source.until) if first < source.until else iter(())
