@@ -26,7 +26,7 @@ from umami_ops.archive.store import SEAL, Draft, Store, Writer
 from umami_ops.archive.streams import AGE, ZSTD, Compressing, Encrypting, Hashing, parse_recipients, pieces
 from umami_ops.databases.base import WORKING_PREFIX, Connection, Database
 from umami_ops.errors import OpsError, Refused
-from umami_ops.operations.inspect import Installation
+from umami_ops.operations.inspect import Installation, require_events_in_place
 from umami_ops.transfer.contents import counting
 from umami_ops.umami.migrations import migrations
 
@@ -93,8 +93,7 @@ def plan_backup(
         for relation in installation.relations.values()
         if not relation.name.startswith(WORKING_PREFIX)
     ]
-    if len(relations) < len(installation.relations):
-        _require_events_in_place(connection)
+    require_events_in_place(connection, installation)
     tables = [relation for relation in relations if relation.kind in ("table", "partitioned table")]
     estimate = sum(
         int(table.table_bytes * (_SHARE_OF_REPLAYS if table.name == _REPLAYS else _SHARE)) for table in tables
@@ -111,17 +110,6 @@ def plan_backup(
         left_out=tuple(relation.name for relation in relations if relation not in tables),
         jobs=jobs,
     )
-
-
-def _require_events_in_place(connection: Connection) -> None:
-    """Raise Refused while events lie in tables of our own, which no backup holds."""
-    if connection.partitioning().keeps_events_aside():
-        raise Refused(
-            "A change of website_event's partitions was interrupted, and events lie beside the table: a "
-            "backup would lack them, or their times.",
-            hint="`umami-ops partition status` says which command brings it to its end; then back up.",
-            done="Nothing was written.",
-        )
 
 
 def _check_room(store: Store, estimate_bytes: int, *, is_spooled: bool) -> None:

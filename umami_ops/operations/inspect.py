@@ -8,7 +8,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from umami_ops.databases.base import Connection, Introspector, MigrationRow, Relation, Server
+from umami_ops.databases.base import (
+    WORKING_PREFIX,
+    Connection,
+    Introspector,
+    MigrationRow,
+    Relation,
+    Server,
+)
 from umami_ops.errors import Refused, TransientFault
 from umami_ops.operations.problems import (
     CORE_TABLES,
@@ -113,6 +120,18 @@ def require_session(server: Server) -> None:
         raise Refused(
             "The connection goes through a transaction pooler, and this needs a session of its own.",
             hint="Set DIRECT_DATABASE_URL to the server's own address; DATABASE_URL may stay as it is.",
+            done="Nothing was changed.",
+        )
+
+
+def require_events_in_place(connection: Connection, installation: Installation) -> None:
+    """Raise Refused while events, or their times, lie in tables of our own, which nobody else reads."""
+    has_ours = any(name.startswith(WORKING_PREFIX) for name in installation.relations)
+    if has_ours and connection.partitioning().keeps_events_aside():
+        raise Refused(
+            "A change of website_event's partitions was interrupted: events lie beside the table, or their "
+            "times do, and would be missed.",
+            hint="`umami-ops partition status` says which command brings it to its end; then run this again.",
             done="Nothing was changed.",
         )
 

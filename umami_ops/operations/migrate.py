@@ -15,7 +15,12 @@ from umami_ops.errors import Refused
 from umami_ops.operations.conclusion import conclusion, require_ended, some
 from umami_ops.operations.crossing import Crossing, Finding, Policies, cross
 from umami_ops.operations.downgrade import homeless
-from umami_ops.operations.inspect import Installation, inspect, require_session
+from umami_ops.operations.inspect import (
+    Installation,
+    inspect,
+    require_events_in_place,
+    require_session,
+)
 from umami_ops.plan import Move, Note, Plan, TableMove
 from umami_ops.rows import Field, Kind, Pair
 from umami_ops.sql import Query
@@ -63,6 +68,7 @@ def plan_migrate(
     require_two(source, target)
     installation = inspect(source)
     installation.require_safe(despite=_BLOCKED_NEVER)
+    require_events_in_place(source, installation)
     with source.transaction(read_only=True):
         return _Planner(source, target, installation, wish, beside).plan()
 
