@@ -126,6 +126,43 @@ def test_a_dump_of_another_schema_takes_the_place_of_nothing(
         assert rows_of(f"{filled}?schema=other") == {}
 
 
+@pytest.mark.usefixtures("postgresql_server")
+def test_a_text_that_cleans_up_touches_no_other_schema(
+    server: Server, database_url: str, cli: Cli, tmp_path: Path
+) -> None:
+    backups.fill(server, database_url, events=10)
+    other = f"{database_url}?schema=other"
+    execute(
+        database_url,
+        "CREATE SCHEMA other",
+        "CREATE TABLE other.mine (id integer)",
+        "INSERT INTO other.mine VALUES (1)",
+    )
+    before = rows_of(database_url)
+    clean = ("--clean", "--if-exists")
+    whole = dump_by_hand(server, database_url, tmp_path / "whole.sql", *clean)
+    umami = dump_by_hand(server, database_url, tmp_path / "umami.sql", *clean, "--schema=public")
+    extensions = (  # as Umami's first migration makes one, which this server lacks
+        b"DROP EXTENSION IF EXISTS pgcrypto;\nCREATE EXTENSION IF NOT EXISTS pgcrypto WITH SCHEMA public;\n"
+        b"COMMENT ON EXTENSION pgcrypto IS 'cryptographic functions';\n"
+    )
+    first = b"SET statement_timeout"
+    umami.write_bytes(umami.read_bytes().replace(first, extensions + first, 1))
+    rows = dump_by_hand(server, database_url, tmp_path / "rows.sql", "--data-only", "--schema=other")
+    umami_and_rows = tmp_path / "more.sql"
+    umami_and_rows.write_bytes(rows.read_bytes() + umami.read_bytes())
+    execute(other, "UPDATE mine SET id = 2")
+    for path in (whole, umami_and_rows):
+        refused = cli("restore", str(path), "--replace", "--yes", url=database_url)
+        assert refused.code == 5, refused.said
+        assert "other schemas: other.mine." in refused.err
+        assert rows_of(database_url) == before
+        assert rows_of(other) == {"mine": ["[2]"]}
+    outcome = cli("restore", str(umami), "--replace", "--yes", url=database_url)
+    assert outcome.code == 0, outcome.said
+    assert rows_of(database_url) == before
+
+
 def test_a_text_that_ends_between_two_statements_is_cut(
     server: Server, filled: str, cli: Cli, tmp_path: Path
 ) -> None:

@@ -25,6 +25,7 @@ from umami_ops.databases.postgresql.folders import (
 )
 from umami_ops.databases.postgresql.programs import find_dump_programs
 from umami_ops.databases.postgresql.staging import bring_types, run, swap
+from umami_ops.databases.postgresql.surroundings import require_untouched, surroundings
 from umami_ops.errors import CUT_SHORT, DatabaseFault, Refused
 from umami_ops.sql import Query
 
@@ -37,6 +38,8 @@ _UNFINISHED = "The backup was not made."
 _MAGICS = (b"PGDMP", b"toc.dat\0")
 #: The last thing that pg_dump and pg_restore write into a text.
 _TRAILER = b"-- PostgreSQL database dump complete"
+#: Extensions belong to the database, not to a schema: pg_restore leaves them out, too.
+_OF_EXTENSIONS = (b"CREATE EXTENSION ", b"DROP EXTENSION ", b"COMMENT ON EXTENSION ")
 _COPY = re.compile(rb"COPY .* FROM stdin;\n", re.DOTALL)
 _END_OF_ROWS = b"\\.\n"
 #: How a table's rows end in the custom format, and how the next one's follow: a newline, a piece without a
@@ -92,9 +95,11 @@ class PostgresqlDumpPrograms(DumpPrograms["PostgresqlConnection"]):
         schema = schema_for(connection, wanted)
         with connection.transaction():
             self._stage(connection, schema)
+            before = surroundings(connection, schema)
             with self._as_text(chunks, schema) as text:
                 _load(connection, text)
             connection.settle()  # the dump has its own idea of the search path
+            require_untouched(connection, schema, before)
             check(connection, self._loaded(connection, schema))
             return _put_in_place(connection, schema, wanted)
 
@@ -196,7 +201,7 @@ def _load(connection: PostgresqlConnection, text: IO[bytes]) -> None:
             _run_script(connection, statements)
             statement = line.decode().rstrip().rstrip(";")
             connection.copy_in(Query("restore.rows", "", statement), _rows(text))
-        elif not _is_for_psql(line):
+        elif not (_is_for_psql(line) or line.startswith(_OF_EXTENSIONS)):
             statements.append(line)
     _run_script(connection, statements)
     if not has_end:
