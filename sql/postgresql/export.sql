@@ -21,10 +21,32 @@ SELECT
   set_config('work_mem', '64MB', false),
   set_config('jit', 'off', false);
 
--- name: span
--- When the first and the last event happened.
-SELECT MIN(e.created_at) AS first_at, MAX(e.created_at) AS last_at
-FROM website_event AS e;
+-- name: first_of
+-- When the first event of a span happened, or the first property of one came: an index has both.
+SELECT MIN(f.first_at) AS first_at
+FROM (
+  SELECT MIN(e.created_at) AS first_at
+  FROM website_event AS e
+  WHERE e.created_at >= :since AND e.created_at < :until
+  UNION ALL
+  SELECT MIN(d.created_at) AS first_at
+  FROM event_data AS d
+  WHERE d.created_at >= :since AND d.created_at < :until
+) AS f;
+
+-- name: undated
+-- How many events, and properties of events, have no time or one outside of a span.
+SELECT (
+  SELECT COUNT(*)
+  FROM website_event AS e
+  WHERE (e.created_at IS NULL OR e.created_at < :since OR e.created_at >= :until)
+    AND e.website_id = ANY(CAST(:websites AS uuid[])) --? chosen
+) AS events, (
+  SELECT COUNT(*)
+  FROM event_data AS d
+  WHERE (d.created_at IS NULL OR d.created_at < :since OR d.created_at >= :until)
+    AND d.website_id = ANY(CAST(:websites AS uuid[])) --? chosen
+) AS event_data;
 
 -- name: held
 -- How many events of a span there are at this moment, and when the first happened.

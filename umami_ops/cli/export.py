@@ -85,7 +85,9 @@ def export(
     if as_json:
         files = [{"stream": each.stream, "path": str(each.path), "rows": each.rows} for each in done.files]
         kept = [str(path) for path in done.kept]
-        render.print_json({"files": files, "kept": kept, "seconds": round(seconds, 3)})
+        render.print_json(
+            {"files": files, "kept": kept, "left_out": plan.left_out, "seconds": round(seconds, 3)}
+        )
         return
     rows: dict[str, list[int]] = {stream.name: [] for stream in plan.streams}
     for each in done.files:
@@ -98,6 +100,9 @@ def export(
     facts = {"In": str(folder), "Time": render.duration(seconds)}
     if done.kept:
         facts["Kept"] = f"{render.count(len(done.kept))} files that hold more than the database has left"
+    if plan.left_out:
+        counts = " and ".join(f"{render.count(count)} of {table}" for table, count in plan.left_out.items())
+        facts["Left out"] = f"{counts}, whose time is missing or outside of the years 1 to 9999"
     render.print_facts(facts)
 
 

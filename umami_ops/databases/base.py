@@ -81,6 +81,8 @@ class Dialect:
     space_after_delete: str
     #: A time before every row's, as the server reads it.
     earliest: str
+    #: The first time of a row that is in the calendar: what is before, and no time at all, is not.
+    first_moment: datetime
     #: What a primary key is called where nobody names it; {} is the table.
     primary_key_name: str
     #: Types of columns that take neither a default nor, without a length, an index.

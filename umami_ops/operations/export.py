@@ -33,7 +33,8 @@ from umami_ops.transfer.turns import Turns
 TEXT, INTEGER, NUMBER, TIME = "text", "integer", "number", "time"
 FORMATS = ("csv", "jsonl", "parquet")
 _LEAST_LEVEL = 13
-_ALWAYS = (datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
+#: All times that there are: what else a server holds has no place in a calendar, nor in a reader of Parquet.
+_ALWAYS = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 #: Sessions that write side by side: the server groups one month while another is written.
 _SESSIONS = 2
 _CANCELLED_SECONDS = 0.5
@@ -92,12 +93,16 @@ STREAMS: Mapping[str, Stream] = {
 
 @dataclass(frozen=True)
 class ExportPlan:
-    """What is written: streams, websites by their ids (all when empty), months as half-open spans."""
+    """What is written: streams, websites by their ids (all when empty), months as half-open spans.
+
+    Rows by their table that no month has, since their time isn't one, are counted as left out.
+    """
 
     streams: tuple[Stream, ...]
     websites: tuple[str, ...]
     months: tuple[tuple[datetime, datetime], ...]
     format: str
+    left_out: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -151,26 +156,39 @@ def plan_export(
         raise OpsError(
             "Parquet needs the library pyarrow.", hint="pip install 'umami-ops[parquet]', or --format csv."
         )
-    span = connection.row(connection.dialect.queries["export.span"])
-    months: tuple[tuple[datetime, datetime], ...] = ()
-    if span["first_at"] is not None:
-        first, last = span["first_at"].astimezone(UTC), span["last_at"].astimezone(UTC)
-        months = tuple(_months(max(since or _month_of(first), _month_of(first)), until, last))
+    chosen = matching_websites(connection, installation, websites)
     return ExportPlan(
         tuple(STREAMS[name] for name in streams or STREAMS),
-        matching_websites(connection, installation, websites),
-        months,
+        chosen,
+        tuple(_months(connection, since or _ALWAYS[0], until or _ALWAYS[1])),
         form,
+        _left_out(connection, chosen),
     )
 
 
-def _months(since: datetime, until: datetime | None, last: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """Yield the calendar's months from one time to another, the first and the last cut where they must be."""
-    begin = since
-    while begin <= last and (until is None or begin < until):
-        end = _month_after(begin)
-        yield begin, min(end, until) if until is not None else end
-        begin = end
+def _months(connection: Connection, since: datetime, until: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """Yield the calendar's months that have rows, the first and the last cut where they must be.
+
+    Anybody can send an event with a date in thousands of years: what lies between is stepped over.
+    """
+    query = connection.dialect.queries["export.first_of"]
+    end = since
+    while (first_at := connection.value(query, since=_from(end, connection), until=until)) is not None:
+        begin, end = max(_month_of(first_at), since), min(_month_after(first_at), until)
+        yield begin, end
+
+
+def _left_out(connection: Connection, websites: Sequence[str]) -> dict[str, int]:
+    query = connection.dialect.queries["export.undated"].when({"chosen"} if websites else ())
+    row = connection.row(
+        query, since=_from(_ALWAYS[0], connection), until=_ALWAYS[1], websites=list(websites)
+    )
+    return {table: int(rows) for table, rows in row.items() if rows}
+
+
+def _from(since: datetime, connection: Connection) -> datetime:
+    """Return where a span begins for the server: MySQL takes 1970 itself for the date of all zeros."""
+    return max(since, connection.dialect.first_moment)
 
 
 def _month_of(moment: datetime) -> datetime:
@@ -178,6 +196,8 @@ def _month_of(moment: datetime) -> datetime:
 
 
 def _month_after(moment: datetime) -> datetime:
+    if (moment.year, moment.month) == (_ALWAYS[1].year, _ALWAYS[1].month):
+        return _ALWAYS[1]
     return datetime(moment.year + moment.month // 12, moment.month % 12 + 1, 1, tzinfo=UTC)
 
 
@@ -245,9 +265,10 @@ class _Writers:
         self._folder = folder
         self._told = told
         self._mutex = threading.Lock()
-        pieces = [piece for stream in plan.streams for piece in _pieces(stream, plan)]
+        pieces = (piece for stream in plan.streams for piece in _pieces(stream, plan))
         self._turns = Turns(enumerate(pieces))
-        self._sessions = min(_SESSIONS, len(pieces))
+        count = sum(len(plan.months) if stream.is_monthly else 1 for stream in plan.streams)
+        self._sessions = min(_SESSIONS, count)
         self.done: dict[int, Written] = {}
         self.kept: list[Path] = []
         self._contested: list[Path] = []
@@ -351,13 +372,13 @@ def _pieces(stream: Stream, plan: ExportPlan) -> Iterator[_Piece]:
 def _name_of(since: datetime, until: datetime) -> str:
     """Return YYYY-MM for a whole month, its span for part of one."""
     if since == _month_of(since) and until == _month_after(since):
-        return f"{since:%Y-%m}"
+        return since.date().isoformat()[:7]
     return f"{_stamp(since)}--{_stamp(until)}"
 
 
 def _stamp(moment: datetime) -> str:
     """Return a day, or a time as far as it goes, that can stand in a file's name."""
-    day = f"{moment:%Y-%m-%d}"
+    day = moment.date().isoformat()
     if moment.microsecond:
         return f"{day}T{moment:%H%M%S.%f}Z"
     return day if moment.time() == time() else f"{day}T{moment:%H%M%S}Z"
@@ -374,7 +395,9 @@ def _held(piece: _Piece, plan: ExportPlan, connection: Connection) -> Label:
         return _unlimited(plan)
     name = "held_data" if piece.stream.name == "event_data" else "held"
     query = connection.dialect.queries[f"export.{name}"].when({"chosen"} if plan.websites else ())
-    row = connection.row(query, since=piece.since, until=piece.until, websites=list(plan.websites))
+    row = connection.row(
+        query, since=_from(piece.since, connection), until=piece.until, websites=list(plan.websites)
+    )
     return Label(int(row["n"]), row["first_at"], row["taken_at"], plan.websites)
 
 
@@ -382,7 +405,11 @@ def _read(piece: _Piece, plan: ExportPlan, connection: Connection) -> Generator[
     """Yield the rows as CSV that the server has written."""
     stream = piece.stream
     query = connection.dialect.queries[f"export.{stream.name}"].when({"chosen"} if plan.websites else ())
-    given: dict[str, Any] = {"since": piece.since, "until": piece.until, "websites": list(plan.websites)}
+    given: dict[str, Any] = {
+        "since": _from(piece.since, connection),
+        "until": piece.until,
+        "websites": list(plan.websites),
+    }
     text = connection.render(query, {name: given[name] for name in query.parameters})
     bare = [column for column in stream.columns if stream.kind(column) in (INTEGER, NUMBER)]
     yield from connection.csv(Query(query.name, query.about, text), stream.columns, bare)

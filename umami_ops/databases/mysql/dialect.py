@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from umami_ops.databases.base import Dialect, Features
 
 MYSQL = Dialect(
@@ -25,6 +27,7 @@ MYSQL = Dialect(
     ),
     space_after_delete="The space is reusable for new rows, but not returned to the disk.",
     earliest="1970-01-01 00:00:01",
+    first_moment=datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC),
     primary_key_name="PRIMARY",
     long_types=frozenset(
         {"tinytext", "text", "mediumtext", "longtext", "tinyblob", "blob", "mediumblob", "longblob", "json"}

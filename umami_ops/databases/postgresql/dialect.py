@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from umami_ops.databases.base import Dialect, Features
 
 POSTGRESQL = Dialect(
@@ -26,6 +28,7 @@ POSTGRESQL = Dialect(
     space_after_delete="The space is reusable for new rows once autovacuum has passed,"
     " but not returned to the disk.",
     earliest="-infinity",
+    first_moment=datetime.min.replace(tzinfo=UTC),
     primary_key_name="{}_pkey",
     long_types=frozenset(),
     create_database="CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'",
