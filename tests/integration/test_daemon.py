@@ -97,7 +97,7 @@ def test_killed_in_a_step_it_runs_the_job_once_more_and_then_says_that_it_failed
     with _locked(server, umami_database) as release:
         settings = (
             '[jobs.look]\nschedule = "@every 3s"\nsteps = ["info"]\n'
-            f'[notify]\napprise = ["json://{listener.address}"]\nping = "http://{listener.address}/ping/{{job}}"\n'
+            f'[notify]\napprise = ["json://{listener.address}"]\nwebhook = "http://{listener.address}/hook"\n'
         )
         with Sidecar(tmp_path / "a", umami_database, settings, http=True) as sidecar:
             for _ in range(2):
@@ -122,7 +122,8 @@ def test_killed_in_a_step_it_runs_the_job_once_more_and_then_says_that_it_failed
     assert "look failed" in failed["title"]
     assert "ended twice while it ran" in failed["message"]
     assert "look works again" in works["title"]
-    assert "/ping/look/1" in [path.partition("?")[0] for path in listener.paths()]
+    first = next(json.loads(body) for path, body in listener.got if path == "/hook")
+    assert (first["result"], first["cause"]) == ("failure", "catch-up")
 
 
 def _told(listener: _Listener) -> list[dict[str, str]]:
