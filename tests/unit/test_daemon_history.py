@@ -93,6 +93,65 @@ def test_a_damaged_file_is_put_aside(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("history.damaged-*"))) == 1
 
 
+def filled(folder: Path) -> History:
+    """A history of so many runs that the file has pages to spare."""
+    history = History(folder)
+    history._store._store.execute("BEGIN")
+    for number in range(400):
+        keep(history, number)
+    history._store._store.execute("COMMIT")
+    return history
+
+
+def damage(folder: Path) -> None:
+    """Overwrite pages in the middle of the file, and leave its header and its schema as they are."""
+    with (folder / store.FILE).open("r+b") as file:
+        size = file.seek(0, 2)
+        assert size > 30 * 4_096
+        file.seek(16 * 4_096)
+        file.write(b"\xa5" * (size - 20 * 4_096))
+
+
+def test_a_file_that_is_damaged_in_its_middle_is_put_aside(tmp_path: Path) -> None:
+    filled(tmp_path).close()
+    damage(tmp_path)
+    history = History(tmp_path)
+    assert (tmp_path / history.put_aside).is_file()
+    keep(history, 1)
+    assert len(history.runs()) == 1
+    history.abandon(NOW)
+    history.close()
+    assert len(list(tmp_path.glob("history.damaged-*"))) == 1
+
+
+def test_a_file_that_is_damaged_while_it_is_open_stops_nothing_and_heals(tmp_path: Path) -> None:
+    history = filled(tmp_path)
+    damage(tmp_path)
+    history._store._store.execute("PRAGMA cache_size = 1")
+    for number in range(500, 503):
+        history.verdict("nightly")
+        keep(history, number)
+    assert history.fault
+    assert [run.id for run in history.runs()] == ["nightly502", "nightly501", "nightly500"]
+    history._store._tried_at = 0.0
+    keep(history, 503)
+    assert not history.fault
+    assert history.lost == 0
+    history.close()
+    again = History(tmp_path)
+    assert [run.id for run in again.runs()] == ["nightly503", "nightly502", "nightly501", "nightly500"]
+    assert again.steps("nightly500")
+    assert len(list(tmp_path.glob("history.damaged-*"))) == 1
+
+
+def test_text_that_is_none_stops_nothing(tmp_path: Path) -> None:
+    """SQLite doesn't call it damage."""
+    history = History(tmp_path)
+    keep(history, 1)
+    history._store._store.execute("UPDATE runs SET reason = CAST(x'ff' AS TEXT)")
+    assert [run.reason for run in history.runs()] == ["\ufffd"]
+
+
 def test_what_was_running_when_it_was_killed_is_interrupted(tmp_path: Path) -> None:
     history = History(tmp_path)
     history.begin(Run("x", "nightly", Cause.SCHEDULE, NOW, 0, NOW))

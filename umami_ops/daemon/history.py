@@ -66,6 +66,11 @@ class History:
         return self._store.fault
 
     @property
+    def put_aside(self) -> str:
+        """The name of the last file that was damaged, so that the history began anew; empty if none was."""
+        return self._store.put_aside
+
+    @property
     def lost(self) -> int:
         """How many changes the file will never get."""
         return self._store.lost

@@ -80,7 +80,7 @@ class Daemon:
         self._worker: threading.Thread | None = None
         self._retry_at = now
         self._has_told_lock = False
-        self._fault_told = ""
+        self._fault_told = self._put_aside_told = ""
         self._lost_told = 0
         self._is_stopping = False
         self._is_reloading = False
@@ -248,7 +248,10 @@ class Daemon:
             self._log.info("http", f"The status page is at {self._pages.url}")
 
     def _tell_history_fault(self) -> None:
-        fault = self._history.fault
+        fault, aside = self._history.fault, self._history.put_aside
+        if aside != self._put_aside_told:
+            self._put_aside_told = aside
+            self._log.error("history", f"The history was damaged and begins anew; {aside} is what it was.")
         if fault and not self._fault_told:
             self._log.error("history", f"The history can't be written and is kept in memory: {fault}")
         elif self._fault_told and not fault:

@@ -34,6 +34,8 @@ class Store:
         """Why the file can't be written at present; empty while it can."""
         self.lost = 0
         """How many changes the file will never get, since there were more than memory keeps."""
+        self.put_aside = ""
+        """The name of the file that was damaged, where there was one; the store began anew then."""
         self._file: sqlite3.Connection | None = None
         self._unwritten: list[tuple[str, tuple[Any, ...]]] = []
         self._tried_at = 0.0
@@ -57,7 +59,9 @@ class Store:
             except sqlite3.DatabaseError as fault:
                 if isinstance(fault, sqlite3.OperationalError):
                     raise
-                path.replace(path.with_suffix(f".damaged-{time.time():.0f}"))
+                aside = path.with_suffix(f".damaged-{time.time():.0f}")
+                path.replace(aside)
+                self.put_aside = aside.name
                 return self._connected(path)
         except (OSError, sqlite3.Error) as fault:
             why = fault.strerror if isinstance(fault, OSError) and fault.strerror else str(fault)
@@ -69,7 +73,9 @@ class Store:
     def _connected(self, path: Path) -> sqlite3.Connection:
         path.touch(mode=0o600, exist_ok=True)
         store = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
+        store.text_factory = _text
         try:
+            _require_whole(store)
             store.execute("PRAGMA synchronous = NORMAL")
             store.executescript(self._schema)
             # A write, since a read would not tell that the disk is full or read only.
@@ -84,36 +90,44 @@ class Store:
     def read(self, sql: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         """Return the rows of a query."""
         with self.mutex:
-            try:
-                return self._store.execute(sql, values).fetchall()
-            except sqlite3.Error as fault:
-                self._go_on_in_memory(fault)
-                return self._store.execute(sql, values).fetchall()
+            return self._answered(sql, values)
 
     def write(self, sql: str, values: tuple[Any, ...]) -> None:
         """Carry out a statement that changes something."""
         with self.mutex:
             self._mend()
-            try:
-                self._store.execute(sql, values)
-            except sqlite3.Error as fault:
-                if self._file is not None:
-                    raise  # memory doesn't fail but for a bug
-                self._go_on_in_memory(fault)
-                self._store.execute(sql, values)
+            self._answered(sql, values)
             if self._file is not None:
                 self.lost += len(self._unwritten) >= KEPT_UNWRITTEN
                 self._unwritten = [*self._unwritten[-KEPT_UNWRITTEN + 1 :], (sql, values)]
 
+    def _answered(self, sql: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        """Carry out a statement in the file, or in memory where that fails."""
+        try:
+            return self._store.execute(sql, values).fetchall()
+        except sqlite3.Error as fault:
+            if self._file is not None:
+                raise  # memory doesn't fail but for a bug
+            self._go_on_in_memory(fault)
+            return self._store.execute(sql, values).fetchall()
+
+    def _memory(self) -> sqlite3.Connection:
+        memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        memory.text_factory = _text
+        memory.executescript(self._schema)
+        return memory
+
     def _go_on_in_memory(self, fault: sqlite3.Error) -> None:
         """Copy what can be read into memory, and keep what the file doesn't take."""
         self.fault = str(fault)
-        memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        memory = self._memory()
         try:
             self._store.backup(memory, progress=_give_up_where_locked)
+            _require_whole(memory)
+            memory.executescript(self._schema)
         except sqlite3.Error:
-            memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        memory.executescript(self._schema)
+            memory.close()
+            memory = self._memory()
         self._file, self._store = self._store, memory
         self._tried_at = time.monotonic()
 
@@ -123,16 +137,45 @@ class Store:
             return
         self._tried_at = time.monotonic()
         try:
+            _require_whole(self._file)
             self._file.execute("BEGIN IMMEDIATE")
             for sql, values in self._unwritten:
                 self._file.execute(sql, values)
             self._file.execute("COMMIT")
-        except sqlite3.Error:
+        except sqlite3.Error as fault:
             if self._file.in_transaction:
                 self._file.rollback()
-            return
+            is_damaged = type(fault) is sqlite3.DatabaseError  # its subclasses speak of disks, locks and bugs
+            if not is_damaged or not self._has_replaced_the_file():
+                return
         self._store.close()
         self._store, self._file, self._unwritten, self.fault = self._file, None, [], ""
+
+    def _has_replaced_the_file(self) -> bool:
+        """Put the file, which is damaged, aside; write what memory holds into a new one, and say whether that
+        went well.
+        """
+        assert self._file is not None
+        try:
+            new = self._opened()
+            self._store.backup(new)
+        except (OpsError, sqlite3.Error):
+            return False
+        self._file.close()
+        self._file = new
+        return True
+
+
+def _require_whole(store: sqlite3.Connection) -> None:
+    """Raise DatabaseError for a damaged page anywhere; a statement would meet it only when it needs it."""
+    found = store.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    if found != "ok":
+        raise sqlite3.DatabaseError("the file is damaged")
+
+
+def _text(raw: bytes) -> str:
+    """Return text also where damage has left what is none."""
+    return raw.decode("utf-8", "replace")
 
 
 def _give_up_where_locked(status: int, _remaining: int, _total: int) -> None:
