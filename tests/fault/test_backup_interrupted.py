@@ -16,6 +16,10 @@ from testbed.servers import Server
 from testbed.sessions import wait_until_alone
 from tests import backups
 from tests.backups import Run, rows_of
+from umami_ops.databases.registry import open_database
+from umami_ops.databases.url import DatabaseUrl
+from umami_ops.errors import TransientFault
+from umami_ops.sql import Query
 
 # A dump that stands still in its middle until a file appears.
 _SLOW = '"$real" "$@" | ( head -c 20000; while [ ! -e go ]; do sleep 0.05; done; cat )'
@@ -51,6 +55,23 @@ def test_a_signal_leaves_nothing_half_made(server: Server, filled: str, tmp_path
         ended = run.wait()
         assert ended.code == 3, ended.said
         assert list((tmp_path / "backups").iterdir()) == []
+
+
+def test_no_table_becomes_another_while_it_is_dumped(
+    server: Server, filled: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a migration, say: it would stand in the dump beside Prisma's records of before."""
+    for name, value in backups.programs_of(server).items():
+        monkeypatch.setenv(name, value)
+    database = open_database(DatabaseUrl.parse(filled))
+    tables = sorted(rows_of(filled))
+    with backups.opened(filled) as holder, backups.opened(filled) as other:
+        other.run(other.dialect.queries["lock.impatient"], seconds=1)
+        with database.dump_programs(holder.server()).dump(holder, tables) as dumped:
+            for table in ("website_event", "team"):
+                with pytest.raises(TransientFault):
+                    other.run(Query("test", "", f"ALTER TABLE {table} ADD COLUMN extra integer"))
+            assert sum(map(len, dumped)) > 20_000
 
 
 def _wait_until_there(folder: Path, run: Run) -> None:

@@ -10,6 +10,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -22,6 +23,13 @@ from testbed.servers import Server
 from tests import backups
 from tests.backups import execute, indexes_of, rows_of
 from tests.command import Outcome, run
+from umami_ops.archive.manifest import DUMP, PORTABLE
+from umami_ops.archive.store import FolderStore
+from umami_ops.databases.registry import open_database
+from umami_ops.databases.url import DatabaseUrl
+from umami_ops.errors import Refused
+from umami_ops.operations.backup import make_backup, plan_backup
+from umami_ops.operations.inspect import inspect
 
 Cli = Callable[..., Outcome]
 
@@ -138,6 +146,34 @@ def test_verified_on_a_server_of_its_own(server: Server, stored: str, filled: st
     outcome = cli("backup", "verify", stored, "--scratch-url", "embedded", "--json", url=filled)
     assert outcome.code == 0, outcome.said
     assert outcome.document["verified"] is True
+
+
+@pytest.mark.parametrize("form", ["dump", "folder", "portable"])
+def test_what_umami_makes_just_before_it_begins_is_not_left_out(
+    server: Server, umami_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    """A migration between the plan and the moment that is written: its table was in nobody's list."""
+    if form == "folder" and server.dialect != "postgresql":
+        pytest.skip("several files come from pg_dump alone")
+    monkeypatch.setenv(*next(iter(backups.programs_of(server).items())))
+    database, store = open_database(DatabaseUrl.parse(umami_database)), FolderStore(tmp_path)
+    kind = PORTABLE if form == "portable" else DUMP
+    with database.connect("test") as connection:
+        installation = inspect(connection)
+        plan = plan_backup(connection, installation, store, kind=kind, jobs=2 if form == "folder" else None)
+    made = make_backup(plan, database, installation, store)
+    assert {table.name for table in made.manifest.tables} == set(plan.tables)
+    execute(umami_database, "CREATE TABLE new_in_umami (id integer PRIMARY KEY)")
+    with pytest.raises(Refused, match="changed just when the backup began"):
+        make_backup(replace(plan, name="another"), database, installation, store)
+    execute(
+        umami_database,
+        "DROP TABLE new_in_umami",
+        "DELETE FROM _prisma_migrations WHERE migration_name > '12'",
+    )
+    with pytest.raises(Refused, match="changed just when the backup began"):
+        make_backup(replace(plan, name="another"), database, installation, store)
+    assert store.names() == [plan.name]
 
 
 def _scratch_databases(url: str) -> list[str]:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,9 @@ from umami_ops.archive.manifest import DUMP, IN_SEVERAL_FILES, PRUNED, FileFacts
 from umami_ops.archive.rotation import Aged, Keep, sort_out
 from umami_ops.archive.store import SEAL, Draft, Store, Writer
 from umami_ops.archive.streams import AGE, ZSTD, Compressing, Encrypting, Hashing, parse_recipients, pieces
-from umami_ops.databases.base import WORKING_PREFIX, Connection, Database
+from umami_ops.databases.base import WORKING_PREFIX, Connection, Database, Relation
 from umami_ops.errors import OpsError, Refused
-from umami_ops.operations.inspect import Installation, require_events_in_place
+from umami_ops.operations.inspect import Installation, inspect, require_events_in_place
 from umami_ops.transfer.contents import counting
 from umami_ops.umami.migrations import migrations
 
@@ -107,7 +108,11 @@ def plan_backup(
         table_bytes=sum(table.table_bytes for table in tables),
         size_estimate_bytes=estimate,
         encrypt_to=tuple(encrypt_to),
-        left_out=tuple(relation.name for relation in relations if relation not in tables),
+        left_out=tuple(
+            name
+            for name, relation in installation.relations.items()
+            if relation not in tables and not name.startswith(WORKING_PREFIX)
+        ),
         jobs=jobs,
     )
 
@@ -163,11 +168,12 @@ def _write_dump(
     with (
         database.connect("umami-ops backup") as connection,
         programs.dump(connection, plan.tables) as dumped,
-        counting(database, connection, plan.tables) as facts,
     ):
-        for piece in dumped:
-            writer.write(piece)
-            advanced(len(piece))
+        _require_as_planned(plan, installation, connection)
+        with counting(database, connection, plan.tables) as facts:
+            for piece in dumped:
+                writer.write(piece)
+                advanced(len(piece))
     writer.close()
     return manifest_of(plan, installation, database.dialect.name, programs.title, facts, [stored.facts])
 
@@ -184,10 +190,11 @@ def _write_folder(
         with (
             database.connect("umami-ops backup") as connection,
             programs.folders.dump(connection, plan.tables, folder, plan.jobs) as growing,
-            counting(database, connection, plan.tables) as facts,
         ):
-            for grown in growing:
-                advanced(grown)
+            _require_as_planned(plan, installation, connection)
+            with counting(database, connection, plan.tables) as facts:
+                for grown in growing:
+                    advanced(grown)
         files = [_store(path, draft, plan) for path in sorted(folder.iterdir())]
     manifest = manifest_of(plan, installation, database.dialect.name, programs.title, facts, files)
     return replace(manifest, format=IN_SEVERAL_FILES)
@@ -212,13 +219,38 @@ def _write_portable(
     from umami_ops.transfer.portable import ARCHIVE, pack
 
     with ExitStack() as stack:
-        packed = pack(database, plan.tables, installation.level, draft.spool, stack, advanced)
+        check = partial(_require_as_planned, plan, installation)
+        packed = pack(database, plan.tables, installation.level, draft.spool, stack, check, advanced)
         own = [facts for facts, _ in packed.files]
         dialect = database.dialect.name
         manifest = manifest_of(plan, installation, dialect, f"umami-ops {__version__}", packed.tables, own)
         stored = _begin(draft, ARCHIVE, plan)
         packed.assemble(manifest, _closing(stored, plan))
     return replace(manifest, files=(stored.facts,))
+
+
+def _require_as_planned(plan: BackupPlan, installation: Installation, connection: Connection) -> None:
+    """Raise Refused where a session at the backup's moment sees other tables or migrations than planned.
+
+    A migration of Umami's that came in between has made tables which nobody would back up.
+    """
+    found = inspect(connection)
+    tables = {table.name for table in _tables(found)}
+    if (found.migrations, tables) != (installation.migrations, set(plan.tables)):
+        raise Refused(
+            "The tables, or Umami's migrations, changed just when the backup began: is Umami being upgraded?",
+            hint="Wait until Umami has started, then run this again.",
+            done="No backup was made.",
+        )
+
+
+def _tables(installation: Installation) -> list[Relation]:
+    """Return what holds rows; what an operation of ours works with or has left over isn't the user's."""
+    return [
+        relation
+        for relation in installation.relations.values()
+        if relation.kind in ("table", "partitioned table") and not relation.name.startswith(WORKING_PREFIX)
+    ]
 
 
 def _begin(draft: Draft, name: str, plan: BackupPlan) -> Hashing:

@@ -22,6 +22,7 @@ from umami_ops.databases.mysql.rewriting import TRAILER, Rewriter
 from umami_ops.databases.mysql.staging import MysqlStaging
 from umami_ops.databases.transit import Moment
 from umami_ops.errors import DatabaseFault, Refused
+from umami_ops.sql import Query
 
 if TYPE_CHECKING:
     from umami_ops.databases.mysql.connection import MysqlConnection, MysqlDatabase
@@ -55,6 +56,7 @@ class MysqlDumpPrograms(DumpPrograms["MysqlConnection"]):
                 ):
                     _check_frozen(moment, holder)
                     connection.transit().begin_at(moment)
+                    _hold(connection, tables)
                     child = Child(self._dump_command(options, tables), os.environ, pass_fds=[options])
                     pieces = child.pieces()
                     head = _until_begun(pieces)
@@ -121,6 +123,13 @@ class MysqlDumpPrograms(DumpPrograms["MysqlConnection"]):
                 child.finish(DatabaseFault, _NOTHING)
             finally:
                 child.stop()
+
+
+def _hold(connection: MysqlConnection, tables: Sequence[str]) -> None:
+    """Read of each table, so that DDL waits for us: none becomes another before it is dumped."""
+    for table in tables:
+        name = connection.dialect.quote(table)
+        connection.rows(Query("backup.hold", "", f"SELECT 1 AS found FROM {name} LIMIT 1"))  # noqa: S608
 
 
 def _check_frozen(moment: Moment | None, holder: MysqlConnection) -> None:
