@@ -89,13 +89,8 @@ def plan_backup(
         installation.require_safe()
     if encrypt_to:
         parse_recipients(encrypt_to)
-    relations = [
-        relation
-        for relation in installation.relations.values()
-        if not relation.name.startswith(WORKING_PREFIX)
-    ]
     require_events_in_place(connection, installation)
-    tables = [relation for relation in relations if relation.kind in ("table", "partitioned table")]
+    tables = _tables(installation)
     estimate = sum(
         int(table.table_bytes * (_SHARE_OF_REPLAYS if table.name == _REPLAYS else _SHARE)) for table in tables
     )
