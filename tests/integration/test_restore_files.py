@@ -60,6 +60,18 @@ def test_a_file_of_some_tables_takes_the_place_of_no_others(
     assert rows_of(filled) == before
 
 
+def test_a_file_without_rows_takes_the_place_of_none(
+    server: Server, filled: str, cli: Cli, tmp_path: Path
+) -> None:
+    before = rows_of(filled)
+    bare = "--schema-only" if server.dialect == "postgresql" else "--no-data"
+    path = dump_by_hand(server, filled, tmp_path / "bare.sql", bare)
+    refused = cli("restore", str(path), "--replace", "--yes", url=filled)
+    assert refused.code == 5, refused.said
+    assert "tables without their rows" in refused.err
+    assert rows_of(filled) == before
+
+
 def test_a_dump_before_an_upgrade_takes_the_place_of_what_came_later(
     server: Server, umami_at: Callable[[int], str], cli: Cli, tmp_path: Path
 ) -> None:

@@ -44,6 +44,11 @@ class Comparison:
             )
         if self._manifest is None:
             _require_all(connection, names, self._wanted)
+            if prisma.NAME in self._wanted.replaced and not self.found[prisma.NAME].rows:
+                raise Refused(
+                    f"The file has tables without their rows: none of {prisma.NAME}, which every Umami has.",
+                    hint="Dump again, with data.",
+                )
         if self._wanted.level is not None:
             _require_level(connection, names, self._wanted.tables, self._wanted.level)
         self.has_passed = True
