@@ -15,7 +15,7 @@ from umami_ops.sql import Query
 #: Times as far as the server's columns go, and the month of each; then what no calendar has.
 _FAR = {
     "postgresql": {"0001-01-02": "0001-01", "9998-06-01": "9998-06", "9999-12-31 23:59:59": "9999-12"},
-    "mysql": {"1970-01-01 00:00:01": "1970-01", "2037-12-31 23:59:59": "2037-12"},
+    "mysql": {"1970-01-01 00:00:01": "1970-01", "2038-01-19 03:14:07": "2038-01"},
 }
 _NEVER = {
     "postgresql": ("12026-01-01", "0044-03-15 BC", "infinity", "-infinity"),
@@ -55,6 +55,16 @@ def test_times_of_thousands_of_years(server: Server, database_url: str, tmp_path
         for month in far.values():
             assert pyarrow.parquet.read_metadata(tmp_path / f"events/{month}.parquet").num_rows == 1
     assert f"{left_out} of events" in run(*arguments, url=database_url).out
+
+
+@pytest.mark.parametrize("span", [("--since", "2040-01-01"), ("--until", "1960-01-01")])
+def test_a_span_beyond_the_servers_times(
+    server: Server, database_url: str, tmp_path: Path, span: tuple[str, str]
+) -> None:
+    backups.fill(server, database_url, events=50)
+    outcome = run("export", "--to", str(tmp_path), "events", "--json", *span, url=database_url)
+    assert outcome.code == 0, outcome.said
+    assert outcome.document["files"] == []
 
 
 def test_properties_of_a_month_without_events(server: Server, database_url: str, tmp_path: Path) -> None:

@@ -173,7 +173,11 @@ def _months(connection: Connection, since: datetime, until: datetime) -> Iterato
     """
     query = connection.dialect.queries["export.first_of"]
     end = since
-    while (first_at := connection.value(query, since=_from(end, connection), until=until)) is not None:
+    while True:
+        first_at = connection.value(query, since=_from(end, connection), until=until)
+        # A time that its column can't have is none to MariaDB, which then finds the date of all zeros.
+        if not isinstance(first_at, datetime) or not end <= first_at < until:
+            return
         begin, end = max(_month_of(first_at), since), min(_month_after(first_at), until)
         yield begin, end
 
