@@ -162,6 +162,7 @@ def test_catching_up_asks_all_tables_before_it_changes_one(
         "CREATE TABLE a_note (word varchar(20) NOT NULL PRIMARY KEY, said varchar(20))",
         "CREATE TABLE b_link (a bigint NOT NULL, b bigint NOT NULL, PRIMARY KEY (a, b))",
         "CREATE TABLE c_heap (word varchar(20))",
+        "CREATE TABLE d_day (day date NOT NULL PRIMARY KEY)",
         "INSERT INTO a_note VALUES ('one', 'source'), ('two', 'source')",
         "INSERT INTO b_link VALUES (1, 1), (1, 2), (2, 1)",
         "INSERT INTO c_heap VALUES ('same'), ('same')",
@@ -171,10 +172,12 @@ def test_catching_up_asks_all_tables_before_it_changes_one(
     edited = "UPDATE a_note SET said = 'target' WHERE word = 'one'"
     execute(target_url, edited)
     execute(source, "INSERT INTO a_note VALUES ('three', 'source')")
+    execute(source, "INSERT INTO d_day VALUES ('2025-01-02')")
     own = (
         ("INSERT INTO a_note VALUES ('own', 'x')", "DELETE FROM a_note WHERE word = 'own'"),
         ("INSERT INTO b_link VALUES (1, 3)", "DELETE FROM b_link WHERE b = 3"),
         ("INSERT INTO c_heap VALUES ('own')", "DELETE FROM c_heap WHERE word = 'own'"),
+        ("INSERT INTO d_day VALUES ('2025-01-01')", "DELETE FROM d_day"),
         (
             f"INSERT INTO session (session_id, website_id) VALUES ('{OWN}', '{OWN}')",
             f"DELETE FROM session WHERE session_id = '{OWN}'",

@@ -118,9 +118,9 @@ def pack(
 ) -> Packed:
     """Read the tables, at one moment, each into a compressed file without a name; `stack` closes them.
 
-    `check` looks at that moment before anything is read, and raises what forbids it.
-    A second session counts and sums in the same moment, where it is allowed to see it; else the first does it
-    afterwards. Raises DatabaseFault when what was read isn't what was counted. No lock but `Snapshot`'s.
+    `check` looks at that moment before anything is read, and raises what forbids it. A second session counts
+    and sums in the same moment, where it is allowed to see it; else the first does it afterwards. Raises
+    DatabaseFault when what was read isn't what was counted. No lock but `Snapshot`'s.
     """
     with Snapshot(database, tables, 2, "backup") as snapshot:
         reader = snapshot.connections[0]
