@@ -30,6 +30,8 @@ _LEFT_OUT = (
     b"USE `", b"CREATE DATABASE", b"SET @@GLOBAL.GTID_PURGED", b"SET @MYSQLDUMP_TEMP_LOG_BIN",
     b"SET @@SESSION.SQL_LOG_BIN", b"/*!40000 DROP DATABASE",
 )  # fmt: skip
+#: How Percona's mysqldump asks for an engine of its own.
+_ASKS_FOR_AN_ENGINE = re.compile(rb"/\*!50717 (?:SELECT|PREPARE|EXECUTE|DEALLOCATE) ")
 _OF_A_VIEW = re.compile(rb"/\*!50001 (?:DROP|CREATE|VIEW) ")
 _VIEW = re.compile(rb"\bVIEW (?:IF EXISTS )?`((?:[^`]|``)+)`")
 #: What changes no more than the session does.
@@ -47,7 +49,7 @@ class _Kind(Enum):
     LINE = "a line by itself"
     STATEMENT = "a statement about a table"
     ROWS = "a table's rows"
-    LEFT_OUT = "what isn't for this database, or a view"
+    LEFT_OUT = "what isn't for this database, or isn't needed, or a view"
 
 
 class Rewriter:
@@ -85,7 +87,7 @@ class Rewriter:
 
     def _kind(self, line: bytes) -> _Kind | None:
         """Say what begins with a line that is outside of statements; None where that isn't known."""
-        if line.startswith(_LEFT_OUT) or _OF_A_VIEW.match(line):
+        if line.startswith(_LEFT_OUT) or _OF_A_VIEW.match(line) or _ASKS_FOR_AN_ENGINE.match(line):
             self._note_database(line)
             return _Kind.LEFT_OUT
         if _NAMES_TABLE.match(line):
