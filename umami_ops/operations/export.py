@@ -219,7 +219,6 @@ def export(
     Raises OpsError where a file can't be written; Refused, before the first, where one holds other websites,
     and at the end where neither the old one nor the new one would hold all.
     """
-    _require_same_websites(plan, folder)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as fault:
@@ -230,10 +229,11 @@ def export(
         ) from None
     writers = _Writers(plan, database, folder, told)
     try:
+        _require_same_websites(plan, folder)
         writers.run()
     except OSError as fault:
         raise OpsError(
-            f"{fault.filename or folder} can't be written: {fault.strerror or fault}.",
+            f"{fault.filename or folder} can't be read or written: {fault.strerror or fault}.",
             hint="Make room or name another folder, and export again.",
             done=writers.so_far,
         ) from None
