@@ -51,6 +51,14 @@ WHERE p.id = :session_id AND p.state LIKE 'Waiting for table%';
 -- Lets DDL of this session give up after so long a wait, so that writers don't queue behind it.
 SET SESSION lock_wait_timeout = :seconds;
 
+-- name: held_as
+-- Whether anybody holds a lock of the daemon's.
+SELECT IS_USED_LOCK(CONCAT('umami_ops.', :role, '.', LEFT(SHA2(DATABASE(), 256), 40))) IS NOT NULL AS held;
+
+-- name: missed
+-- Lets the server end this session when it hears nothing of it for so long.
+SET SESSION wait_timeout = :seconds;
+
 -- name: acquire_as
 -- Takes a lock of the daemon's if nobody holds it: `daemon` is that of the one which runs jobs, `job` that of a run.
 SELECT GET_LOCK(CONCAT('umami_ops.', :role, '.', LEFT(SHA2(DATABASE(), 256), 40)), 0) AS acquired;

@@ -69,6 +69,29 @@ SELECT CAST(:session_id AS integer) IS NULL AS queues;
 -- Lets DDL of this session give up after so long a wait, so that writers don't queue behind it.
 SELECT set_config('lock_timeout', (:seconds)::text || 's', false);
 
+-- name: held_as
+-- Whether anybody holds a lock of the daemon's.
+SELECT EXISTS (
+  SELECT 1
+  FROM pg_locks AS l
+  WHERE l.locktype = 'advisory'
+    AND l.granted
+    AND l.classid = 1970106225
+    AND l.objid = CAST(hashtext(current_schema() || ' ' || (:role)::text) AS oid)
+    AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+) AS held;
+
+-- name: missed
+-- Lets the server end this session so long after its client is gone without a word; in use or idle it stays.
+SELECT set_config(s.name, w.value, false)
+FROM (VALUES
+  ('tcp_keepalives_idle', GREATEST((:seconds)::int / 2, 1)::text),
+  ('tcp_keepalives_interval', GREATEST((:seconds)::int / 6, 1)::text),
+  ('tcp_keepalives_count', '3'),
+  ('tcp_user_timeout', ((:seconds)::int * 1000)::text)
+) AS w (name, value)
+JOIN pg_settings AS s ON s.name = w.name;
+
 -- name: acquire_as
 -- Takes a lock of the daemon's if nobody holds it: `daemon` is that of the one which runs jobs, `job` that of a run.
 SELECT pg_try_advisory_lock(1970106225, hashtext(current_schema() || ' ' || (:role)::text)) AS acquired;

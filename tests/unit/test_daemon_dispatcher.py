@@ -231,6 +231,35 @@ def test_a_slot_that_another_daemon_was_not_seen_at_is_not_passed_over() -> None
     assert [due.slot for _, due in world.began] == [START + timedelta(hours=1)]
 
 
+def test_a_run_that_the_other_daemon_has_put_off_is_not_passed_over() -> None:
+    late = job("late", "0 3 * * *", jitter_seconds=7_200)
+    world = World(role=Role.STANDBY)
+    world.start(late)
+    runs_at = world.dispatcher.next_runs()["late"]
+    assert runs_at is not None
+    slot = START + timedelta(hours=1)
+    assert runs_at > slot + timedelta(minutes=1)
+    world.live(runs_at - timedelta(seconds=1))
+    world.role = Role.LEADER
+    world.live(runs_at + timedelta(minutes=1))
+    assert [(at, due.slot) for at, due in world.began] == [(runs_at, slot)]
+
+
+def test_an_interrupted_run_waits_on_standby_until_another_daemon_was_seen_to_work() -> None:
+    world = World()
+    world.start(HOURLY)
+    interrupted = Due(HOURLY, START, is_catch_up=True)
+    world.dispatcher.again(interrupted)
+    world.dispatcher.tick(world.now, Role.STANDBY, None)
+    assert world.dispatcher.state("hourly") == "waiting"
+    world.dispatcher.tick(world.now, Role.LEADER, None)
+    assert world.dispatcher.take() == interrupted
+    world.dispatcher.finished()
+    world.dispatcher.again(interrupted)
+    world.dispatcher.tick(world.now, Role.STANDBY, world.now)
+    assert world.dispatcher.state("hourly") == "idle"
+
+
 def test_while_the_database_is_away_nothing_is_lost_and_it_becomes_overdue() -> None:
     world = World()
     world.start(NIGHTLY, HOURLY)

@@ -116,9 +116,9 @@ class Agenda:
         return [due for _, due in sorted(found, key=lambda pair: pair[0])]
 
     def pass_over(self, until: datetime) -> None:
-        """Take slots up to a moment as dealt with by somebody else."""
+        """Take what was to run up to a moment as dealt with by somebody else."""
         for entry in self._entries.values():
-            if entry.slot is not None and entry.slot <= until:
+            if entry.runs_at is not None and entry.runs_at <= until:
                 self._move(entry, until)
 
     def _move(self, entry: _Entry, now: datetime) -> tuple[datetime, int]:

@@ -24,12 +24,12 @@ class Dispatcher:
         """Put a job in front that has to be run once more: it was interrupted, or could not begin."""
         self._waiting = {due.job.name: due, **self._waiting}
 
-    def tick(self, now: datetime, role: Role, observed_at: datetime) -> list[Due]:
+    def tick(self, now: datetime, role: Role, observed_at: datetime | None) -> list[Due]:
         """Look what is due; return what was left out, since the run before is still going.
 
-        On standby, slots up to `observed_at` are another daemon's: then it was seen to be there.
+        On standby, what was to run up to `observed_at` another daemon has run, what waits here included.
         """
-        if role is Role.STANDBY:
+        if role is Role.STANDBY and observed_at is not None:
             self._agenda.pass_over(min(now, observed_at))
             self._waiting.clear()
         if role is not Role.LEADER:

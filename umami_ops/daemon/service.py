@@ -142,10 +142,9 @@ class Daemon:
         now = datetime.now(UTC)
         at = self._dispatcher.next_wake()
         seconds = _LONGEST_WAIT_SECONDS if at is None else (at - now).total_seconds()
-        if self._guard.role is Role.STANDBY and seconds <= 0:
-            # Due, unless the other daemon is still there.
-            self._guard.look()
-            seconds = 0.2
+        if self._guard.role is Role.STANDBY:
+            # What is due stays so until the other daemon is seen to have run it.
+            seconds = max(seconds, 1.0)
         elif self._guard.role is Role.AWAY:
             seconds = 1.0
         if now < self._retry_at:
