@@ -148,3 +148,6 @@ def test_a_label_that_cannot_be_read(server: Server, database_url: str, tmp_path
     outcome = _export(database_url, tmp_path, "websites")
     assert outcome.code == 1, outcome.said
     assert "Nothing was written." in outcome.err
+    (tmp_path / "websites.csv").unlink()
+    assert _export(database_url, tmp_path, "websites").code == 1
+    assert not _files(tmp_path), "a file comes after its label, so that a kill leaves none without"
