@@ -139,6 +139,25 @@ def test_a_dump_of_another_schema_takes_the_place_of_nothing(
 
 
 @pytest.mark.usefixtures("postgresql_server")
+@pytest.mark.parametrize("schema", ["public", "web"])
+def test_a_text_of_one_schema_alone(
+    server: Server, database_url: str, cli: Cli, tmp_path: Path, schema: str
+) -> None:
+    """It makes its schema first, which is there."""
+    backups.fill(server, database_url, events=10)
+    before = rows_of(database_url)
+    target = database_url
+    if schema != "public":
+        execute(database_url, f"ALTER SCHEMA public RENAME TO {schema}", "CREATE SCHEMA public")
+        target += f"?schema={schema}"
+    path = dump_by_hand(server, database_url, tmp_path / "alone.sql", f"--schema={schema}")
+    assert f"CREATE SCHEMA {schema};" in path.read_text()
+    outcome = cli("restore", str(path), "--replace", "--yes", url=target)
+    assert outcome.code == 0, outcome.said
+    assert rows_of(target) == before
+
+
+@pytest.mark.usefixtures("postgresql_server")
 def test_a_text_that_cleans_up_touches_no_other_schema(
     server: Server, database_url: str, cli: Cli, tmp_path: Path
 ) -> None:

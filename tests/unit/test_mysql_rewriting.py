@@ -26,7 +26,8 @@ def test_what_percona_asks_its_server_is_left_out() -> None:
         b"/*!50717 EXECUTE s */;\n",
         b"/*!50717 DEALLOCATE PREPARE s */;\n",
     )
-    assert _rewritten(*asked, _TABLE) == _rewritten(_TABLE)
+    at_the_end = tuple(line.replace(b"50717", b"50112") for line in asked[1:])
+    assert _rewritten(*asked, _TABLE, *at_the_end) == _rewritten(_TABLE)
 
 
 @pytest.mark.parametrize(

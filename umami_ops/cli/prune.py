@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -218,9 +219,8 @@ def _run(
         ExitStack() as stack,
     ):
         if pruning.may_be_stale(plan):
-            again = plan_under_lock(
-                database, lambda session, found: plan_prune(session, found, retention, counted=False)
-            )
+            steps_alone = partial(plan_prune, retention=retention, counted=False, noted=False)
+            again = plan_under_lock(database, steps_alone)
             plan = replace(plan, steps=again.steps)
         if store is not None:
             from umami_ops.operations.pruned import archiving

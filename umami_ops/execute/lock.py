@@ -32,7 +32,11 @@ class RunLock:
         """Take the lock; raises LockHeld (exit 4) or, while Prisma migrates, Refused (exit 5)."""
         try:
             self._take()
-            self._outwait_the_killed()
+            try:
+                self._outwait_the_killed()
+            except BaseException:
+                self._connection.close()
+                raise
         except (LockHeld, Refused) as fault:
             fault.done = "Nothing was changed."
             raise
@@ -62,7 +66,6 @@ class RunLock:
         unfinished = self._connection.dialect.queries["lock.unfinished"]
         while found := self._connection.rows(unfinished):
             if time.monotonic() > ends:
-                self._connection.close()
                 raise _held_by_the_killed(found[0])
             time.sleep(_LOOK_EVERY_SECONDS)
 
@@ -102,6 +105,6 @@ def _held_by_the_killed(found: Row) -> LockHeld:
     words = " ".join(str(found["statement"]).split()[:2])
     return LockHeld(
         f"A run of umami-ops was killed, and the server still goes on with its {words}: for"
-        f" {float(found['seconds']):.0f} s now, in session {found['session_id']}.",
+        f" {float(found['seconds'] or 0):.0f} s now, in session {found['session_id']}.",
         hint="Wait until the server has come to its end, then run this again.",
     )

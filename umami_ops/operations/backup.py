@@ -89,7 +89,6 @@ def plan_backup(
         installation.require_safe()
     if encrypt_to:
         parse_recipients(encrypt_to)
-    require_events_in_place(connection, installation)
     tables = _tables(installation)
     estimate = sum(
         int(table.table_bytes * (_SHARE_OF_REPLAYS if table.name == _REPLAYS else _SHARE)) for table in tables
@@ -230,6 +229,7 @@ def _require_as_planned(plan: BackupPlan, installation: Installation, connection
     A migration of Umami's that came in between has made tables which nobody would back up.
     """
     found = inspect(connection)
+    require_events_in_place(connection, found)
     tables = {table.name for table in _tables(found)}
     if (found.migrations, tables) != (installation.migrations, set(plan.tables)):
         raise Refused(

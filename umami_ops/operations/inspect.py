@@ -129,8 +129,8 @@ def require_events_in_place(connection: Connection, installation: Installation) 
     has_ours = any(name.startswith(WORKING_PREFIX) for name in installation.relations)
     if has_ours and connection.partitioning().keeps_events_aside():
         raise Refused(
-            "A change of website_event's partitions was interrupted: events lie beside the table, or their "
-            "times do, and would be missed.",
+            "A change of website_event's partitions is at work, or was interrupted: events lie beside the "
+            "table, or their times do, and would be missed.",
             hint="`umami-ops partition status` says which command brings it to its end; then run this again.",
             done="Nothing was changed.",
         )

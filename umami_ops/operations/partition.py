@@ -156,7 +156,7 @@ def _retention_steps(
     """Return the steps of a prune whose horizon is the end of the last partition that goes."""
     horizon = max(part.until for part in past if part.until)
     retention = Retention(horizon=None, tables={TABLE: horizon})
-    return plan_prune(connection, installation, retention, counted=False).steps
+    return plan_prune(connection, installation, retention, counted=False, noted=False).steps
 
 
 def plan_split(connection: Connection, installation: Installation, period: str) -> Plan:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -83,13 +83,15 @@ def plan_prune(
     retention: Retention,
     *,
     counted: bool,
+    noted: bool = True,
     beside: Database | None = None,
 ) -> Plan:
     """Plan a prune in one read-only transaction.
 
     With `counted` the rows that go are counted on that snapshot, as a dry run shows them; without, only the
     events are. What stays against expectation is looked for in either case, and before the deletes: dead rows
-    would make that three times as slow. With `beside` that is done by a second session at the same time.
+    would make that three times as slow. With `beside` that is done by a second session at the same time; who
+    wants the steps alone has it not `noted`.
     Raises Refused when the database isn't fit, UsageFault for a website that isn't there.
     """
     _require_fit(installation, retention)
@@ -97,7 +99,7 @@ def plan_prune(
         scope = scope_of(connection, installation, retention.websites, retention.excluded)
         planner = _Planner(connection, installation, retention, scope)
         connection.run(connection.dialect.queries["prune.worker_settings"])
-        with _noting(planner, beside) as kept:
+        with _noting(planner, beside) if noted else nullcontext(()) as kept:
             events = planner.event_count()
             expected = planner.counts() if counted else None
             steps = tuple(planner.steps(events))

@@ -31,7 +31,7 @@ _LEFT_OUT = (
     b"SET @@SESSION.SQL_LOG_BIN", b"/*!40000 DROP DATABASE",
 )  # fmt: skip
 #: How Percona's mysqldump asks for an engine of its own.
-_ASKS_FOR_AN_ENGINE = re.compile(rb"/\*!50717 (?:SELECT|PREPARE|EXECUTE|DEALLOCATE) ")
+_ASKS_FOR_AN_ENGINE = re.compile(rb"/\*!(?:50112|50717) (?:SELECT|PREPARE|EXECUTE|DEALLOCATE) ")
 _OF_A_VIEW = re.compile(rb"/\*!50001 (?:DROP|CREATE|VIEW) ")
 _VIEW = re.compile(rb"\bVIEW (?:IF EXISTS )?`((?:[^`]|``)+)`")
 #: What changes no more than the session does.

@@ -38,8 +38,6 @@ _UNFINISHED = "The backup was not made."
 _MAGICS = (b"PGDMP", b"toc.dat\0")
 #: The last thing that pg_dump and pg_restore write into a text.
 _TRAILER = b"-- PostgreSQL database dump complete"
-#: Extensions belong to the database, not to a schema: pg_restore leaves them out, too.
-_OF_EXTENSIONS = (b"CREATE EXTENSION ", b"DROP EXTENSION ", b"COMMENT ON EXTENSION ")
 _COPY = re.compile(rb"COPY .* FROM stdin;\n", re.DOTALL)
 _END_OF_ROWS = b"\\.\n"
 #: How a table's rows end in the custom format, and how the next one's follow: a newline, a piece without a
@@ -97,7 +95,7 @@ class PostgresqlDumpPrograms(DumpPrograms["PostgresqlConnection"]):
             self._stage(connection, schema)
             before = surroundings(connection, schema)
             with self._as_text(chunks, schema) as text:
-                _load(connection, text)
+                _load(connection, text, schema)
             connection.settle()  # the dump has its own idea of the search path
             require_untouched(connection, schema, before)
             check(connection, self._loaded(connection, schema))
@@ -191,8 +189,16 @@ def _feed(child: Child, source: Iterable[bytes], faults: list[BaseException]) ->
             return
 
 
-def _load(connection: PostgresqlConnection, text: IO[bytes]) -> None:
-    """Run a dump's statements, and send its rows. Raises Refused where it lacks its end."""
+def _load(connection: PostgresqlConnection, text: IO[bytes], schema: str) -> None:
+    """Run a dump's statements, and send its rows. Raises Refused where it lacks its end.
+
+    What it says of the schema itself is left out, and of extensions: those belong to the database.
+    """
+    names = "|".join(re.escape(name) for name in (schema, connection.dialect.quote(schema)))
+    is_left_out = re.compile(
+        rf"(?:CREATE|DROP|COMMENT ON) EXTENSION |"
+        rf"(?:CREATE|DROP|ALTER|COMMENT ON) SCHEMA (?:IF (?:NOT )?EXISTS )?(?:{names})[ ;]".encode()
+    ).match
     statements: list[bytes] = []
     has_end = False
     for line in text:
@@ -201,7 +207,7 @@ def _load(connection: PostgresqlConnection, text: IO[bytes]) -> None:
             _run_script(connection, statements)
             statement = line.decode().rstrip().rstrip(";")
             connection.copy_in(Query("restore.rows", "", statement), _rows(text))
-        elif not (_is_for_psql(line) or line.startswith(_OF_EXTENSIONS)):
+        elif not (_is_for_psql(line) or is_left_out(line)):
             statements.append(line)
     _run_script(connection, statements)
     if not has_end:

@@ -444,7 +444,8 @@ def _unparking() -> Batches:
     """Return the step that gives parked events their own times back, whichever partition that is."""
     mark = "-- copies: website_event\n"
     work = (
-        f"{mark}SET LOCAL lock_timeout = '200ms';\n"
+        # An autovacuum gives way to who has waited for a second (deadlock_timeout).
+        f"{mark}SET LOCAL lock_timeout = '1200ms';\n"
         f"{mark}LOCK TABLE {quoted(TABLE)} IN SHARE ROW EXCLUSIVE MODE;\n"
         f"{mark}UPDATE {quoted(TABLE)} AS e SET created_at = r.created_at FROM {quoted(_PARKED)} AS r"
         " WHERE r.event_id = e.event_id AND {ranged};\n"
