@@ -5,6 +5,10 @@
 -- Takes the lock of umami-ops if nobody holds it.
 SELECT GET_LOCK(CONCAT('umami_ops.', LEFT(SHA2(DATABASE(), 256), 40)), 0) AS acquired;
 
+-- name: release
+-- Lets go of the lock: the end of the session does, too, but the server may take a moment to notice that.
+DO RELEASE_LOCK(CONCAT('umami_ops.', LEFT(SHA2(DATABASE(), 256), 40)));
+
 -- name: holder
 -- Who holds the lock, and since when: its session does nothing else, so it has idled since then. MySQL's own list in
 -- information_schema fails as long as any session runs a statement with an emoji in it.

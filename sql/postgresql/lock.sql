@@ -5,6 +5,10 @@
 -- Takes the lock of umami-ops if nobody holds it.
 SELECT pg_try_advisory_lock(1970106224, hashtext(current_schema())) AS acquired;
 
+-- name: release
+-- Lets go of the lock: the end of the session does, too, but the server may take a moment to notice that.
+SELECT pg_advisory_unlock(1970106224, hashtext(current_schema()));
+
 -- name: holder
 -- Who holds the lock, and since when.
 SELECT a.backend_start AS since, a.application_name AS purpose, l.pid AS session_id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from datetime import datetime
 
 from umami_ops.databases.base import Connection, Database, Row
@@ -43,6 +44,8 @@ class RunLock:
         return self
 
     def __exit__(self, *_: object) -> None:
+        with suppress(OpsError):  # the session is gone, and the lock with it
+            self._connection.run(self._connection.dialect.queries["lock.release"])
         self._connection.close()
 
     def check(self, worker: Connection) -> None:
