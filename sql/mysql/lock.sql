@@ -7,7 +7,7 @@ SELECT GET_LOCK(CONCAT('umami_ops.', LEFT(SHA2(DATABASE(), 256), 40)), 0) AS acq
 
 -- name: release
 -- Lets go of the lock: the end of the session does, too, but the server may take a moment to notice that.
-DO RELEASE_LOCK(CONCAT('umami_ops.', LEFT(SHA2(DATABASE(), 256), 40)));
+SELECT RELEASE_LOCK(CONCAT('umami_ops.', LEFT(SHA2(DATABASE(), 256), 40))) AS released;
 
 -- name: holder
 -- Who holds the lock, and since when: its session does nothing else, so it has idled since then. MySQL's own list in

@@ -7,7 +7,7 @@ SELECT pg_try_advisory_lock(1970106224, hashtext(current_schema())) AS acquired;
 
 -- name: release
 -- Lets go of the lock: the end of the session does, too, but the server may take a moment to notice that.
-SELECT pg_advisory_unlock(1970106224, hashtext(current_schema()));
+SELECT pg_advisory_unlock(1970106224, hashtext(current_schema())) AS released;
 
 -- name: holder
 -- Who holds the lock, and since when.
