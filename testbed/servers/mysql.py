@@ -72,7 +72,7 @@ class MysqlProcess(ServerProcess):
             prefix = self.daemon.parent.parent
             make = [str(prefix / "bin" / "mariadb-install-db"), "--no-defaults", f"--basedir={prefix}"]
             make += ["--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"]
-        self.run([*make, f"--datadir={self.data}", *as_root])
+        self.run([*make, f"--datadir={self.data}", f"--tmpdir={self.directory}", *as_root])
 
     def command(self) -> list[str]:
         """Run the daemon on 127.0.0.1 and on a socket in the server's directory, without option files."""
@@ -84,7 +84,7 @@ class MysqlProcess(ServerProcess):
             "pid-file": str(self.pid_file),
             "skip-name-resolve": "ON",
             "secure-file-priv": "",
-            # Not /tmp: a MariaDB that starts deletes there what another one is using.
+            # Not /tmp, nor while it is made: a MariaDB that starts deletes there what another one is using.
             "tmpdir": str(self.directory),
         }
         if self.product == "mysql":
