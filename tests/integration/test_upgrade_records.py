@@ -114,12 +114,11 @@ def test_an_undo_shows_what_it_takes_back_and_keeps_values(
 def test_visits_are_not_prepared_before_their_turn(
     mysql_server: Server, umami_at: Callable[[int], str]
 ) -> None:
-    """Migration 04 isn't done ahead, so 05 can't be either: MariaDB fails at it."""
-    if mysql_server.flavour != "mariadb":
-        return
+    """Migration 04 isn't done ahead, so 05 can't be either, at which MariaDB fails, and MySQL doesn't."""
+    fails = mysql_server.flavour == "mariadb"
     outcome = run("upgrade", "check", "--to", "2.20", url=umami_at(3))
-    assert outcome.code == 5, outcome.said
-    assert "Upgrade first to the last release before it" in outcome.out
+    assert outcome.code == (5 if fails else 0), outcome.said
+    assert ("Upgrade first to the last release before it" in outcome.out) == fails
 
 
 def test_a_goal_whose_name_will_be_too_long(
