@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ class Sidecar:
     def __init__(
         self,
         folder: Path,
-        url: str,
+        url: str | None,
         settings: str,
         *,
         env: Mapping[str, str] | None = None,
@@ -50,7 +51,7 @@ class Sidecar:
         self._url = url
         self._environment = {
             **bare_environment(),
-            "DATABASE_URL": url,
+            **({"DATABASE_URL": url} if url else {}),
             "UMAMI_OPS_STATE_DIR": str(self.state),
             "UMAMI_OPS_DAEMON_EXAMINE": "off",
             **({"UMAMI_OPS_DAEMON_HTTP": f"127.0.0.1:{self.port}"} if http else {}),
@@ -135,6 +136,14 @@ class Sidecar:
         history = History(self.state)
         try:
             return history.runs(job=job)
+        finally:
+            history.close()
+
+    def marks(self) -> set[datetime]:
+        """The last slot of each job that it takes as dealt with."""
+        history = History(self.state)
+        try:
+            return {mark.slot for mark in history.marks().values()}
         finally:
             history.close()
 

@@ -57,12 +57,17 @@ SET SESSION lock_wait_timeout = :seconds;
 
 -- name: held_as
 -- Whether anybody holds a lock of the daemon's.
-SELECT IS_USED_LOCK(CONCAT('umami_ops.', :role, '.', LEFT(SHA2(DATABASE(), 256), 40))) IS NOT NULL AS held;
+SELECT IS_USED_LOCK(CONCAT('umami_ops.', LEFT(SHA2(CONCAT(DATABASE(), ' ', :role), 256), 40))) IS NOT NULL AS held;
 
 -- name: missed
 -- Lets the server end this session when it hears nothing of it for so long.
 SET SESSION wait_timeout = :seconds;
 
 -- name: acquire_as
--- Takes a lock of the daemon's if nobody holds it: `daemon` is that of the one which runs jobs, `job` that of a run.
-SELECT GET_LOCK(CONCAT('umami_ops.', :role, '.', LEFT(SHA2(DATABASE(), 256), 40)), 0) AS acquired;
+-- Takes a lock of the daemon's if nobody holds it: `daemon` is that of the one which runs jobs, `job` that of a run,
+-- a job's name and a moment that of a run which is over.
+SELECT GET_LOCK(CONCAT('umami_ops.', LEFT(SHA2(CONCAT(DATABASE(), ' ', :role), 256), 40)), 0) AS acquired;
+
+-- name: release_as
+-- Lets go of a lock of the daemon's.
+SELECT RELEASE_LOCK(CONCAT('umami_ops.', LEFT(SHA2(CONCAT(DATABASE(), ' ', :role), 256), 40))) AS released;

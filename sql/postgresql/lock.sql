@@ -80,8 +80,9 @@ SELECT EXISTS (
   FROM pg_locks AS l
   WHERE l.locktype = 'advisory'
     AND l.granted
-    AND l.classid = 1970106225
-    AND l.objid = CAST(hashtext(current_schema() || ' ' || (:role)::text) AS oid)
+    AND l.objsubid = 1
+    AND (CAST(l.classid AS bigint) << 32) + CAST(l.objid AS bigint)
+      = hashtextextended('umami_ops ' || current_schema() || ' ' || (:role)::text, 0)
     AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
 ) AS held;
 
@@ -97,5 +98,10 @@ FROM (VALUES
 JOIN pg_settings AS s ON s.name = w.name;
 
 -- name: acquire_as
--- Takes a lock of the daemon's if nobody holds it: `daemon` is that of the one which runs jobs, `job` that of a run.
-SELECT pg_try_advisory_lock(1970106225, hashtext(current_schema() || ' ' || (:role)::text)) AS acquired;
+-- Takes a lock of the daemon's if nobody holds it: `daemon` is that of the one which runs jobs, `job` that of a run,
+-- a job's name and a moment that of a run which is over. Many of the last kind, hence all 64 bits of a key.
+SELECT pg_try_advisory_lock(hashtextextended('umami_ops ' || current_schema() || ' ' || (:role)::text, 0)) AS acquired;
+
+-- name: release_as
+-- Lets go of a lock of the daemon's.
+SELECT pg_advisory_unlock(hashtextextended('umami_ops ' || current_schema() || ' ' || (:role)::text, 0)) AS released;

@@ -63,6 +63,16 @@ def test_jobs_run_and_it_ends_in_time_and_leaves_nothing(
     assert number_of_others(server, umami_database) == 0
 
 
+def _covered(sidecar: Sidecar, span: timedelta) -> list[datetime]:
+    """The slots that a daemon ran, or took as missed."""
+    return [
+        run.slot - n * span
+        for run in sidecar.runs()
+        if run.slot is not None and run.result is Result.SUCCESS
+        for n in range(run.missed + 1)
+    ]
+
+
 def test_two_on_one_database_run_each_job_once_and_one_takes_over(
     server: Server, umami_database: str, tmp_path: Path
 ) -> None:
@@ -72,16 +82,47 @@ def test_two_on_one_database_run_each_job_once_and_one_takes_over(
             second.wait_for("standby")
             first.wait_for("run_ended", count=3)
             assert not second.runs()
-            first.kill()
+            assert first.stop() < 10
             second.wait_for("leader", seconds=20)
             second.wait_for("run_ended", lambda event: event["result"] == "success", count=2)
-            assert second.stop() < 10
-    ran = Counter(
-        run.slot for sidecar in (first, second) for run in sidecar.runs() if run.result is Result.SUCCESS
+            first.forget()
+            first.start()
+            first.wait_for("standby")
+            second.wait_for("run_ended", count=4)
+            second.kill()
+            first.wait_for("leader", seconds=20)
+            first.wait_for("run_ended", lambda event: event["result"] == "success", count=2)
+            assert first.stop() < 10
+    ran = Counter(slot for sidecar in (first, second) for slot in _covered(sidecar, timedelta(seconds=1)))
+    assert len(ran) > 8
+    # Nobody may have looked between the end of a run and that of its daemon, where that was killed.
+    assert {slot for slot, times in ran.items() if times > 1} <= {second.runs()[0].slot}
+
+
+def test_what_another_was_seen_to_be_done_with_is_not_run_when_that_one_dies(
+    server: Server, umami_database: str, tmp_path: Path
+) -> None:
+    settings = (
+        '[jobs.look]\nschedule = "@every 10s"\nsteps = ["info"]\n'
+        '[jobs.again]\nschedule = "@every 10s"\nsteps = ["info"]\n'
     )
-    assert ran
-    # The last one may be repeated: nobody has seen that it was run when the first one died.
-    assert {slot for slot, times in ran.items() if times > 1} <= {first.runs()[0].slot}
+    with Sidecar(tmp_path / "a", umami_database, settings) as first:
+        first.wait_for("leader")
+        with Sidecar(tmp_path / "b", umami_database, settings) as second:
+            second.wait_for("standby")
+
+            def is_seen() -> list[int]:
+                done = Counter(run.slot for run in first.runs() if run.slot and run.result is Result.SUCCESS)
+                last = max(done, default=None)
+                return [1] if last is not None and done[last] == 2 and second.marks() == {last} else []
+
+            _eventually(is_seen, seconds=60)
+            first.kill()
+            second.wait_for("run_ended", count=2)
+            second.stop()
+    done, then = (_covered(sidecar, timedelta(seconds=10)) for sidecar in (first, second))
+    assert not set(done) & set(then)
+    assert min(then) - max(done) == timedelta(seconds=10)
 
 
 def test_what_the_first_was_running_when_it_died_the_second_runs(
@@ -109,27 +150,31 @@ def test_what_the_first_was_running_when_it_died_the_second_runs(
     assert taken.slot - timedelta(seconds=5 * taken.missed) <= lost.slot
 
 
-def test_a_standby_takes_nothing_as_run_before_the_other_was_idle(
-    umami_database: str, monkeypatch: pytest.MonkeyPatch
+def test_a_leader_tells_what_it_is_done_with_as_long_as_it_lives(
+    server: Server, umami_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guard, "_PROOF", timedelta(seconds=1))
-    monkeypatch.setattr(guard, "_IDLE", timedelta(seconds=0.5))
     monkeypatch.setattr(guard, "_LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(guard, "_LINGER_SECONDS", 0.5)
     database = open_database(DatabaseUrl.parse(umami_database))
     leader, standby = (guard.Guard(lambda: database, lambda _role, _fault: None) for _ in range(2))
+    hours = [datetime(2026, 11, 22, hour, tzinfo=UTC) for hour in range(6)]
+    leader.publish({"nightly": hours[1], "ärger": hours[0]})
     leader.start()
     _eventually(lambda: [1] if leader.role is guard.Role.LEADER else [])
+    standby.look_for({"nightly": hours, "ärger": hours, "other": hours})
+    standby.start()
     try:
-        with guard.one_job(database, "umami-ops look"):
-            standby.start()
-            _eventually(lambda: [1] if standby.role is guard.Role.STANDBY else [])
-            time.sleep(2)
-            assert standby.observed_at is None
-        ended = datetime.now(UTC)
-        _eventually(lambda: [1] if standby.observed_at is not None else [])
-        assert standby.observed_at is not None
-        assert standby.observed_at - standby.since >= timedelta(0)
-        assert datetime.now(UTC) - ended >= timedelta(seconds=0.5)
+        _eventually(lambda: [1] if standby.seen == {"nightly": hours[1], "ärger": hours[0]} else [])
+        leader.publish({"nightly": hours[3]})  # the other one runs now
+        _eventually(lambda: [1] if standby.seen == {"nightly": hours[3], "ärger": hours[0]} else [])
+        with database.connect() as connection:
+            held = connection.dialect.queries["lock.held_as"]
+            assert not connection.value(held, role=guard._name_of("nightly", hours[1]))
+            leader.publish({"nightly": hours[4]})
+            leader.stop()
+            _eventually(lambda: [1] if standby.role is guard.Role.LEADER else [])
+            assert standby.seen["nightly"] == hours[4], "it lingers until the other has looked"
+            assert not connection.value(held, role=guard._name_of("nightly", hours[4]))
     finally:
         standby.stop()
         leader.stop()
@@ -259,6 +304,31 @@ def test_hanging_up_reloads_and_a_wrong_file_changes_nothing(
         sidecar.wait_for("reloaded")
         sidecar.forget()
         sidecar.wait_for("run_ended", lambda event: event["job"] == "other")
+        sidecar.stop()
+
+
+def _is_held(url: str, role: str) -> bool:
+    with open_database(DatabaseUrl.parse(url)).connect() as connection:
+        return bool(connection.value(connection.dialect.queries["lock.held_as"], role=role))
+
+
+def test_a_reload_that_names_another_database_moves_the_lock_there(
+    server: Server, umami_at: Callable[[int], str], tmp_path: Path
+) -> None:
+    urls = [umami_at(9), umami_at(9)]
+
+    def held() -> list[bool]:
+        return [_is_held(url, "daemon") for url in urls]
+
+    settings = [f'database_url = "{url}"\n{_BY_HAND}' for url in urls]
+    with Sidecar(tmp_path / "a", None, settings[0]) as sidecar:
+        sidecar.wait_for("leader")
+        assert held() == [True, False]
+        sidecar.forget()
+        sidecar.settings.write_text(settings[1])
+        sidecar.send(signal.SIGHUP)
+        sidecar.wait_for("leader")
+        assert held() == [False, True]
         sidecar.stop()
 
 

@@ -66,7 +66,10 @@ class World:
             if self._ends is not None and self._ends <= self.now:
                 self.dispatcher.finished()
                 self._ends = None
-            self.left_out.update(due.job.name for due in self.dispatcher.tick(self.now, self.role, self.now))
+            if self.role is Role.STANDBY:  # where the leader is done with everything as soon as it comes
+                slots = self.dispatcher.open_slots(self.now)
+                self.dispatcher.pass_over({name: found[-1] for name, found in slots.items() if found})
+            self.left_out.update(due.job.name for due in self.dispatcher.tick(self.now, self.role))
             if self.role is Role.LEADER and (due := self.dispatcher.take()) is not None:
                 self.began.append((self.now, due))
                 self._ends = self.now + self.takes.get(due.job.name, timedelta(seconds=5))
@@ -221,14 +224,17 @@ def test_on_standby_slots_are_passed_over_and_the_next_is_taken_up() -> None:
     assert not any(due.missed for _, due in world.began)
 
 
-def test_a_slot_that_another_daemon_was_not_seen_at_is_not_passed_over() -> None:
+def test_a_slot_that_another_daemon_was_not_seen_to_be_done_with_is_run() -> None:
     world = World(role=Role.STANDBY)
     world.start(HOURLY)
-    world.now = START + timedelta(hours=1, seconds=1)
-    world.dispatcher.tick(world.now, Role.STANDBY, START + timedelta(minutes=59, seconds=59))
+    world.now = START + timedelta(hours=4, seconds=1)
+    hours = [START + timedelta(hours=n) for n in (1, 2, 3, 4)]
+    assert world.dispatcher.open_slots(world.now) == {"hourly": hours}
+    world.dispatcher.pass_over({"hourly": hours[1], "another": hours[3]})
+    assert world.dispatcher.open_slots(world.now) == {"hourly": hours[2:]}
     world.role = Role.LEADER
     world.live(world.now + timedelta(minutes=1))
-    assert [due.slot for _, due in world.began] == [START + timedelta(hours=1)]
+    assert [(due.slot, due.missed) for _, due in world.began] == [(hours[3], 1)]
 
 
 def test_a_run_that_the_other_daemon_has_put_off_is_not_passed_over() -> None:
@@ -239,25 +245,63 @@ def test_a_run_that_the_other_daemon_has_put_off_is_not_passed_over() -> None:
     assert runs_at is not None
     slot = START + timedelta(hours=1)
     assert runs_at > slot + timedelta(minutes=1)
-    world.live(runs_at - timedelta(seconds=1))
-    world.role = Role.LEADER
+    world.now, world.role = runs_at - timedelta(seconds=1), Role.LEADER
+    assert world.dispatcher.done()["late"] == START, "what is put off is not done with"
     world.live(runs_at + timedelta(minutes=1))
     assert [(at, due.slot) for at, due in world.began] == [(runs_at, slot)]
 
 
-def test_an_interrupted_run_waits_on_standby_until_another_daemon_was_seen_to_work() -> None:
+def test_what_waits_or_runs_is_not_done_with_and_what_was_left_out_is() -> None:
+    world = World(takes={"hourly": timedelta(minutes=150), "often": timedelta(minutes=1)})
+    world.start(HOURLY, OFTEN)
+    world.live(START + timedelta(hours=1, minutes=1))
+    assert (world.dispatcher.state("hourly"), world.dispatcher.state("often")) == ("running", "waiting")
+    assert not world.dispatcher.done()
+    world.live(START + timedelta(hours=3, minutes=45, seconds=30))
+    done = world.dispatcher.done()
+    assert done["hourly"] == START + timedelta(hours=3), "two were left out meanwhile"
+    assert world.left_out["hourly"] == 2
+
+
+def test_an_interrupted_run_waits_on_standby_until_another_daemon_was_seen_to_be_done_with_it() -> None:
     world = World()
     world.start(HOURLY)
     interrupted = Due(HOURLY, START, is_catch_up=True)
     world.dispatcher.again(interrupted)
-    world.dispatcher.tick(world.now, Role.STANDBY, None)
+    world.dispatcher.tick(world.now, Role.STANDBY)
+    assert world.dispatcher.open_slots(world.now) == {"hourly": [START]}
+    world.dispatcher.pass_over({"hourly": START - timedelta(hours=1)})
     assert world.dispatcher.state("hourly") == "waiting"
-    world.dispatcher.tick(world.now, Role.LEADER, None)
+    world.dispatcher.tick(world.now, Role.LEADER)
     assert world.dispatcher.take() == interrupted
-    world.dispatcher.finished()
     world.dispatcher.again(interrupted)
-    world.dispatcher.tick(world.now, Role.STANDBY, world.now)
+    world.dispatcher.finished()
+    assert not world.dispatcher.done()
+    world.dispatcher.pass_over({"hourly": START})
     assert world.dispatcher.state("hourly") == "idle"
+
+
+def test_what_waited_when_the_daemon_ended_is_caught_up_and_what_was_left_out_is_not() -> None:
+    world = World(takes={"hourly": timedelta(minutes=150)})
+    world.start(HOURLY, OFTEN)
+    world.live(START + timedelta(hours=3, minutes=10))  # the second and third hour were left out
+    assert world.dispatcher.state("often") == "waiting"
+    began = len(world.began)
+    world.start(HOURLY, OFTEN)
+    world.live(world.now + timedelta(minutes=1))
+    ((_, due),) = world.began[began:]
+    assert (due.job.name, due.slot) == ("often", START + timedelta(hours=3))
+
+
+def test_a_month_of_seconds_on_standby_takes_no_memory() -> None:
+    world = World(role=Role.STANDBY)
+    world.start(job("tick", "@every 1s"))
+    now = world.now + timedelta(days=30)
+    (slots,) = world.dispatcher.open_slots(now).values()
+    assert len(slots) <= 64
+    (slots,) = world.dispatcher.open_slots(now + timedelta(seconds=100)).values()
+    assert slots[-1] == now + timedelta(seconds=100)
+    assert len(slots) == 64
 
 
 def test_while_the_database_is_away_nothing_is_lost_and_it_becomes_overdue() -> None:

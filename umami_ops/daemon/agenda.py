@@ -7,6 +7,7 @@ many slots that are; so a sleep or a restart is caught up with a single run.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,6 +21,8 @@ PROMPT = timedelta(seconds=60)
 #: A mark so far ahead was made by a clock that went wrong; smaller steps back are everyday life.
 _CLOCK_STEP = timedelta(hours=1)
 _MOST_COUNTED = 10_000
+#: Of a job that waits for another daemon to be done with it, the newest slots by which that is recognised.
+_MOST_OPEN = 64
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Due:
 
 
 class _Entry:
-    """A job, its mark, and the first slot after that."""
+    """A job, its mark, the first slot after that, and those that have come since."""
 
     def __init__(self, job: Job, mark: datetime) -> None:
         self.job = job
@@ -63,11 +66,29 @@ class _Entry:
         self.mark = mark
         self._coming = self.job.schedule.slots(mark)
         self.slot = next(self._coming, None)
+        self._arrive(mark)
 
     def advance(self) -> None:
         """Move the mark to the first slot after it."""
         assert self.slot is not None
         self.mark, self.slot = self.slot, next(self._coming, None)
+
+    def _arrive(self, since: datetime) -> None:
+        assert self.job.schedule is not None
+        self._open: deque[datetime] = deque(maxlen=_MOST_OPEN)
+        self._arriving = self.job.schedule.slots(since)
+        self._next = next(self._arriving, None)
+
+    def open_slots(self, now: datetime) -> list[datetime]:
+        """Return the newest slots between the mark and now."""
+        for _ in range(_MOST_COUNTED):
+            if self._next is None or self._next > now:
+                break
+            self._open.append(self._next)
+            self._next = next(self._arriving, None)
+        else:
+            self._arrive(now)
+        return [slot for slot in self._open if slot > self.mark]
 
     @property
     def runs_at(self) -> datetime | None:
@@ -80,7 +101,9 @@ class _Entry:
 
 
 class Agenda:
-    """The jobs and their marks. Call `due` when jobs can run, `pass_over` when another replica runs them."""
+    """The jobs and their marks. Call `due` when jobs can run and `keep` when one begins; `pass_over` when
+    another daemon has run them.
+    """
 
     def __init__(self, jobs: Iterable[Job], marks: Marks, now: datetime) -> None:
         self._marks = marks
@@ -105,7 +128,9 @@ class Agenda:
                 self._marks.mark(job.name, Mark(_key(job), now))
 
     def due(self, now: datetime) -> list[Due]:
-        """Return the jobs to run now, the longest due first, and move their marks: each is returned once."""
+        """Return the jobs to run now, the longest due first, and move their marks: each is returned once, if
+        the daemon lives on.
+        """
         found = []
         for entry in self._entries.values():
             first = entry.runs_at
@@ -115,11 +140,25 @@ class Agenda:
             found.append((first, Due(entry.job, last, count - 1, is_catch_up=now - first > PROMPT)))
         return [due for _, due in sorted(found, key=lambda pair: pair[0])]
 
-    def pass_over(self, until: datetime) -> None:
-        """Take what was to run up to a moment as dealt with by somebody else."""
-        for entry in self._entries.values():
-            if entry.runs_at is not None and entry.runs_at <= until:
-                self._move(entry, until)
+    def keep(self, job: str) -> None:
+        """Let a job's mark outlive the daemon; what a job waits for is due again after a restart."""
+        if (entry := self._entries.get(job)) is not None:
+            self._marks.mark(job, Mark(_key(entry.job), entry.mark))
+
+    def pass_over(self, job: str, until: datetime) -> None:
+        """Take a job's slots up to one of them as dealt with by somebody else."""
+        entry = self._entries.get(job)
+        if entry is not None and entry.mark < until:
+            entry.place(until)
+            self.keep(job)
+
+    def open_slots(self, now: datetime) -> dict[str, list[datetime]]:
+        """Return of each job the newest slots that have come and were not dealt with."""
+        return {name: entry.open_slots(now) for name, entry in self._entries.items()}
+
+    def dealt_with(self) -> dict[str, datetime]:
+        """Return each job's mark."""
+        return {name: entry.mark for name, entry in self._entries.items()}
 
     def _move(self, entry: _Entry, now: datetime) -> tuple[datetime, int]:
         """Move a mark to the last slot that is due; return that, and the number of slots on the way."""
@@ -131,8 +170,6 @@ class Agenda:
             count += 1
             if count == _MOST_COUNTED:  # a job of every second, after a day
                 entry.place(now)
-        assert entry.job.schedule is not None
-        self._marks.mark(entry.job.name, Mark(_key(entry.job), entry.mark))
         return entry.mark, count
 
     def waiting_since(self, job: str, now: datetime) -> datetime | None:

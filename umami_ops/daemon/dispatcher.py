@@ -4,7 +4,7 @@ clock.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from umami_ops.daemon.agenda import Agenda, Due
@@ -24,30 +24,45 @@ class Dispatcher:
         """Put a job in front that has to be run once more: it was interrupted, or could not begin."""
         self._waiting = {due.job.name: due, **self._waiting}
 
-    def tick(self, now: datetime, role: Role, observed_at: datetime | None) -> list[Due]:
-        """Look what is due; return what was left out, since the run before is still going.
-
-        On standby, what was to run up to `observed_at` another daemon has run, what waits here included.
-        """
-        if role is Role.STANDBY and observed_at is not None:
-            self._agenda.pass_over(min(now, observed_at))
-            self._waiting.clear()
+    def tick(self, now: datetime, role: Role) -> list[Due]:
+        """Look what is due; return what was left out, since the run before is still going."""
         if role is not Role.LEADER:
             return []
         left_out = []
         for due in self._agenda.due(now):
             name = due.job.name
-            if name in self._waiting or (self.running is not None and self.running.job.name == name):
-                left_out.append(due)
-            else:
+            if self.state(name) == "idle":
                 self._waiting[name] = due
+                continue
+            left_out.append(due)
+            if name not in self._waiting:
+                self._agenda.keep(name)
         return left_out
+
+    def done(self) -> dict[str, datetime]:
+        """Return the last slot of each job that is over: run, left out, or another daemon's."""
+        return {name: slot for name, slot in self._agenda.dealt_with().items() if self.state(name) == "idle"}
+
+    def open_slots(self, now: datetime) -> dict[str, list[datetime]]:
+        """Return the slots of each job that this daemon would run if it were the leader, in order."""
+        marks, found = self._agenda.dealt_with(), self._agenda.open_slots(now)
+        for name, due in self._waiting.items():
+            found[name] = sorted({due.slot, marks.get(name, due.slot), *found.get(name, ())})
+        return found
+
+    def pass_over(self, seen: Mapping[str, datetime]) -> None:
+        """Leave to another daemon what it was seen to be done with: all up to a slot, job by job."""
+        for name, slot in seen.items():
+            self._agenda.pass_over(name, slot)
+            if name in self._waiting and self._waiting[name].slot <= slot:
+                del self._waiting[name]
 
     def take(self) -> Due | None:
         """Return the job to begin now, if there is one and none runs."""
         if self.running is not None or not self._waiting:
             return None
         self.running = self._waiting.pop(next(iter(self._waiting)))
+        self._agenda.keep(self.running.job.name)
         return self.running
 
     def finished(self) -> None:

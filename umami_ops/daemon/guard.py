@@ -1,27 +1,30 @@
-"""Which of several daemons on one database runs the jobs: the one that holds a lock of the server's.
+"""Which of several daemons on one database runs the jobs, and what it has run: told by locks of the server's.
 
-The lock belongs to a session, so it goes when its holder does, however that ends, and nothing of ours stands
-in the database. Runs in a thread of its own, since a server that is away may take long to say so.
+They belong to a session, so they go when their holder does, however that ends, and nothing of ours stands in
+the database. One lock makes its holder the leader. Of each job it holds another, whose name is the last slot
+that it is done with; the others look for those of the slots that they wait for, and so know what not to run
+when they take over. Runs in a thread of its own, since a server that is away may take long to say so.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from umami_ops.databases.base import Connection, Database
+from umami_ops.databases.url import DatabaseUrl
 from umami_ops.errors import LockHeld, OpsError
 
 #: How often a session is asked whether it is still there, or the lock whether it is free.
-_LOOK_SECONDS = 2.0
+_LOOK_SECONDS = 1.0
+#: A leader that ends waits until the others have surely looked at what it was done with last.
+_LINGER_SECONDS = 2.0
 #: The server ends a session of which it hears nothing for so long, and its lock goes; ours speak more often.
 _GONE_SECONDS, _SPEAK_SECONDS = 30, 8.0
-#: What was due so long ago another daemon has run, since the lock of a dead one would be gone by now; but
-#: only if it has run nothing for a few seconds, or the job may still wait behind another there.
-_PROOF, _IDLE = timedelta(seconds=60), timedelta(seconds=10)
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 60.0
 _LEADER, _RUN = "daemon", "job"
 
@@ -49,21 +52,45 @@ class Guard:
         self._nudge = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="guard", daemon=True)
         self._connection: Connection | None = None
+        self._url: DatabaseUrl | None = None
+        self._may_have_moved = False
         self.role = Role.AWAY
         self.since = datetime.now(UTC)
-        self.observed_at: datetime | None = None
-        """Up to when another daemon has run what was due, as far as could be seen; None off standby."""
-        self._idle_since: datetime | None = None
+        self._done: Mapping[str, datetime] = {}
+        self._told: dict[str, datetime] = {}
+        self._told_at = 0.0
+        self._open: Mapping[str, Sequence[datetime]] = {}
+        self.seen: Mapping[str, datetime] = {}
+        """The last slot of each job that another daemon was seen to be done with."""
 
     def start(self) -> None:
         """Begin to watch."""
         self._thread.start()
 
+    def look_where(self) -> None:
+        """See whether the database is another one by now, and leave the old one if so."""
+        self._may_have_moved = True
+        self._nudge.set()
+
+    def publish(self, done: Mapping[str, datetime]) -> None:
+        """Tell the others, while this daemon leads, the last slot of each job that it is done with."""
+        if done != self._done:
+            self._done = done
+            if self.role is Role.LEADER:
+                self._nudge.set()
+
+    def look_for(self, slots: Mapping[str, Sequence[datetime]]) -> None:
+        """Look, while on standby, which of these slots another daemon is done with: those in `seen`."""
+        if slots != self._open:
+            self._open = slots
+            if self.role is Role.STANDBY:
+                self._nudge.set()
+
     def stop(self) -> None:
-        """Let go of the lock; takes no longer than a second, whatever the server does."""
+        """Let go of the locks; takes no longer than three seconds, whatever the server does."""
         self._ending.set()
         self._nudge.set()
-        self._thread.join(timeout=1)
+        self._thread.join(timeout=_LINGER_SECONDS + 1)
 
     def _watch(self) -> None:
         pause = _FIRST_PAUSE_SECONDS
@@ -77,12 +104,20 @@ class Guard:
                 pause, wait = min(2 * pause, _LONGEST_PAUSE_SECONDS), pause
             self._nudge.wait(wait)
             self._nudge.clear()
+        with suppress(OpsError):
+            self._tell()
+            time.sleep(max(self._told_at + _LINGER_SECONDS - time.monotonic(), 0))
         self._drop()
 
     def _step(self) -> None:
         """Connect if need be, and take the lock or see that it is still held. Raises OpsError."""
+        if self._may_have_moved:
+            self._may_have_moved = False
+            if self._open_database().url != self._url:
+                self._drop()
         if self._connection is None:
-            self._connection = self._open_database().connect("umami-ops daemon")
+            database = self._open_database()
+            self._url, self._connection = database.url, database.connect("umami-ops daemon")
             _let_it_be_missed(self._connection)
             self.role = Role.AWAY if self.role is Role.LEADER else self.role  # the lock went with its session
         queries = self._connection.dialect.queries
@@ -92,27 +127,50 @@ class Guard:
             self._become(Role.LEADER)
         else:
             self._become(Role.STANDBY)
-            self._observe(self._connection.value(queries["lock.held_as"], role=_RUN), datetime.now(UTC))
+            self._look(self._connection)
+        self._tell()
 
-    def _observe(self, is_busy: object, now: datetime) -> None:
-        """Note how far the other daemon, which holds the lock, has certainly come."""
-        self._idle_since = None if is_busy else self._idle_since or now
-        if self._idle_since is not None and now - self._idle_since >= _IDLE and now - self.since >= _PROOF:
-            self.observed_at = now - _PROOF
+    def _tell(self) -> None:
+        """Hold, as the leader, the locks of the slots that are done with, no older ones. Raises OpsError."""
+        if self._connection is None or self.role is not Role.LEADER:
+            return
+        queries = self._connection.dialect.queries
+        for job, slot in self._done.items():
+            before = self._told.get(job)
+            if before == slot or not self._connection.value(
+                queries["lock.acquire_as"], role=_name_of(job, slot)
+            ):
+                continue
+            self._told[job], self._told_at = slot, time.monotonic()
+            if before is not None:
+                self._connection.value(queries["lock.release_as"], role=_name_of(job, before))
+
+    def _look(self, connection: Connection) -> None:
+        """Find the newest slot of each job that the leader holds the lock of. Raises OpsError."""
+        held = connection.dialect.queries["lock.held_as"]
+        for job, slots in self._open.items():
+            for slot in reversed(slots):
+                if connection.value(held, role=_name_of(job, slot)):
+                    self.seen = {**self.seen, job: slot}
+                    break
 
     def _drop(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+            self._told = {}
 
     def _become(self, role: Role, fault: OpsError | None = None) -> None:
         if role is not self.role or (role is Role.AWAY and not self._was_told):
             self.role, self.since = role, datetime.now(UTC)
-            self.observed_at = self._idle_since = None
             self._was_told = True
             self._changed(role, fault)
 
     _was_told = False
+
+
+def _name_of(job: str, slot: datetime) -> str:
+    return f"{job} {slot.isoformat()}"
 
 
 @contextmanager

@@ -126,7 +126,10 @@ class Daemon:
             self._is_reloading = False
             self._reload()
         now = self._ticked_at = datetime.now(UTC)
-        for due in self._dispatcher.tick(now, self._guard.role, self._guard.observed_at):
+        self._guard.publish(self._dispatcher.done())
+        self._dispatcher.pass_over(self._guard.seen)
+        self._guard.look_for(self._dispatcher.open_slots(now) if self._guard.role is Role.STANDBY else {})
+        for due in self._dispatcher.tick(now, self._guard.role):
             name = due.job.name
             self._log.warning("left_out", f"{name}: left out, the run before is still going", job=name)
         if now >= self._retry_at and self._guard.role is Role.LEADER:
@@ -165,8 +168,8 @@ class Daemon:
             if not self._has_told_lock or not isinstance(fault, LockHeld):
                 self._log.warning("waits", f"{due.job.name}: has to wait: {fault.message}", job=due.job.name)
             self._has_told_lock = isinstance(fault, LockHeld)
+            self._dispatcher.again(due)  # before it is finished, or it would seem to be done with
             self._dispatcher.finished()
-            self._dispatcher.again(due)
             self._retry_at = datetime.now(UTC) + timedelta(seconds=_RETRY_SECONDS)
         except Exception as fault:  # noqa: BLE001 -- a bug in one run must not end the schedule
             self._log.error(
@@ -228,6 +231,7 @@ class Daemon:
         if self._pages is not None:
             self._pages.token = loaded.configuration["daemon.http_token"] or ""
         self._dispatcher.replace(loaded.configuration.jobs, datetime.now(UTC))
+        self._guard.look_where()
         self._log.info("reloaded", f"The configuration was read anew: {self._jobs_in_words()}")
 
     def _jobs_in_words(self) -> str:
@@ -301,6 +305,7 @@ class Daemon:
     def _end(self) -> None:
         """End what runs, in ten seconds at most."""
         self._log.info("stopping", "umami-ops daemon ends; a running step finishes its batch")
+        self._guard.publish(self._dispatcher.done())
         # Side by side, since ten seconds are for all of them together.
         others = [self._observer.stop, self._messenger.stop, self._guard.stop]
         others += [self._pages.stop] if self._pages is not None else []
