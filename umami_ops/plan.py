@@ -185,16 +185,20 @@ class TableMove:
 class Move:
     """A step that fills a database's tables from another's, proves it, and only then makes it usable.
 
-    `source` names the other database without a password: whoever resumes must name the same one. `clear`
-    empties the target first; `empty` are tables of Umami's that the source lacks. `conclude` runs when both
-    sides were proven equal: Prisma's records come last. With `catch_up` the target has been filled before,
-    and only what differs is copied; `delete_extra` lets it delete rows that the source doesn't have.
+    `source` names the other database without a password: whoever resumes must name the same one. `found` are
+    the target's tables when the plan was made, each with its rows where these matter; where `goes_on`, a
+    move had begun there. `clear` empties the target first; `empty` are tables of Umami's that the source
+    lacks. `conclude` runs when both sides were proven equal: Prisma's records come last. With `catch_up` the
+    target has been filled before, and only what differs is copied; `delete_extra` lets it delete rows that
+    the source doesn't have.
     """
 
     title: str
     source: str
     level: int
     tables: tuple[TableMove, ...]
+    found: Mapping[str, int | None]
+    goes_on: bool = False
     empty: tuple[tuple[str, tuple[Query, ...]], ...] = ()
     clear: tuple[Query, ...] = ()
     conclude: tuple[Query, ...] = ()

@@ -9,10 +9,17 @@ from urllib.parse import urlsplit
 import pytest
 
 from testbed.bulk import connect
+from testbed.umami import create_umami
 from tests import command, moving
 from tests.plugins.directions import Direction
+from umami_ops.databases.registry import open_database
 from umami_ops.databases.transit import EVERYTHING
+from umami_ops.databases.url import DatabaseUrl
+from umami_ops.errors import Refused
+from umami_ops.execute import RunLock
+from umami_ops.execute import execute as carry_out
 from umami_ops.operations import namesakes
+from umami_ops.operations.migrate import Wish, plan_migrate
 
 READER, PASSWORD = "umami_ops_reader", "only-reads-1"
 IDS = [f"0000000{number}-0000-4000-8000-000000000000" for number in range(9)]
@@ -317,6 +324,59 @@ def test_v3_goes_down_to_mysql_only_when_asked(
         count = loader.execute("SELECT COUNT(*) FROM _prisma_migrations")
     assert shares == [("One", "first"), ("Two", None)]
     assert count == [(13,)]
+
+
+def test_what_others_hang_on_is_not_dropped(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    """No table goes before it is clear that all of them can."""
+    source = source_at(13)
+    create_umami(target_url, 13)
+    execute(target_url, f"INSERT INTO website (website_id, name) VALUES ('{IDS[1]}', 'theirs')")
+    ours = "CREATE TABLE ours (website_id {} REFERENCES website (website_id))"
+    if direction.target.dialect == "mysql":
+        ours = "CREATE TABLE ours (website_id {0}, FOREIGN KEY (website_id) REFERENCES website (website_id))"
+    holders = {
+        "ours": ours.format(
+            "uuid" if direction.target.dialect == "postgresql" else "varchar(36) COLLATE utf8mb4_unicode_ci"
+        )
+    }
+    if direction.target.dialect == "postgresql":
+        holders["seen"] = "CREATE VIEW seen AS SELECT event_id FROM website_event"
+    for name, statement in holders.items():
+        execute(target_url, statement)
+        before = proofs(target_url)
+        for outcome in (
+            run(source, target_url, "--replace", "--dry-run"),
+            run(source, target_url, "--replace"),
+        ):
+            assert (outcome.code, f"replaced: {name}" in outcome.err) == (5, True), outcome.said
+        assert proofs(target_url) == before
+        execute(target_url, f"DROP {'VIEW' if name == 'seen' else 'TABLE'} {name}")
+    assert run(source, target_url, "--replace").code == 0
+
+
+@pytest.mark.parametrize("is_fresh", [False, True])
+def test_what_has_come_to_the_target_since_the_plan_stays(
+    direction: Direction, source_at: Callable[[int], str], target_url: str, is_fresh: bool
+) -> None:
+    source = open_database(DatabaseUrl.parse(source_at(13)))
+    target = open_database(DatabaseUrl.parse(target_url))
+    if is_fresh:
+        create_umami(target_url, 13)
+    with source.connect() as here, target.connect() as there:
+        plan = plan_migrate(here, there, Wish())
+    if not is_fresh:
+        create_umami(target_url, 13)
+    execute(target_url, f"INSERT INTO website (website_id, name) VALUES ('{IDS[1]}', 'theirs')")
+    before = proofs(target_url)
+    with (
+        RunLock(target, "migrate") as lock,
+        pytest.raises(Refused, match="changed since the plan was made: .*website") as caught,
+    ):
+        carry_out(plan, target, lock=lock, source=source)
+    assert caught.value.done == "Nothing was changed."
+    assert proofs(target_url) == before
 
 
 @pytest.mark.dialects("postgresql", "postgresql")

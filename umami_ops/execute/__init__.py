@@ -118,10 +118,10 @@ def _ask(remaining: Remaining, sessions: Sessions) -> int:
 def _so_far(report: Report) -> str:
     if report.maintained:
         return f"Done before that: {', '.join(done.title for done in report.maintained)}."
-    if report.changed:
-        return f"Done before that: {', '.join(done.title for done in report.changed)}. Run it again to go on."
     if report.moved:
         return f"Arrived before that: {sum(report.moved.values()):,} rows. Running it again continues."
+    if report.changed:
+        return f"Done before that: {', '.join(done.title for done in report.changed)}. Run it again to go on."
     if not report.transactions:
         return "Nothing was changed."
     rows = ", ".join(f"{count:,} of {table}" for table, count in report.deleted.items() if count)

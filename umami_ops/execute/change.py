@@ -60,11 +60,10 @@ class Changer:
         is_short = self.step.together or self.step.gives_way
         watched = self._patience.cancelling(connection, self._patience.heed_prisma)
         with contextlib.nullcontext() if is_short else watched:
-            self._patience.run(
+            self._patience.insist(
                 connection,
-                self.step.statements[0],
+                lambda: self._attempt(connection),
                 tries=self.step.tries,
-                how=lambda _statement: self._attempt(connection),
                 clear_away=self._clear_away,
             )
 

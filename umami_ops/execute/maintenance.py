@@ -82,11 +82,10 @@ class Maintainer:
         if isinstance(statement, Program):
             self._run_program(statement)
             return
-        self._patience.run(
+        self._patience.insist(
             connection,
-            statement,
+            lambda: connection.maintain(statement),
             tries=self.step.tries,
-            how=connection.maintain,
             clear_away=self._clear_away,
         )
 

@@ -21,12 +21,13 @@ from umami_ops.execute.events import Observer, RowsMoved, StepBegan, Trouble
 from umami_ops.execute.lock import RunLock
 from umami_ops.execute.patience import Ended, Patience
 from umami_ops.execute.stop import StopSignal
-from umami_ops.plan import Move, Report, TableMove
+from umami_ops.plan import Changed, Move, Report, TableMove
 from umami_ops.rows import KeyRange, Pair, Rows
 from umami_ops.sql import Query
 from umami_ops.transfer import ledger, ranges
 from umami_ops.transfer.comparison import Comparison, Found, sums_that_differ
 from umami_ops.transfer.proof import Differences
+from umami_ops.transfer.schema import is_ours
 from umami_ops.transfer.snapshot import Snapshot
 from umami_ops.umami.schema import Table
 
@@ -95,18 +96,47 @@ class Mover:
         with self._patience.connect() as connection:
             if self.step.catch_up:
                 return ledger.Begun(self.step.source, self.step.level)
-            # What is to be cleared away includes the ledger, be it damaged.
-            found = None if self.step.clear else ledger.begun(connection)
-            if found is None:
-                for statement in self.step.clear:
-                    self._patience.run(connection, statement)
-                ledger.begin(connection, self.step.source, self.step.level)
-                found = ledger.Begun(self.step.source, self.step.level)
+            found = self._as_planned(connection)
+            if not self.step.goes_on:
+                self._patience.insist(connection, lambda: self._begin_anew(connection))
             here = {table.name for table in connection.transit().describe().tables}
             wanted = [*self.step.empty, *((move.pair.target.table, move.create) for move in self.step.tables)]
             for statement in (query for name, queries in wanted if name not in here for query in queries):
                 self._patience.run(connection, statement)
-            return self._settled(connection, found)
+            return self._settled(connection, found) if self.step.goes_on else found
+
+    def _as_planned(self, connection: Connection) -> ledger.Begun:
+        """Return what has arrived before.
+
+        Raises Refused where the target isn't what it was: nobody has agreed to lose what is there now.
+        """
+        here = {table.name for table in connection.transit().describe().tables if not is_ours(table.name)}
+        changed = here ^ self.step.found.keys()
+        for name, rows in self.step.found.items():
+            if rows is not None and name in here and _count(connection, name) != rows:
+                changed.add(name)
+        anew = ledger.Begun(self.step.source, self.step.level)
+        # A ledger that the plan doesn't go on with is cleared away, be it damaged.
+        found = ledger.begun(connection) if self.step.goes_on else anew
+        if found is None or (found.source, found.level) != (anew.source, anew.level):
+            changed.add("the ledger of the move")
+        elif not changed:
+            return found
+        raise Refused(
+            f"The target has changed since the plan was made: {', '.join(sorted(changed))}.",
+            hint="Run the same command again, and look at the new plan.",
+            done="Nothing was changed.",
+        )
+
+    def _begin_anew(self, connection: Connection) -> None:
+        """Clear the target and open the ledger, in one transaction where DDL allows that."""
+        began = time.monotonic()
+        with connection.transaction():
+            for statement in self.step.clear:
+                connection.run(statement)
+            ledger.begin(connection, self.step.source, self.step.level)
+        seconds = time.monotonic() - began
+        self.report.changed.append(Changed("preparing the target", seconds, seconds))
 
     def _settled(self, connection: Connection, found: ledger.Begun) -> ledger.Begun:
         """Make sure that the target's rows are those of the ledger; else the table begins anew."""
@@ -114,7 +144,7 @@ class Mover:
         unknown = [
             rows
             for rows in (move.pair.target for move in self.step.tables)
-            if connection.transit().prove(Rows(rows.table, (), None)).rows != found.rows(rows.table)
+            if _count(connection, rows.table) != found.rows(rows.table)
         ]
         if unknown:
             names = ", ".join(rows.table for rows in unknown)
@@ -425,6 +455,10 @@ class _Worker:
                 # The moment had a name and is gone with the session that kept it: only a rerun has a new one.
                 fault.hint = "Run the same command again; it continues."
                 raise fault from None
+
+
+def _count(connection: Connection, table: str) -> int:
+    return connection.transit().prove(Rows(table, (), None)).rows
 
 
 def _set(connection: Connection, name: str) -> None:

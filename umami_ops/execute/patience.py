@@ -50,28 +50,31 @@ class Patience:
         if self.stop.reason:
             raise Ended
 
-    def run(
+    def run(self, connection: Connection, statement: Query) -> None:
+        """Run a statement again as long as its lock isn't to be had. Raises as `insist` does."""
+        self.insist(connection, lambda: connection.run(statement))
+
+    def insist(
         self,
         connection: Connection,
-        statement: Query,
+        attempt: Callable[[], object],
         *,
         tries: int = 120,
-        how: Callable[[Query], object] | None = None,
         clear_away: Callable[[], bool] = lambda: True,
     ) -> None:
-        """Run a statement again as long as its lock isn't to be had, in the connection's way if no other.
+        """Do something again as long as a lock for it isn't to be had.
 
         Between two tries, what the first one left is cleared away; where that can't be, there is no second:
         it would meet the remains. Raises TransientFault when the lock never was to be had, and Ended.
         """
-        for attempt in range(1, tries + 1):
+        for number in range(1, tries + 1):
             self.check()
             try:
                 self.lock.check(connection)
-                (how or connection.run)(statement)
+                attempt()
                 return
             except TransientFault as fault:
-                if attempt == tries or not clear_away():
+                if number == tries or not clear_away():
                     raise
                 self.observer(Trouble(f"{fault.message}; waiting for a free moment"))
                 self.stop.wait(_PAUSE_SECONDS)
@@ -82,14 +85,9 @@ class Patience:
         """Run a statement as `run` does, and let go as soon as others queue behind its wait for a table.
 
         MySQL and MariaDB know no wait below a second. For what is done in an instant once it has its lock:
-        what lasts would wait a second time, at its end, and be lost. Raises as `run` does.
+        what lasts would wait a second time, at its end, and be lost. Raises as `insist` does.
         """
-        self.run(
-            connection,
-            statement,
-            tries=_BRIEF_TRIES,
-            how=lambda text: self.give_way(connection, text, values),
-        )
+        self.insist(connection, lambda: self.give_way(connection, statement, values), tries=_BRIEF_TRIES)
 
     def give_way(
         self, connection: Connection, statement: Query, values: Values = MappingProxyType({})

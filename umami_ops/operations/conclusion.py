@@ -6,7 +6,7 @@ And whether a target has come so far, which is what `--catch-up` begins with.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from umami_ops.databases.base import Connection, Introspector
 from umami_ops.errors import Refused
 from umami_ops.operations.inspect import inspect
+from umami_ops.operations.problems import some
 from umami_ops.sql import Query
 from umami_ops.transfer import ledger
 from umami_ops.transfer.schema import is_ours_or_prismas
@@ -96,12 +97,6 @@ def _lacking(target: Connection, there: dict[str, Table], level: int) -> Iterato
         for index in wanted.indexes:
             if not any(columns[: len(index.columns)] == index.columns for columns in own):
                 yield f"index {index.name}"
-
-
-def some(names: Sequence[str], limit: int = 5) -> str:
-    """Return the first of some names for a sentence, and how many more there are."""
-    shown = ", ".join(names[:limit])
-    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
 
 
 def _records(source: Connection, target: Connection, level: int) -> Iterator[dict[str, Any]]:

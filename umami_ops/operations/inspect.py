@@ -29,6 +29,7 @@ from umami_ops.operations.problems import (
     about_strangers,
     about_tables,
     prisma_lock,
+    some,
     strangers_among,
 )
 from umami_ops.umami.migrations import known_names, level_of, likely_release, migrations
@@ -132,6 +133,26 @@ def require_events_in_place(connection: Connection, installation: Installation) 
             "A change of website_event's partitions is at work, or was interrupted: events lie beside the "
             "table, or their times do, and would be missed.",
             hint="`umami-ops partition status` says which command brings it to its end; then run this again.",
+            done="Nothing was changed.",
+        )
+
+
+def require_detached(connection: Connection, tables: Sequence[str]) -> None:
+    """Raise Refused where views or foreign keys of others would go with these tables, or keep them."""
+    queries = connection.dialect.queries
+    views = connection.rows(queries["backup.dependents"], tables=tables)
+    if views:
+        raise Refused(
+            f"Views read the tables that would be replaced: {some([row['name'] for row in views])}.",
+            hint="Drop them first, and make them anew afterwards.",
+            done="Nothing was changed.",
+        )
+    referrers = connection.rows(queries["backup.referrers"], tables=tables)
+    if referrers:
+        raise Refused(
+            "Tables that stay have foreign keys to those that would be replaced: "
+            f"{some([row['name'] for row in referrers])}.",
+            hint="Drop the keys first, and make them anew afterwards.",
             done="Nothing was changed.",
         )
 

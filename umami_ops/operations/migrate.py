@@ -12,20 +12,22 @@ from typing import Any
 
 from umami_ops.databases.base import Connection
 from umami_ops.errors import Refused
-from umami_ops.operations.conclusion import conclusion, require_ended, some
+from umami_ops.operations.conclusion import conclusion, require_ended
 from umami_ops.operations.crossing import Crossing, Finding, Policies, cross
 from umami_ops.operations.downgrade import homeless
 from umami_ops.operations.inspect import (
     Installation,
     inspect,
+    require_detached,
     require_events_in_place,
     require_session,
 )
+from umami_ops.operations.problems import some
 from umami_ops.plan import Move, Note, Plan, TableMove
 from umami_ops.rows import Field, Kind, Pair
 from umami_ops.sql import Query
 from umami_ops.transfer import ledger
-from umami_ops.transfer.schema import Side, Translation, is_ours_or_prismas, pair, translate
+from umami_ops.transfer.schema import Side, Translation, is_ours, is_ours_or_prismas, pair, translate
 from umami_ops.umami import prisma
 from umami_ops.umami.migrations import likely_release
 from umami_ops.umami.schema import Table, latest_level
@@ -146,6 +148,7 @@ class _Planner:
         translation = translate(
             self._source_schema, *self._sides, self._level, source_level=self._source_level
         )
+        clear = tuple(self._clear(state, translation))
         here = {table.name: table for table in self._source_schema.tables}
         empty = [
             (table.name, self._statements(table)) for table in translation.tables if table.name not in here
@@ -163,8 +166,10 @@ class _Planner:
             source=str(self._source.url),
             level=self._level,
             tables=tuple(moves),
+            found=self._found(state),
+            goes_on=state == "begun",
             empty=tuple(empty),
-            clear=tuple(self._clear(state, translation)),
+            clear=clear,
             conclude=() if state == "filled" else tuple(conclusion(self._source, self._target, self._level)),
             catch_up=state == "filled",
             delete_extra=self._wish.delete_extra,
@@ -200,7 +205,7 @@ class _Planner:
         begun = self._begun()
         if begun is not None:
             return "begun"
-        theirs = [name for name in names if not name.startswith("_umami_ops_")]
+        theirs = [name for name in names if not is_ours(name)]
         if not theirs:
             return "empty"
         if self._is_fresh():
@@ -260,18 +265,31 @@ class _Planner:
                 done="Nothing was changed.",
             )
 
+    def _found(self, state: str) -> dict[str, int | None]:
+        """Return the target's tables, with their rows where these are why nothing is lost there."""
+        names = [table.name for table in self._target_schema.tables if not is_ours(table.name)]
+        if state != "fresh":
+            return dict.fromkeys(names)
+        return {**dict.fromkeys(names, 0), "user": 1, prisma.NAME: None}
+
     def _clear(self, state: str, translation: Translation) -> Iterator[Query]:
-        """Return what empties the target: the default user, or what is in the way."""
+        """Return what empties the target: the default user, or what is in the way.
+
+        Raises Refused where that would take more with it.
+        """
         quote = self._target.dialect.quote
-        here = {table.name for table in self._target_schema.tables}
-        if state == "fresh":
-            yield _query("clear", f"DELETE FROM {quote('user')}")  # noqa: S608
-            yield _query("clear", f"DROP TABLE {quote(prisma.NAME)}")
+        dropped = [prisma.NAME] if state == "fresh" else []
         if state == "replaced":
             # All that is Umami's goes, of whatever level: a later migration would find its table there.
             moved = {table.name for table in translation.tables}
-            for name in sorted(name for name in here if name in moved or name in TABLES):
-                yield _query("clear", f"DROP TABLE {quote(name)}")
+            here = [table.name for table in self._target_schema.tables]
+            dropped = [name for name in here if name in moved or name in TABLES]
+        if state == "fresh":
+            yield _query("clear", f"DELETE FROM {quote('user')}")  # noqa: S608
+        if dropped:
+            require_detached(self._target, dropped)
+            # As one statement: they may have foreign keys to each other, and MySQL drops all of them or none.
+            yield _query("clear", f"DROP TABLE IF EXISTS {', '.join(map(quote, dropped))}")
 
     # --- tables ---------------------------------------------------------------------------------------
 

@@ -103,11 +103,11 @@ def about_strangers(catalogue: Catalogue) -> Iterator[Problem]:
         missing = [table for table in CORE_TABLES if not catalogue.has(table)]
         yield _blocking(
             "table_missing",
-            f"{place} lacks Umami's {_some(missing)}, though it has {_some(present)}.",
+            f"{place} lacks Umami's {some(missing)}, though it has {some(present)}.",
             "Restore the database from a backup, or check the URL.",
         )
     else:
-        yield _blocking("not_umami", f"{place} is not Umami's: it holds {_some(others)}.", cure)
+        yield _blocking("not_umami", f"{place} is not Umami's: it holds {some(others)}.", cure)
 
 
 def about_migrations(
@@ -188,7 +188,7 @@ def about_tables(catalogue: Catalogue) -> Iterator[Problem]:
     strangers = strangers_among(catalogue.relations)
     if strangers:
         count = "1 table is" if len(strangers) == 1 else f"{len(strangers)} tables are"
-        yield _note("unknown_tables", f"{count} not Umami's and left alone: {_some(strangers)}.", "")
+        yield _note("unknown_tables", f"{count} not Umami's and left alone: {some(strangers)}.", "")
 
 
 def strangers_among(relations: Iterable[str]) -> list[str]:
@@ -217,7 +217,7 @@ def about_level(catalogue: Catalogue, dialect: str, level: int) -> Iterator[Prob
         if lacking:
             yield Problem(
                 "column_missing",
-                f"Table {table.name} lacks {_some(lacking)}, which Umami has at level {level}.",
+                f"Table {table.name} lacks {some(lacking)}, which Umami has at level {level}.",
                 "Was a migration marked as applied by hand, or the table restored from an older backup?",
                 blocks=_matters(facts) and not _working_columns(facts).isdisjoint(lacking),
             )
@@ -226,7 +226,7 @@ def about_level(catalogue: Catalogue, dialect: str, level: int) -> Iterator[Prob
     if ahead:
         yield _note(
             "ahead_of_level",
-            f"The migrations say level {level}, where Umami has no {_some(ahead)}; yet it is here.",
+            f"The migrations say level {level}, where Umami has no {some(ahead)}; yet it is here.",
             "Compare _prisma_migrations with the tables before the next upgrade of Umami, which may fail.",
         )
 
@@ -252,7 +252,7 @@ def about_access(
         if tables:
             yield _blocking(
                 f"no_{right.lower()}",
-                f"User {user} may not {right} from {_some(tables)}.",
+                f"User {user} may not {right} from {some(tables)}.",
                 f"Grant {right} on {'it' if len(tables) == 1 else 'them'}, or connect as the tables' owner.",
             )
 
@@ -282,10 +282,10 @@ def _working_columns(facts: TableFacts) -> frozenset[str | None]:
 
 
 def _migration(names: Sequence[str]) -> str:
-    return f"Migration {names[0]} is" if len(names) == 1 else f"Migrations {_some(names)} are"
+    return f"Migration {names[0]} is" if len(names) == 1 else f"Migrations {some(names)} are"
 
 
-def _some(names: Sequence[str], limit: int = 5) -> str:
+def some(names: Sequence[str], limit: int = 5) -> str:
     """Name a few and count the rest."""
     shown = ", ".join(names[:limit])
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"

@@ -12,6 +12,8 @@ from umami_ops.archive.manifest import DUMP, Manifest
 from umami_ops.databases.base import WORKING_PREFIX, Connection, Introspector
 from umami_ops.databases.dumps import Wanted
 from umami_ops.errors import Refused, UsageFault
+from umami_ops.operations.inspect import require_detached
+from umami_ops.operations.problems import some
 from umami_ops.transfer.contents import recorded_level
 from umami_ops.umami import prisma
 from umami_ops.umami.tables import Role, facts_of
@@ -75,27 +77,13 @@ def plan_restore(
         _check_side_by_side(manifest, giving_way)
     if giving_way and not replace:
         raise Refused(
-            f"Database {server.database} is not empty: it has {_some(giving_way)}.",
+            f"Database {server.database} is not empty: it has {some(giving_way)}.",
             hint="Name an empty one by --target-url, or add --replace: what is there stays until the backup "
             "is loaded, and gives way then.",
             done=_NOTHING,
         )
     if giving_way:
-        views = connection.rows(connection.dialect.queries["backup.dependents"], tables=giving_way)
-        if views:
-            raise Refused(
-                f"Views read the tables that would be replaced: {_some([row['name'] for row in views])}.",
-                hint="Drop them first, and make them anew afterwards.",
-                done=_NOTHING,
-            )
-        referrers = connection.rows(connection.dialect.queries["backup.referrers"], tables=giving_way)
-        if referrers:
-            raise Refused(
-                "Tables that stay have foreign keys to those that would be replaced: "
-                f"{_some([row['name'] for row in referrers])}.",
-                hint="Drop the keys first, and make them anew afterwards.",
-                done=_NOTHING,
-            )
+        require_detached(connection, giving_way)
     schema = manifest.schema if manifest and manifest.kind == DUMP else ""
     stays = only and prisma.NAME in here and prisma.NAME not in only
     level = recorded_level(connection) if stays else None
@@ -138,8 +126,3 @@ def _gives_way(table: str, in_backup: Sequence[str], only: Sequence[str]) -> boo
     if only:
         return table in only
     return table in in_backup or facts_of(table).role is not Role.UNKNOWN
-
-
-def _some(names: Sequence[str], limit: int = 5) -> str:
-    shown = ", ".join(names[:limit])
-    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"

@@ -46,9 +46,14 @@ class Translation:
         return next(table for table in self.tables if table.name == name)
 
 
+def is_ours(table: str) -> bool:
+    """Whether a table is umami-ops's own."""
+    return table.startswith(OURS_PREFIX)
+
+
 def is_ours_or_prismas(table: str) -> bool:
     """Whether a table is bookkeeping, which never travels as it is."""
-    return table == PRISMA_TABLE or table.startswith(OURS_PREFIX)
+    return table == PRISMA_TABLE or is_ours(table)
 
 
 def translate(
