@@ -56,6 +56,30 @@ def test_what_goes_in_comes_out(
     _assert_tar_opens_it(folder / "database.tar", made.document)
 
 
+@pytest.mark.usefixtures("postgresql_server")
+def test_the_latest_is_of_the_schema_that_the_url_names(
+    server: Server, umami_database: str, cli: Cli
+) -> None:
+    backups.execute(umami_database, "ALTER SCHEMA public RENAME TO production", "CREATE SCHEMA staging")
+    production, staging = (f"{umami_database}?schema={name}" for name in ("production", "staging"))
+    made = cli("backup", "--format", "portable", "--json", url=production)
+    assert made.code == 0, made.said
+    name = made.document["name"]
+    assert "production" in name
+    restored = cli("restore", "latest", "--yes", url=staging)
+    assert restored.code == 0, restored.said
+    assert ".production on PostgreSQL" in restored.out
+    before = rows_of(production)
+    backups.execute(staging, 'DELETE FROM "user"')
+    assert cli("backup", "--format", "portable", url=staging).code == 0
+    outcome = cli("restore", "latest", "--replace", "--yes", "--json", url=production)
+    assert (outcome.code, outcome.document["name"]) == (0, name), outcome.said
+    assert rows_of(production) == before
+    admin = f"{server.as_admin(umami_database)}?schema=production"
+    verified = cli("backup", "verify", "latest", "--json", url=admin)
+    assert (verified.code, verified.document["name"]) == (0, name), verified.said
+
+
 def _assert_tar_opens_it(archive: Path, manifest: dict[str, object]) -> None:
     import zstandard
 

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from umami_ops.archive import manifest as manifests
-from umami_ops.archive.manifest import Manifest, TableFacts, check_files
+from umami_ops.archive.manifest import Manifest, Origin, TableFacts, check_files
 from umami_ops.archive.places import open_store
 from umami_ops.archive.rotation import Keep
 from umami_ops.archive.source import PlainFile, StoredBackup, find
@@ -50,6 +50,7 @@ def _write(
     encrypt_to: tuple[str, ...] = (),
     day: int = 2,
     database: str = "umami",
+    schema: str = "public",
 ) -> Manifest:
     with store.draft(name) as draft:
         stored = Hashing(_DATA, draft.create(_DATA))
@@ -59,7 +60,7 @@ def _write(
         manifest = Manifest(
             name=name, kind="dump", created_at=datetime(2025, 1, day, 3, 4, 5, tzinfo=UTC), seconds=1.5,
             umami_ops="0.1.0", tool="pg_dump 18.1", dialect="postgresql", flavour="postgresql",
-            version="18.1", database=database, schema="public", level=19, release="v3.1.0",
+            version="18.1", database=database, schema=schema, level=19, release="v3.1.0",
             tables=(TableFacts("session", 3, "abc"), TableFacts("Büro", 0)), files=(stored.facts,),
         )  # fmt: skip
         manifests.seal(draft, manifest)
@@ -182,20 +183,22 @@ def test_without_its_seal_it_is_no_backup(store: FolderStore, tmp_path: Path) ->
 
 
 def test_the_latest_is_of_the_database_that_is_named(store: FolderStore) -> None:
-    for day, (name, database) in enumerate(
-        (("umami-1", "umami"), ("umami-2", "umami"), ("test-1", "test")), 2
-    ):
-        _write(store, name, day=day, database=database)
+    made = (("umami-1", "umami", "public"), ("umami-2", "umami", "public"), ("beside", "umami", "beside"),
+            ("test-1", "test", "public"))  # fmt: skip
+    for day, (name, database, schema) in enumerate(made, 2):
+        _write(store, name, day=day, database=database, schema=schema)
 
-    def latest(dialect: str, database: str) -> str:
-        return find(store, "latest", (), (dialect, database)).title
+    def latest(dialect: str, database: str, schema: str = "public") -> str:
+        return find(store, "latest", (), Origin(dialect, database, schema)).title
 
     assert latest("postgresql", "umami") == "umami-2"
+    assert latest("postgresql", "umami", "beside") == "beside"
     assert latest("postgresql", "test") == "test-1"
-    for other in (("postgresql", "new"), ("mysql", "umami"), None):
-        with pytest.raises(UsageFault, match=r"several databases \(test, umami\)"):
+    for other in (Origin("postgresql", "umami", "new"), Origin("mysql", "umami", "umami"), None):
+        with pytest.raises(UsageFault, match=r"several databases \(test, umami, umami.beside\)"):
             find(store, "latest", (), other)
-    store.remove("test-1")
+    for name in ("test-1", "beside"):
+        store.remove(name)
     assert latest("postgresql", "new") == "umami-2"
 
 

@@ -17,8 +17,8 @@ _backups = st.lists(
     max_size=60,
 ).map(
     lambda drawn: [
-        Aged(f"{source}{number}", _START + timedelta(minutes=minutes), source, verified, failed)
-        for number, (minutes, source, verified, failed) in enumerate(drawn)
+        Aged(f"{origin}{number}", _START + timedelta(minutes=minutes), origin, verified, failed)
+        for number, (minutes, origin, verified, failed) in enumerate(drawn)
     ]
 )
 _keeps = st.builds(Keep, *[st.integers(0, 6)] * 4)
@@ -27,8 +27,8 @@ _keeps = st.builds(Keep, *[st.integers(0, 6)] * 4)
 def _expected(backups: list[Aged], keep: Keep) -> set[str]:
     """The same rule said plainly: walk each period's backups from the newest to the oldest."""
     kept = set()
-    for source in {each.source for each in backups}:
-        ours = sorted((b for b in backups if b.source == source), key=lambda b: (b.created_at, b.name))[::-1]
+    for origin in {each.origin for each in backups}:
+        ours = sorted((b for b in backups if b.origin == origin), key=lambda b: (b.created_at, b.name))[::-1]
         kept |= {each.name for each in ours[: keep.last]} | {ours[0].name}
         kept |= {each.name for each in [b for b in ours if b.was_verified][:1]}
         kept |= {each.name for each in [b for b in ours if b.was_verified and not b.has_failed][:1]}

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from umami_ops.archive.store import NAME, SEAL, Draft, Store
 from umami_ops.errors import OpsError, Refused
@@ -42,6 +42,19 @@ class FileFacts:
     name: str
     size_bytes: int
     sha256: str
+
+
+class Origin(NamedTuple):
+    """What a backup is of: those of one origin belong together. On MySQL `schema` is the database, too."""
+
+    dialect: str
+    database: str
+    schema: str
+
+    def __str__(self) -> str:
+        """Return the database's name, with the schema's where that isn't the obvious one: `main.staging`."""
+        is_obvious = self.schema in ("public", self.database)
+        return self.database if is_obvious else f"{self.database}.{self.schema}"
 
 
 @dataclass(frozen=True)
@@ -91,9 +104,9 @@ class Manifest:
         return f"{_TITLES.get(self.flavour, self.flavour)} {self.version}"
 
     @property
-    def source(self) -> str:
-        """What it is a backup of: backups of one source belong together when old ones go."""
-        return f"{self.dialect}:{self.database}:{self.schema}"
+    def origin(self) -> Origin:
+        """What it is a backup of."""
+        return Origin(self.dialect, self.database, self.schema)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it for JSON."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -26,7 +26,7 @@ class Aged:
 
     name: str
     created_at: datetime
-    source: str
+    origin: Hashable
     was_verified: bool
     has_failed: bool
 
@@ -34,16 +34,16 @@ class Aged:
 def sort_out(backups: Sequence[Aged], keep: Keep) -> dict[str, str | None]:
     """Return every backup's name with why it is kept, or None when it may go; newest first.
 
-    Days, weeks (from Monday) and months are UTC's. Backups of different sources don't count for each other.
-    The newest of a source is kept whatever the numbers say; so is the newest verified one that hasn't failed
+    Days, weeks (from Monday) and months are UTC's. Backups of different origins don't count for each other.
+    The newest of an origin is kept whatever the numbers say; so is the newest verified one that hasn't failed
     since. One newer than that which has failed since is kept besides: the fault may have been the server's.
     """
     reasons: dict[str, str | None] = {}
     ordered = sorted(backups, key=lambda backup: (backup.created_at, backup.name), reverse=True)
     for backup in ordered:
         reasons[backup.name] = None
-    for source in {backup.source for backup in ordered}:
-        ours = [backup for backup in ordered if backup.source == source]
+    for origin in {backup.origin for backup in ordered}:
+        ours = [backup for backup in ordered if backup.origin == origin]
         for name, reason in _kept(ours, keep).items():
             reasons[name] = reason
     return reasons

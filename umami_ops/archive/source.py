@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from umami_ops.archive import manifest as manifests
-from umami_ops.archive.manifest import Manifest
+from umami_ops.archive.manifest import Manifest, Origin
 from umami_ops.archive.store import SEAL, Store
 from umami_ops.archive.streams import AGE, ZSTD, Joined, Told, decompressed, decrypted, pieces, plain
 from umami_ops.errors import OpsError, Refused, UsageFault
@@ -189,17 +189,15 @@ class PlainFolder(Source):
         return sorted(path for path in self._path.iterdir() if path.is_file())
 
 
-def find(
-    store: Store, typed: str, identities: Sequence[Any] = (), database: tuple[str, str] | None = None
-) -> Source:
+def find(store: Store, typed: str, identities: Sequence[Any] = (), origin: Origin | None = None) -> Source:
     """Return the backup of that name, the newest for `latest`, or the file or folder of a dump at that path.
 
-    `database`, its dialect and name, is whose newest is meant. Raises UsageFault when there is none of the
-    kind, or when it can't be told whose is; OpsError where `latest` has no place to be in.
+    `origin` is whose newest is meant. Raises UsageFault when there is none of the kind, or when it can't be
+    told whose is; OpsError where `latest` has no place to be in.
     """
     names = store.names()
     if typed == LATEST:
-        found = newest(store, names, database)
+        found = newest(store, names, origin)
         if found is None:
             store.require_there()
             raise UsageFault(f"There is no backup in {store.title}.", hint="`umami-ops backup` makes one.")
@@ -221,10 +219,10 @@ def find(
     )
 
 
-def newest(store: Store, names: Sequence[str], database: tuple[str, str] | None = None) -> str | None:
+def newest(store: Store, names: Sequence[str], origin: Origin | None = None) -> str | None:
     """Return the newest backup whose manifest can be read; what a prune has archived is none.
 
-    Where it has some of this database, the newest of those. Raises UsageFault where it has none, and those of
+    Where it has some of this origin, the newest of those. Raises UsageFault where it has none, and those of
     several others.
     """
     known = []
@@ -235,12 +233,12 @@ def newest(store: Store, names: Sequence[str], database: tuple[str, str] | None 
             continue
         if found.kind != manifests.PRUNED:
             known.append(found)
-    own = [each for each in known if (each.dialect, each.database) == database] or known
-    if len({(each.dialect, each.database) for each in own}) > 1:
-        databases = ", ".join(sorted({each.database for each in own}))
+    own = [each for each in known if each.origin == origin] or known
+    if len({each.origin for each in own}) > 1:
+        databases = ", ".join(sorted({str(each.origin) for each in own}))
         raise UsageFault(
             f"{store.title} has backups of several databases ({databases})"
-            + (f" and none of {database[1]}." if database else "."),
+            + (f" and none of {origin}." if origin else "."),
             hint="Name the backup: `umami-ops backup list` shows them.",
         )
     return max((each.created_at, each.name) for each in own)[1] if own else None

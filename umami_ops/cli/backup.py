@@ -187,7 +187,7 @@ def verify(
     from umami_ops.archive.streams import read_identities
     from umami_ops.cli import render
 
-    store, whose = options.open_store_from_options(place), options.named_from_options()
+    store, whose = options.open_store_from_options(place), options.origin_from_options()
     source = find(store, name, read_identities(identities), whose)
     if not isinstance(source, StoredBackup):
         raise UsageFault(f"{name} is a file without a manifest: nothing says what should be in it.")
@@ -404,7 +404,7 @@ def _show_manifest(manifest: Manifest, store: Store) -> None:
         {
             "Backup": manifest.name,
             "In": store.title,
-            "Of": f"{manifest.database} on {manifest.server}, Umami {manifest.release}",
+            "Of": f"{manifest.origin} on {manifest.server}, Umami {manifest.release}",
             "By": manifest.tool,
             "Size": render.size(manifest.size_bytes) + (", encrypted" if manifest.encrypted_to else ""),
             "Time": render.duration(manifest.seconds),

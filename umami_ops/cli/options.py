@@ -13,8 +13,10 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from umami_ops.archive.manifest import Origin
     from umami_ops.archive.store import Store
     from umami_ops.databases.base import Database
+    from umami_ops.databases.url import DatabaseUrl
     from umami_ops.places import Places
     from umami_ops.settings import Settings
 
@@ -228,13 +230,19 @@ def open_from_options(*, needs_session: bool = False) -> Database:
     return open_database(settings_from_options().database(needs_session=needs_session))
 
 
-def named_from_options() -> tuple[str, str] | None:
-    """Return dialect and name of the database that DATABASE_URL names, if it is set: that of a backup."""
+def origin_from_options() -> Origin | None:
+    """Return what backups of the database that DATABASE_URL names are of, if it is set."""
     settings = settings_from_options()
     if settings.database_url is None and settings.direct_database_url is None:
         return None
-    url = settings.database()
-    return url.dialect, url.database
+    return origin_at(settings.database())
+
+
+def origin_at(url: DatabaseUrl) -> Origin:
+    """Return what backups of the database at a URL are of."""
+    from umami_ops.archive.manifest import Origin
+
+    return Origin(url.dialect, url.database, url.effective_schema)
 
 
 @contextmanager

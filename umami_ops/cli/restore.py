@@ -88,7 +88,7 @@ def restore(
     with database.connect("umami-ops restore") as connection:
         require_session(connection.server())
         _complete(store, name, database, dry_run=dry_run)
-        whose = options.named_from_options() or (database.url.dialect, database.url.database)
+        whose = options.origin_from_options() or options.origin_at(database.url)
         source = find(store, name, read_identities(identities), whose)
         if is_addition(source.manifest, websites):
             plan = plan_addition(connection, source, websites=websites, replace=replace, only=only)
@@ -183,9 +183,7 @@ def _show_plan(source: Source, plan: RestorePlan, where: str) -> None:
     manifest = source.manifest
     facts = {"Backup": source.title, "Into": f"{plan.database} on {plan.server_title} at {where}"}
     if manifest is not None:
-        facts["Made"] = (
-            f"{render.moment(manifest.created_at)} UTC of {manifest.database} on {manifest.server}"
-        )
+        facts["Made"] = f"{render.moment(manifest.created_at)} UTC of {manifest.origin} on {manifest.server}"
         facts["Umami"] = manifest.release
         facts["Image"] = image_for(manifest.dialect, manifest.level)
     if plan.websites:

@@ -79,6 +79,11 @@ class DatabaseUrl:
         return self.parameters.get("schema") or None
 
     @property
+    def effective_schema(self) -> str:
+        """The schema that is meant: PostgreSQL's public where none is named; on MySQL the database itself."""
+        return (self.schema or "public") if self.dialect == "postgresql" else self.database
+
+    @property
     def is_pooled(self) -> bool:
         """Whether the URL says that a transaction pooler stands between (Prisma's `pgbouncer=true`)."""
         return self.parameters.get("pgbouncer", "").lower() == "true"

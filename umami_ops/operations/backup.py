@@ -21,7 +21,15 @@ from typing import Any
 
 from umami_ops import __version__
 from umami_ops.archive import manifest as manifests
-from umami_ops.archive.manifest import DUMP, IN_SEVERAL_FILES, PRUNED, FileFacts, Manifest, TableFacts
+from umami_ops.archive.manifest import (
+    DUMP,
+    IN_SEVERAL_FILES,
+    PRUNED,
+    FileFacts,
+    Manifest,
+    Origin,
+    TableFacts,
+)
 from umami_ops.archive.rotation import Aged, Keep, sort_out
 from umami_ops.archive.store import SEAL, Draft, Store, Writer
 from umami_ops.archive.streams import AGE, ZSTD, Compressing, Encrypting, Hashing, parse_recipients, pieces
@@ -94,9 +102,8 @@ def plan_backup(
         int(table.table_bytes * (_SHARE_OF_REPLAYS if table.name == _REPLAYS else _SHARE)) for table in tables
     )
     _check_room(store, estimate, is_spooled=kind != DUMP or bool(jobs))
-    server = connection.server()
     return BackupPlan(
-        name=fresh_name(server.database, store),
+        name=fresh_name(origin_of(connection), store),
         kind=kind,
         tables=tuple(table.name for table in tables),
         table_bytes=sum(table.table_bytes for table in tables),
@@ -288,9 +295,15 @@ def manifest_of(
     )
 
 
-def fresh_name(database: str, store: Store, what: str = "") -> str:
+def origin_of(connection: Connection) -> Origin:
+    """Return what a backup of this database would be of."""
+    server = connection.server()
+    return Origin(connection.dialect.name, server.database, server.schema)
+
+
+def fresh_name(origin: Origin, store: Store, what: str = "") -> str:
     """Name a backup by its database and the second, which sorts them by time."""
-    stem = re.sub(r"[^A-Za-z0-9_]+", "-", database).strip("-") or "umami"
+    stem = re.sub(r"[^A-Za-z0-9_]+", "-", str(origin)).strip("-") or "umami"
     return store.free_name(f"{stem}{what}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
 
 
@@ -391,7 +404,7 @@ def plan_rotation(store: Store, keep: Keep) -> dict[str, str | None]:
             Aged(
                 each.name,
                 each.manifest.created_at,
-                each.manifest.source,
+                each.manifest.origin,
                 was_verified=each.verified_at is not None,
                 has_failed=each.has_failed,
             )

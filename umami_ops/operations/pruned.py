@@ -11,7 +11,7 @@ from umami_ops.archive.manifest import PRUNED, Manifest
 from umami_ops.archive.store import Store
 from umami_ops.databases.base import Connection, Database
 from umami_ops.errors import OpsError, Refused
-from umami_ops.operations.backup import BackupPlan, fresh_name, manifest_of
+from umami_ops.operations.backup import BackupPlan, fresh_name, manifest_of, origin_of
 from umami_ops.operations.inspect import Installation
 from umami_ops.operations.prune import PRUNED as TABLES
 from umami_ops.plan import Plan
@@ -90,14 +90,13 @@ def _begin(connection: Connection, installation: Installation, store: Store) -> 
     described = {table.name: table for table in connection.transit().describe().tables}
     tables = tuple(described[table] for table in TABLES if installation.has(table))
     head = Head(connection.dialect.name, installation.server.flavour, installation.level, tables)
-    plan = BackupPlan(fresh_name(installation.server.database, store, "-pruned"), PRUNED, (), 0, 0)
+    plan = BackupPlan(fresh_name(origin_of(connection), store, "-pruned"), PRUNED, (), 0, 0)
     manifest = manifest_of(plan, installation, head.dialect, f"umami-ops {__version__}", {}, ())
     return PrunedRows(store, manifest, head)
 
 
 def _completed_earlier(connection: Connection, store: Store) -> Iterator[Manifest]:
-    server = connection.server()
-    source = f"{connection.dialect.name}:{server.database}:{server.schema}"
+    origin = origin_of(connection)
     for name in store.unfinished():
-        if manifest := complete(store, name, source):
+        if manifest := complete(store, name, origin):
             yield manifest

@@ -58,9 +58,10 @@ def plan_restore(
     """
     server = connection.server()
     if not server.schema:
-        schema = connection.url.schema or "public"
         raise Refused(
-            f"Database {server.database} has no schema {schema}.", hint="Create it first.", done=_NOTHING
+            f"Database {server.database} has no schema {connection.url.effective_schema}.",
+            hint="Create it first.",
+            done=_NOTHING,
         )
     in_backup = [table.name for table in manifest.tables] if manifest else []
     if manifest is not None:

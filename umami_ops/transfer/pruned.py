@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from typing import IO, cast
 from urllib.parse import quote, unquote
 
-from umami_ops.archive.manifest import MANIFEST, FileFacts, Manifest, TableFacts, seal
+from umami_ops.archive.manifest import MANIFEST, FileFacts, Manifest, Origin, TableFacts, seal
 from umami_ops.archive.store import UNFINISHED, Store
 from umami_ops.archive.streams import ZSTD, Compressing, Hashing, Joined, decompressed
 from umami_ops.databases.base import Connection
@@ -135,14 +135,14 @@ class PrunedRows:
         return _join(self._store, self._begun, took, self._head)
 
 
-def complete(store: Store, name: str, source: str | None = None) -> Manifest | None:
+def complete(store: Store, name: str, origin: Origin | None = None) -> Manifest | None:
     """Complete an archive whose prune was killed.
 
-    Returns None where it has no rows, and where its rows aren't of that `source` (`Manifest.source`).
+    Returns None where it has no rows, and where its rows are of another origin.
     """
     begun = name + UNFINISHED
     files = store.files(begun)
-    if source is not None and (MANIFEST not in files or _manifest(store, begun).source != source):
+    if origin is not None and (MANIFEST not in files or _manifest(store, begun).origin != origin):
         return None  # somebody else's, who may be at work
     if not any(_PIECE.fullmatch(file) for file in files):
         store.discard(begun, list(files))

@@ -65,7 +65,7 @@ def what_is_restored(schema: str) -> list[str]:
 
 def schema_for(connection: PostgresqlConnection, wanted: Wanted) -> str:
     """Return the schema that a dump goes into. Raises Refused where its tables stand in another one."""
-    schema = connection.server().schema or connection.url.schema or "public"
+    schema = connection.server().schema or connection.url.effective_schema
     if wanted.schema not in ("", schema):
         raise Refused(
             f"The backup's tables stand in schema {wanted.schema}; a dump can't move to schema {schema}.",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from umami_ops.archive.manifest import PRUNED
 from umami_ops.errors import OpsError
-from umami_ops.operations.backup import Listed
+from umami_ops.operations.backup import Listed, origin_of
 from umami_ops.operations.health.check import (
     Examination,
     Finding,
@@ -48,12 +48,11 @@ def backups(examination: Examination) -> Iterator[Outcome]:
     except OpsError as fault:
         yield Unseen(f"a store that can be read ({fault.message})")
         return
-    server = examination.connection.server()
-    source = f"{examination.connection.dialect.name}:{server.database}:{server.schema}"
+    origin = origin_of(examination.connection)
     mine = [
         each
         for each in listed
-        if each.manifest is not None and each.manifest.source == source and each.manifest.kind != PRUNED
+        if each.manifest is not None and each.manifest.origin == origin and each.manifest.kind != PRUNED
     ]
     yield from _damaged(listed)
     yield from _newest(examination, mine)
