@@ -102,10 +102,10 @@ def filled(folder: Path, *, failing: bool = False, oldest_days: int = 290, days:
         _night(history, begin, result, Cause.CATCH_UP if night == 5 else Cause.SCHEDULE)
     for hour in range(30, -1, -1):
         begin = NOW.replace(minute=0) - timedelta(hours=hour)
-        _keep(history, "health", begin, Result.SUCCESS, [StepDone("health", 0.7, 0)], seconds=0.7)
+        keep(history, "health", begin, Result.SUCCESS, [StepDone("health", 0.7, 0)], seconds=0.7)
     week = NOW.replace(hour=3, minute=0)
     done = StepDone(_WEEKLY, 812.0, 0, None, -410_000_000)
-    _keep(history, "weekly", week, Result.SUCCESS, [done], seconds=812.0)
+    keep(history, "weekly", week, Result.SUCCESS, [done], seconds=812.0)
     checks = [
         {"name": f"check_{n}", "severity": "ok", "could_not_look": [], "measures": []} for n in range(34)
     ]
@@ -132,10 +132,10 @@ def _night(history: History, begin: datetime, result: Result, cause: Cause) -> N
             steps[0],
             StepDone("prune --days 365", 10.0, 1, reason=reason, hint="Is PostgreSQL running?"),
         ]
-    _keep(history, "nightly", begin, result, steps, seconds=265.0, reason=reason, cause=cause)
+    keep(history, "nightly", begin, result, steps, seconds=265.0, reason=reason, cause=cause)
 
 
-def _keep(
+def keep(
     history: History,
     job: str,
     begin: datetime,

@@ -26,6 +26,10 @@ DOTENV = ".env"
 ENCODING = "utf-8-sig"
 #: No URL is longer; what is, /dev/zero say, is no secret.
 _LONGEST_SECRET_BYTES = 65_536
+#: Kubernetes gives every container such variables for each Service: for umami-ops, for umami-ops-anything.
+_KUBERNETES = re.compile(
+    r"UMAMI_OPS_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)"
+)
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,11 @@ def in_words(variable: str, place: str) -> str:
     if place == "environment":
         return variable
     return place if place.startswith(variable) else f"{variable} in {place}"
+
+
+def is_of_kubernetes(variable: str) -> bool:
+    """Say whether a variable is one that Kubernetes sets for a Service, and nobody's wish."""
+    return _KUBERNETES.fullmatch(variable) is not None
 
 
 def title(place: str) -> str:

@@ -134,8 +134,18 @@ def test_a_wrong_variable_is_named(tmp_path: Path, name: str, value: str, messag
 
 
 def test_what_kubernetes_sets_for_a_service_is_no_mistake(tmp_path: Path) -> None:
-    names = ("UMAMI_OPS_SERVICE_HOST", "UMAMI_OPS_PORT", "UMAMI_OPS_PORT_8080_TCP_ADDR")
-    assert check(tmp_path, "", **dict.fromkeys(names, "tcp://10.0.0.1:8080"))[0] == 0
+    ends = (
+        "SERVICE_HOST",
+        "SERVICE_PORT",
+        "SERVICE_PORT_HTTP",
+        "PORT",
+        "PORT_8080_TCP",
+        "PORT_8080_TCP_ADDR",
+    )
+    names = [f"UMAMI_OPS_{part}{end}" for part in ("", "DAEMON_", "METRICS_", "SCHEDULE_") for end in ends]
+    code, said = check(tmp_path, "", **dict.fromkeys(names, "tcp://10.0.0.1:8080"))
+    assert code == 0, said
+    assert "Jobs: nightly, health." in " ".join(said.split())
 
 
 def _jobs(folder: Path, text: str, **env: str) -> dict[str, tuple[str | None, list[str], str]]:
@@ -227,6 +237,12 @@ def test_secrets_are_masked_and_places_named(tmp_path: Path) -> None:
         assert "s3same" not in done.said
         assert "umami-ops.toml line 2" in done.out
         assert "UMAMI_OPS_NOTIFY_APPRISE" in done.out
+    step = f"backup --verify --scratch-url {URL}?sslpassword=s3same"
+    (tmp_path / "umami-ops.toml").write_text(f'[jobs.look]\nschedule = "@daily"\nsteps = ["{step}"]\n')
+    for line in ("config show", "config show --json", "schedule", "schedule --json"):
+        done = run(*line.split(), url=URL, folder=tmp_path)
+        assert done.code == 0, done.said
+        assert "s3same" not in done.said
     both = '[daemon]\nhttp_token_file = "token"\nhttp_token = "x"\n'
     code, said = check(tmp_path, both)
     assert code == 2
@@ -243,6 +259,8 @@ def test_the_daemon_says_at_its_start_what_is_wrong(tmp_path: Path) -> None:
     assert (nowhere.code, "No database is named" in nowhere.err) == (2, True)
     wrong = run("daemon", "--http", "8080x", url=URL, folder=tmp_path)
     assert wrong.code == 2
+    code, said = check(tmp_path, GOOD, UMAMI_OPS_DAEMON_HTTP="8080")
+    assert (code, "--http '8080' is no address" in said) == (2, True)
     closed = run("daemon", url=URL, folder=tmp_path, env={"UMAMI_OPS_STATE_DIR": "/proc/nothing"})
     assert closed.code == 1
     assert "The state folder /proc/nothing can't be written to" in closed.err

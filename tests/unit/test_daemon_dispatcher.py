@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -34,6 +34,9 @@ class Memory:
 
     def mark(self, job: str, mark: Mark) -> None:
         self.kept[job] = mark
+
+    def forget_marks(self, jobs: Collection[str]) -> None:
+        self.kept = {name: mark for name, mark in self.kept.items() if name in jobs}
 
 
 def job(name: str, text: str, jitter_seconds: float = 0.0) -> Job:
@@ -67,10 +70,12 @@ class World:
                 self.dispatcher.finished()
                 self._ends = None
             if self.role is Role.STANDBY:  # where the leader is done with everything as soon as it comes
-                slots = self.dispatcher.open_slots(self.now)
-                self.dispatcher.pass_over({name: found[-1] for name, found in slots.items() if found})
+                slots = self.dispatcher.open_slots(self.now).items()
+                come = {name: [slot for slot in found if slot <= self.now] for name, found in slots}
+                self.dispatcher.pass_over({name: found[-1] for name, found in come.items() if found})
             self.left_out.update(due.job.name for due in self.dispatcher.tick(self.now, self.role))
             if self.role is Role.LEADER and (due := self.dispatcher.take()) is not None:
+                self.dispatcher.begun(due)
                 self.began.append((self.now, due))
                 self._ends = self.now + self.takes.get(due.job.name, timedelta(seconds=5))
             wake = [until, self.now + timedelta(minutes=20)]
@@ -298,10 +303,68 @@ def test_a_month_of_seconds_on_standby_takes_no_memory() -> None:
     world.start(job("tick", "@every 1s"))
     now = world.now + timedelta(days=30)
     (slots,) = world.dispatcher.open_slots(now).values()
-    assert len(slots) <= 64
+    assert len(slots) <= 17
     (slots,) = world.dispatcher.open_slots(now + timedelta(seconds=100)).values()
-    assert slots[-1] == now + timedelta(seconds=100)
-    assert len(slots) == 64
+    assert slots == [now + timedelta(seconds=second) for second in range(85, 102)]
+
+
+def test_a_clock_that_is_behind_the_leaders_repeats_nothing() -> None:
+    world = World(role=Role.STANDBY)
+    world.start(HOURLY)
+    world.now = START + timedelta(minutes=59, seconds=50)
+    (slots,) = world.dispatcher.open_slots(world.now).values()
+    assert slots == [START + timedelta(hours=1)]
+    world.dispatcher.pass_over({"hourly": slots[0]})
+    world.role = Role.LEADER
+    world.live(START + timedelta(hours=1, minutes=30))
+    assert not world.began
+
+
+def test_what_could_not_begin_before_the_daemon_ended_is_caught_up() -> None:
+    world = World()
+    world.start(HOURLY)
+    world.now = START + timedelta(hours=1)
+    world.dispatcher.tick(world.now, Role.LEADER)
+    due = world.dispatcher.take()
+    assert due is not None
+    world.dispatcher.again(due)
+    world.dispatcher.finished()
+    world.start(HOURLY)
+    world.dispatcher.tick(world.now, Role.LEADER)
+    assert world.dispatcher.take() == due
+
+
+def test_what_is_switched_off_neither_waits_nor_is_made_up_for() -> None:
+    world = World()
+    off = Job("hourly", None, STEP)
+    world.start(HOURLY)
+    world.live(START + timedelta(hours=1, minutes=1))
+    world.dispatcher.tick(START + timedelta(hours=2), Role.LEADER)
+    assert world.dispatcher.state("hourly") == "waiting"
+    world.dispatcher.replace([off], world.now)
+    assert world.dispatcher.take() is None
+    world.sleep(timedelta(days=10))
+    world.dispatcher.replace([HOURLY], world.now)
+    assert not world.dispatcher.tick(world.now, Role.LEADER)
+    assert world.dispatcher.state("hourly") == "idle"
+    world.start(off)
+    world.sleep(timedelta(days=10))
+    world.start(HOURLY)
+    world.dispatcher.tick(world.now, Role.LEADER)
+    assert world.dispatcher.state("hourly") == "idle"
+
+
+def test_a_run_that_hangs_is_overdue_from_the_first_time_that_it_made_miss() -> None:
+    world = World(takes={"nightly": timedelta(days=8)})
+    world.start(NIGHTLY)
+    limit = timedelta(minutes=15)
+    second = START + timedelta(days=1, hours=1)
+    world.live(second + timedelta(minutes=10))
+    assert world.dispatcher.overdue("nightly", world.now, limit, Role.LEADER) is None
+    world.live(START + timedelta(days=8))
+    assert world.dispatcher.overdue("nightly", world.now, limit, Role.LEADER) == second
+    world.live(START + timedelta(days=8, hours=2))
+    assert world.dispatcher.overdue("nightly", world.now, limit, Role.LEADER) is None
 
 
 def test_while_the_database_is_away_nothing_is_lost_and_it_becomes_overdue() -> None:

@@ -266,5 +266,5 @@ def test_rows_and_bytes_of_the_commands() -> None:
     before, after = ({"table_bytes": number, "index_bytes": 5} for number in (100, 60))
     assert outcome.size_bytes({"before": before, "after": after}) == -40
     assert outcome.size_bytes({"size_bytes": 7}) == 7
-    assert outcome.result_of("prune", 3) is Result.UNFINISHED
-    assert outcome.result_of("health", 3) is Result.FAILURE
+    assert outcome.result_of(3, continues=True) is Result.UNFINISHED
+    assert outcome.result_of(3, continues=False) is Result.FAILURE

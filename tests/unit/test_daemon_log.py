@@ -9,7 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from tests.command import run
-from umami_ops.daemon.log import Log, Redaction
+from umami_ops.daemon.log import Log
+from umami_ops.redaction import Redaction
 
 
 class _Terminal(io.StringIO):

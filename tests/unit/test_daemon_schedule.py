@@ -57,7 +57,7 @@ _minutes = st.one_of(st.integers(0, 59).map(str), st.sampled_from(["*/15", "0,30
 _hours = st.one_of(st.integers(0, 23).map(str), st.sampled_from(["*", "*/6", "1-3", "2,14"]))
 _days = st.sampled_from(["*", "*", "1", "29", "13,27", "1-7"])
 _months = st.sampled_from(["*", "*", "2", "3,10"])
-_weekdays = st.sampled_from(["*", "*", "0", "7", "sun", "mon-fri", "1-5/2", "5-7", "sat,sun"])
+_weekdays = st.sampled_from(["*", "*", "0", "7", "sun", "mon-fri", "1-5/2", "5-7", "sat,sun", "*/2", "*/3"])
 _expressions = st.tuples(_minutes, _hours, _days, _months, _weekdays).map(" ".join)
 #: A week around each of: spring and autumn in Berlin, New York and on an island that moves by half an hour; a
 #: leap day.
@@ -181,3 +181,9 @@ def test_jitter_spreads() -> None:
     found = [jitter("nightly", slot, 600).total_seconds() for slot in slots]
     assert min(found) < 60
     assert max(found) > 540
+
+
+def test_a_step_without_an_end_goes_on_to_saturday() -> None:
+    monday = datetime(2026, 11, 23, tzinfo=UTC)
+    slots = islice(Schedule.parse("0 3 * * 2/2", ZoneInfo("UTC")).slots(monday), 4)
+    assert [f"{slot:%a}" for slot in slots] == ["Tue", "Thu", "Sat", "Tue"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 import sys
 import textwrap
 import traceback
@@ -23,6 +22,7 @@ import click
 from umami_ops import __version__
 from umami_ops.cli import options, signals, streams, variables
 from umami_ops.errors import OpsError
+from umami_ops.redaction import redact_urls
 
 #: Command → the module that holds it under the command's own name, and its line in `--help`.
 COMMANDS = {
@@ -67,7 +67,6 @@ COMMANDS = {
 
 _COLOURS = {"error": "red", "hint": "cyan"}
 _FAILED, _USAGE, _STOPPED = 1, 2, 3
-_SECRET = re.compile(r"(://[^:/@\s]*):[^\s]*@")
 
 
 class OpsGroup(click.Group):
@@ -235,7 +234,7 @@ def _say(text: str, label: str = "") -> None:
     """Print on stderr, after what stdout has kept, with a label in colour where a terminal takes colours."""
     with suppress(streams.OutputFault):  # what is said here is a failure already, and worth more
         streams.flush()
-    shown = _folded(_redacted(f"{label}: {text}" if label else text), len(label) + 2)
+    shown = _folded(redact_urls(f"{label}: {text}" if label else text), len(label) + 2)
     if label and sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
         shown = click.style(f"{label}:", fg=_COLOURS[label], bold=True) + shown.removeprefix(f"{label}:")
     sys.stderr.write(f"{shown}\n")
@@ -264,11 +263,6 @@ def _columns() -> int:
         return os.get_terminal_size(sys.stderr.fileno()).columns or 80
     except OSError:
         return 80
-
-
-def _redacted(text: str) -> str:
-    """Take the password out of whatever looks like a URL, should one have slipped into a message."""
-    return _SECRET.sub(r"\1:***@", text)
 
 
 @click.group(

@@ -40,6 +40,7 @@ def check() -> None:
     configuration = sidecar.read_configuration(places)
     settings = options.settings_from_options()
     database = settings.database(needs_session=True)
+    sidecar.parsed("daemon", [], places)
     for note in configuration.notes:
         render.print_remark("•", note)
     jobs = ", ".join(job.name for job in configuration.jobs) or "none"
@@ -157,7 +158,7 @@ def _masked(key: str, value: str) -> str:
     """Return a value without what may be secret in it: passwords of URLs, and whatever a key calls a
     secret.
     """
-    from umami_ops.daemon.log import Redaction
+    from umami_ops.redaction import redact_urls
 
     is_secret = any(word in key for word in ("password", "token", "secret", "identity"))
-    return "***" if is_secret and not os.path.exists(value) else Redaction()(value)  # noqa: PTH110 -- a plain question
+    return "***" if is_secret and not os.path.exists(value) else redact_urls(value)  # noqa: PTH110 -- a plain question

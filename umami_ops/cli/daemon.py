@@ -15,25 +15,39 @@ if TYPE_CHECKING:
 _PROBE_SECONDS = 5.0
 
 
+def _address(
+    _context: click.Context, _parameter: click.Parameter, written: str | None
+) -> tuple[str, int] | None:
+    """Take HOST:PORT apart; `[::1]:8080` and `:8080` are fine. Raises UsageFault."""
+    if not written:
+        return None
+    host, colon, port = written.rpartition(":")
+    if not colon or not port.isdecimal() or not 0 <= int(port) <= 65_535:
+        raise UsageFault(
+            f"--http {written!r} is no address.", hint="Write 127.0.0.1:8080, or 0.0.0.0:8080 for all."
+        )
+    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 -- that is what `:8080` says
+
+
 @click.command()
 @click.option(
     "--http",
     metavar="HOST:PORT",
+    callback=_address,
     help="Answer by HTTP: /healthz, /metrics, /status.json and a page for people at /. Off unless given.",
 )
 @click.option(
     "--probe", is_flag=True, help="Ask the daemon that runs here whether all is well, and end: 0 or 1."
 )
 @options.url
-def daemon(http: str | None, probe: bool) -> None:
+def daemon(http: tuple[str, int] | None, probe: bool) -> None:
     """Run jobs on a schedule, keep their history, and tell somebody.
 
     Jobs stand in umami-ops.toml or in the environment; without any, the usual ones run. SIGHUP reads the
     configuration anew, SIGTERM ends it within ten seconds. docs/daemon.md has it all.
     """
-    address = _address(http) if http else None
     if probe:
-        raise SystemExit(_probe(address))
+        raise SystemExit(_probe(http))
     # Everything that is wrong is to be said now, not at three in the morning.
     loaded = _loaded()
     from umami_ops.daemon.log import Log
@@ -45,7 +59,7 @@ def daemon(http: str | None, probe: bool) -> None:
         with context:
             return _loaded()
 
-    Daemon(loaded, load, Log(), http=address).serve()
+    Daemon(loaded, load, Log(), http=http).serve()
 
 
 def _loaded() -> Loaded:
@@ -57,16 +71,6 @@ def _loaded() -> Loaded:
     from umami_ops.daemon.service import Loaded
 
     return Loaded(configuration, sidecar.program(accepted), sidecar.database_opener(accepted))
-
-
-def _address(written: str) -> tuple[str, int]:
-    """Take HOST:PORT apart; `[::1]:8080` and `:8080` are fine. Raises UsageFault."""
-    host, colon, port = written.rpartition(":")
-    if not colon or not port.isdecimal() or not 0 <= int(port) <= 65_535:
-        raise UsageFault(
-            f"--http {written!r} is no address.", hint="Write 127.0.0.1:8080, or 0.0.0.0:8080 for all."
-        )
-    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 -- that is what `:8080` says
 
 
 def _probe(address: tuple[str, int] | None) -> int:

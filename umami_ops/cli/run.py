@@ -35,10 +35,11 @@ def run(name: str, as_json: bool) -> None:
     accepted = sidecar.Accepted(places)
     open_database = sidecar.database_opener(accepted)
     from umami_ops.daemon.history import History
-    from umami_ops.daemon.log import Log, Redaction
+    from umami_ops.daemon.log import Log
     from umami_ops.daemon.notify import Messenger
     from umami_ops.daemon.records import Cause
     from umami_ops.daemon.work import Work, host
+    from umami_ops.redaction import Redaction
 
     log = Log(as_json=False)
     log.redact = Redaction(configuration.secrets)

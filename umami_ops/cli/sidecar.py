@@ -122,14 +122,15 @@ def prepared(step: Step, places: Places) -> Step:
         raise UsageFault(f"{name!r} can't be a step of a job.")
     if _HELP & set(words):
         raise UsageFault(f"{step.text!r} would only show help.")
-    context = _parsed(name, words, places)
+    context = parsed(name, words, places)
     extra = _extra_words(context)
     at = step.arguments.index("--") if "--" in step.arguments else len(step.arguments)
     arguments = (*step.arguments[:at], *extra, *step.arguments[at:])
-    return replace(step, arguments=arguments, keeps_days=_keeps_days(name, context))
+    continues = "max_duration" in variables.options_of(context.command)
+    return replace(step, arguments=arguments, keeps_days=_keeps_days(name, context), continues=continues)
 
 
-def _parsed(name: str, words: list[str], places: Places) -> click.Context:
+def parsed(name: str, words: list[str], places: Places) -> click.Context:
     """Parse a command line as it would be when it runs. Raises UsageFault."""
     top = click.Context(main, info_name="umami-ops", **main.context_settings)
     command = main.get_command(top, name)

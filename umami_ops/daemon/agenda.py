@@ -8,7 +8,7 @@ many slots that are; so a sleep or a restart is caught up with a single run.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -22,7 +22,9 @@ PROMPT = timedelta(seconds=60)
 _CLOCK_STEP = timedelta(hours=1)
 _MOST_COUNTED = 10_000
 #: Of a job that waits for another daemon to be done with it, the newest slots by which that is recognised.
-_MOST_OPEN = 64
+_MOST_OPEN = 16
+#: The clock of another daemon may be ahead of this one's by as much.
+_CLOCK_SKEW = timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,9 @@ class Marks(Protocol):
 
     def mark(self, job: str, mark: Mark) -> None:
         """Keep a job's mark."""
+
+    def forget_marks(self, jobs: Collection[str]) -> None:
+        """Let go of all marks but those of some jobs."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ class _Entry:
         self._next = next(self._arriving, None)
 
     def open_slots(self, now: datetime) -> list[datetime]:
-        """Return the newest slots between the mark and now."""
+        """Return the newest slots between the mark and now, and the next one if it is about to come."""
         for _ in range(_MOST_COUNTED):
             if self._next is None or self._next > now:
                 break
@@ -88,7 +93,8 @@ class _Entry:
             self._next = next(self._arriving, None)
         else:
             self._arrive(now)
-        return [slot for slot in self._open if slot > self.mark]
+        coming = [self._next] if self._next is not None and self._next - now <= _CLOCK_SKEW else []
+        return [slot for slot in (*self._open, *coming) if slot > self.mark]
 
     @property
     def runs_at(self) -> datetime | None:
@@ -111,7 +117,7 @@ class Agenda:
         self.replace(jobs, now)
 
     def replace(self, jobs: Iterable[Job], now: datetime) -> None:
-        """Take other jobs. One that is new, or has another schedule than before, has missed nothing."""
+        """Take other jobs. One that is new, was switched off, or has another schedule, has missed nothing."""
         known = {name: Mark(_key(entry.job), entry.mark) for name, entry in self._entries.items()}
         known = {**self._marks.marks(), **known}
         self._entries = {}
@@ -126,6 +132,7 @@ class Agenda:
             self._entries[job.name] = _Entry(job, mark)
             if mark is now:
                 self._marks.mark(job.name, Mark(_key(job), now))
+        self._marks.forget_marks(self._entries)
 
     def due(self, now: datetime) -> list[Due]:
         """Return the jobs to run now, the longest due first, and move their marks: each is returned once, if

@@ -8,7 +8,6 @@ them takes.
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,11 +18,8 @@ from umami_ops.daemon.notify import Channels
 from umami_ops.daemon.settings import SETTINGS, Found, found_in, keys
 from umami_ops.daemon.written import SCHEDULE, STEPS, Commands, WrittenJobs
 from umami_ops.errors import UsageFault
-from umami_ops.places import Places
+from umami_ops.places import Places, is_of_kubernetes
 from umami_ops.settings import check_keys
-
-#: Kubernetes gives every container such variables for a Service that is called umami-ops.
-_KUBERNETES = re.compile(r"UMAMI_OPS_(SERVICE_.*|PORT(_.*)?)")
 
 
 @dataclass(frozen=True)
@@ -92,7 +88,7 @@ def _check_variables(places: Places, commands: Commands) -> None:
         known |= {setting.variable, f"{setting.variable}_FILE"} if setting.is_secret else {setting.variable}
     for name, place in sorted(places.names().items()):
         is_ours = name.startswith("UMAMI_OPS_") and not name.startswith((SCHEDULE, STEPS))
-        if is_ours and name not in known and not _KUBERNETES.fullmatch(name):
+        if is_ours and name not in known and not is_of_kubernetes(name):
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
             where = "" if place == "environment" else f" in {place}"
             raise UsageFault(

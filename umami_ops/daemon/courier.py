@@ -44,20 +44,20 @@ def _post(content: dict[str, Any]) -> str:
 
 
 def _apprise(content: dict[str, Any]) -> str:
-    """Hand a notification to apprise, for all addresses at once."""
+    """Hand a notification to apprise."""
     import apprise
 
     sender = apprise.Apprise(asset=apprise.AppriseAsset(app_id="umami-ops", app_desc="umami-ops"))
-    for url in content["urls"]:
-        if not sender.add(url):
-            return f"apprise does not understand the address that begins with {url.partition('://')[0]}://"
+    if not sender.add(content["url"]):
+        kind = content["url"].partition("://")[0]
+        return f"apprise does not understand the address that begins with {kind}://"
     kinds = {
         "failure": apprise.NotifyType.FAILURE,
         "recovery": apprise.NotifyType.SUCCESS,
         "success": apprise.NotifyType.SUCCESS,
     }
     told = sender.notify(title=content["title"], body=content["body"], notify_type=kinds[content["kind"]])
-    return "" if told else "apprise could not deliver it to every address"
+    return "" if told else "apprise could not deliver it"
 
 
 if __name__ == "__main__":

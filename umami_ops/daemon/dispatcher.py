@@ -19,6 +19,7 @@ class Dispatcher:
         self._agenda = agenda
         self._waiting: dict[str, Due] = {}
         self.running: Due | None = None
+        self._late_since: datetime | None = None
 
     def again(self, due: Due) -> None:
         """Put a job in front that has to be run once more: it was interrupted, or could not begin."""
@@ -36,6 +37,7 @@ class Dispatcher:
                 continue
             left_out.append(due)
             if name not in self._waiting:
+                self._late_since = self._late_since or due.slot
                 self._agenda.keep(name)
         return left_out
 
@@ -62,18 +64,21 @@ class Dispatcher:
         if self.running is not None or not self._waiting:
             return None
         self.running = self._waiting.pop(next(iter(self._waiting)))
-        self._agenda.keep(self.running.job.name)
         return self.running
+
+    def begun(self, due: Due) -> None:
+        """Note that a run stands in the history, so that a restart need not make up for its slot."""
+        self._agenda.keep(due.job.name)
 
     def finished(self) -> None:
         """Note that the job which ran has ended."""
-        self.running = None
+        self.running = self._late_since = None
 
     def replace(self, jobs: Iterable[Job], now: datetime) -> None:
-        """Take other jobs; what waits and is still there goes on waiting."""
+        """Take other jobs; what waits and is still scheduled goes on waiting."""
         jobs = list(jobs)
         self._agenda.replace(jobs, now)
-        by_name = {job.name: job for job in jobs}
+        by_name = {job.name: job for job in jobs if job.schedule is not None}
         self._waiting = {
             name: Due(by_name[name], due.slot, due.missed, due.is_catch_up)
             for name, due in self._waiting.items()
@@ -87,11 +92,19 @@ class Dispatcher:
         return "waiting" if job in self._waiting else "idle"
 
     def overdue(self, job: str, now: datetime, limit: timedelta, role: Role) -> datetime | None:
-        """Return since when a job should have begun, if that is longer than the limit; on standby never."""
+        """Return since when a job should have begun, if that is longer than the limit; on standby never.
+
+        One whose run before is still going should have begun at the first time that was left out for that.
+        """
         if role is Role.STANDBY:
             return None
-        waiting = self._waiting.get(job)
-        since = waiting.slot if waiting is not None else self._agenda.waiting_since(job, now)
+        match self.state(job):
+            case "running":
+                since = self._late_since
+            case "waiting":
+                since = self._waiting[job].slot
+            case _:
+                since = self._agenda.waiting_since(job, now)
         return since if since is not None and now - since > limit else None
 
     def next_runs(self) -> dict[str, datetime | None]:

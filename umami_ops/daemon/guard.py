@@ -22,7 +22,7 @@ from umami_ops.errors import LockHeld, OpsError
 #: How often a session is asked whether it is still there, or the lock whether it is free.
 _LOOK_SECONDS = 1.0
 #: A leader that ends waits until the others have surely looked at what it was done with last.
-_LINGER_SECONDS = 2.0
+_LINGER_SECONDS = 1.5
 #: The server ends a session of which it hears nothing for so long, and its lock goes; ours speak more often.
 _GONE_SECONDS, _SPEAK_SECONDS = 30, 8.0
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 60.0
@@ -86,11 +86,11 @@ class Guard:
             if self.role is Role.STANDBY:
                 self._nudge.set()
 
-    def stop(self) -> None:
-        """Let go of the locks; takes no longer than three seconds, whatever the server does."""
+    def stop(self, seconds: float = 3.0) -> None:
+        """Let go of the locks; takes no longer than so many seconds, whatever the server does."""
         self._ending.set()
         self._nudge.set()
-        self._thread.join(timeout=_LINGER_SECONDS + 1)
+        self._thread.join(timeout=seconds)
 
     def _watch(self) -> None:
         pause = _FIRST_PAUSE_SECONDS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -185,6 +186,11 @@ class History:
             "INSERT OR REPLACE INTO marks VALUES (?, ?, ?)", (job, mark.schedule, _number(mark.slot))
         )
 
+    def forget_marks(self, jobs: Collection[str]) -> None:
+        """Let go of all marks but those of some jobs."""
+        for job in self.marks().keys() - set(jobs):
+            self._store.write("DELETE FROM marks WHERE job = ?", (job,))
+
     def add_size(self, size: DatabaseSize) -> None:
         """Keep the size of the database, at most one an hour, and thin out what is old."""
         newest = self._store.read("SELECT MAX(taken_at) FROM sizes")[0][0]
@@ -241,6 +247,13 @@ class History:
                 (_number(until), message.id, _number(message.next_at)),
             )
             return bool(self._store.read("SELECT changes()")[0][0])
+
+    def put_off(self, message: Message, until: datetime) -> None:
+        """Note that a message could not be delivered, and when to try again; one that was let go stays so."""
+        self._store.write(
+            "UPDATE messages SET attempts = attempts + 1, next_at = ? WHERE id = ?",
+            (_number(until), message.id),
+        )
 
     def delivered(self, message: Message) -> None:
         """Let go of a message."""

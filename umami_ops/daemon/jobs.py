@@ -6,18 +6,21 @@ import shlex
 from dataclasses import dataclass
 
 from umami_ops.daemon.schedule import Schedule
+from umami_ops.redaction import redact_urls
 
 
 @dataclass(frozen=True)
 class Step:
-    """One command line. `text` is what was written, `arguments` what the process is given.
+    """One command line. `text` is what was written, without passwords; `arguments` what the process is given.
 
-    `keeps_days` is the horizon of a prune, for the chart.
+    `keeps_days` is the horizon of a prune, for the chart. `continues` says that a run which is ended early is
+    no failure, since the next one goes on from there.
     """
 
     text: str
     arguments: tuple[str, ...]
     keeps_days: float | None = None
+    continues: bool = False
 
     @property
     def command(self) -> str:
@@ -30,7 +33,7 @@ class Step:
         words = shlex.split(text)
         if words and words[0] == "umami-ops":
             words = words[1:]
-        return cls(text, tuple(words))
+        return cls(redact_urls(text), tuple(words))
 
 
 @dataclass(frozen=True)

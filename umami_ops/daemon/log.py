@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import sys
 import textwrap
 import threading
-from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-_PASSWORD = re.compile(r"(://[^:/@\s]*):[^\s@]*@")
-_SHORTEST_SECRET = 4
-
-
-class Redaction:
-    """Takes secrets out of text: passwords in anything like a URL, and the values that it was told of."""
-
-    def __init__(self, secrets: Iterable[str] = ()) -> None:
-        # The longest first, or a part of one would be left of it.
-        self._secrets = sorted({s for s in secrets if len(s) >= _SHORTEST_SECRET}, key=len, reverse=True)
-
-    def __call__(self, text: str) -> str:
-        """Return the text without them."""
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return _PASSWORD.sub(r"\1:***@", text)
+from umami_ops.redaction import Redaction
 
 
 class Log:

@@ -67,7 +67,8 @@ class _Snapshot:
             name: GaugeMetricFamily(f"umami_ops_job_{name}", about, labels=["job"])
             for name, about in wanted.items()
         }
-        for job in self._snapshot["jobs"]:
+        # What a standby's history has is old: how its jobs stand, the leader tells.
+        for job in () if self._snapshot["role"] == "standby" else self._snapshot["jobs"]:
             last = job["last_run"] or {}
             values = {
                 "last_success_timestamp_seconds": _seconds(job["last_success"]),

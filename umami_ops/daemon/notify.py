@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +25,8 @@ _GIVE_UP = timedelta(hours=24)
 _FIRST_RETRY, _LONGEST_RETRY = timedelta(seconds=15), timedelta(hours=1)
 _COURIER_SECONDS = 30.0
 _TAIL_LINES = 20
+#: Where only the last word about a job counts, and an older one that comes late would be wrong.
+_NEWS = ("ping", "apprise")
 _EXIT_CODES = {Result.SUCCESS: 0, Result.UNFINISHED: 0}
 
 
@@ -41,7 +44,7 @@ class Channels:
         more.
         """
         if channel == "apprise":
-            return {"urls": list(self.apprise)} if self.apprise else None
+            return next(({"url": url} for url in self.apprise if _name_of(url) == content["to"]), None)
         if channel == "webhook":
             return {"url": self.webhook} if self.webhook else None
         if not self.ping:
@@ -132,23 +135,33 @@ class Messenger:
             body = json.dumps(report)
             self._post("webhook", {"job": run.job, "body": body, "content_type": "application/json"})
         kind = occasion(run, before)
+        if kind in ("recovery", "success"):
+            self._history.keep(f"told {run.job}", "", run.started_at)  # the next failure is news
         if channels.apprise and kind in channels.occasions and not self._was_told(run, kind):
             title, body = text(run, kind, self._host)
-            self._post("apprise", {"job": run.job, "kind": kind, "title": title, "body": body})
+            # Each address is tried again by itself, or all would be told again because of one.
+            for to in dict.fromkeys(map(_name_of, channels.apprise)):
+                self._post("apprise", {"job": run.job, "to": to, "kind": kind, "title": title, "body": body})
 
     def _was_told(self, run: Run, kind: str) -> bool:
         """Whether the same failure of the same job was told lately; if not, note that it is told now."""
-        name = f"told {run.job}"
-        told = self._history.kept(name)
-        reason = run.reason if kind == "failure" else ""
-        if reason and told is not None and told[1] == reason and run.started_at - told[0] < REPEAT:
+        if kind != "failure":
+            return False
+        told = self._history.kept(f"told {run.job}")
+        if told is not None and told[1] == run.reason != "" and run.started_at - told[0] < REPEAT:
             return True
-        self._history.keep(name, reason, run.started_at)
+        self._history.keep(f"told {run.job}", run.reason, run.started_at)
         return False
 
     def _post(self, channel: str, content: dict[str, Any]) -> None:
+        """Put a message into the outbox; what it says of a job takes the place of older news of that job."""
         content["body"] = self._log.redact(content["body"])
         now = datetime.now(UTC)
+        if channel in _NEWS:
+            for message in self._history.messages():
+                is_older = all(message.content.get(name) == content.get(name) for name in ("job", "to"))
+                if message.channel == channel and is_older:
+                    self._history.delivered(message)
         self._history.post(Message(channel, content, now, next_at=now))
         self._new.set()
 
@@ -186,9 +199,7 @@ class Messenger:
             )
         else:
             wait = min(_FIRST_RETRY * 2**message.attempts, _LONGEST_RETRY)
-            self._history.post(
-                replace(message, attempts=message.attempts + 1, next_at=datetime.now(UTC) + wait)
-            )
+            self._history.put_off(message, datetime.now(UTC) + wait)
             self._log.warning(
                 "not_delivered",
                 f"{job}: {name} not delivered, next try in {wait.total_seconds():.0f} s: {fault}",
@@ -207,6 +218,11 @@ class Messenger:
         except OSError as fault:
             return f"it could not be sent: {fault.strerror}"
         return self._log.redact(said.strip() or f"the courier ended with {code}") if code else ""
+
+
+def _name_of(url: str) -> str:
+    """Return what stands for an address where the address, which holds a password, must not stand."""
+    return hashlib.sha256(url.encode()).hexdigest()[:16]
 
 
 def _uuid(run: Run) -> str:

@@ -84,14 +84,14 @@ def _signalled(number: int) -> str:
     return f"Its process was ended by {name}.{why}"
 
 
-def result_of(command: str, exit_code: int) -> Result:
-    """Return what an exit code means for the job: 3 is no failure, since the next run continues.
+def result_of(exit_code: int, *, continues: bool) -> Result:
+    """Return what an exit code means for the job: 3 is no failure where the next run continues.
 
-    `health` has exit codes of its own, in which nothing means that.
+    A backup that was ended early is none, and nothing may be pruned after it.
     """
     if exit_code == 0:
         return Result.SUCCESS
-    return Result.UNFINISHED if exit_code == _STOPPED and command != "health" else Result.FAILURE
+    return Result.UNFINISHED if exit_code == _STOPPED and continues else Result.FAILURE
 
 
 def is_lock_held(command: str, exit_code: int) -> bool:

@@ -76,7 +76,7 @@ class Runner:
             steps.append(done)
             if self._stopping.is_set() and done.exit_code != 0:
                 return Done(Result.INTERRUPTED, tuple(steps))
-            this = outcome.result_of(step.command, done.exit_code)
+            this = outcome.result_of(done.exit_code, continues=step.continues)
             if this is Result.FAILURE:
                 return Done(this, tuple(steps))
             if this is Result.UNFINISHED:

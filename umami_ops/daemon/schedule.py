@@ -191,7 +191,9 @@ def _days_of_week(part: str) -> str:
     """Return names in place of cron's numbers, ranges such as 5-7 and steps such as 1-5/2 written out."""
     names: list[str] = []
     for item in part.split(","):
-        found = re.fullmatch(r"(\d|[a-z]{3})(?:-(\d|[a-z]{3}))?(?:/(\d+))?", item)
+        # A step without an end goes on to Saturday, the week of cron's beginning on Sunday.
+        spelt = re.sub(r"^(\*|[^-]+)(?=/)", lambda start: "0-6" if start[0] == "*" else f"{start[0]}-6", item)
+        found = re.fullmatch(r"(\d|[a-z]{3})(?:-(\d|[a-z]{3}))?(?:/(\d+))?", spelt)
         if found is None:
             names.append(item)
             continue

@@ -18,7 +18,7 @@ from umami_ops.daemon.dispatcher import Dispatcher
 from umami_ops.daemon.guard import Guard, Role
 from umami_ops.daemon.history import History
 from umami_ops.daemon.jobs import Job
-from umami_ops.daemon.log import Log, Redaction
+from umami_ops.daemon.log import Log
 from umami_ops.daemon.notify import Messenger
 from umami_ops.daemon.observer import Observer
 from umami_ops.daemon.reaper import Reaper
@@ -30,13 +30,14 @@ from umami_ops.daemon.web import Pages
 from umami_ops.daemon.work import Work, host
 from umami_ops.databases.base import Database
 from umami_ops.errors import LockHeld, OpsError
+from umami_ops.redaction import Redaction
 
 #: The loop looks at least this often, so that a clock that was moved, or a night's sleep, is noticed.
 _LONGEST_WAIT_SECONDS = 20.0
 #: A job that could not begin, the lock being held or the database gone, is tried again after so long.
 _RETRY_SECONDS = 5.0
-#: A step is killed after 7.5 s; what else there is to end takes a second.
-_END_SECONDS = 9.0
+#: A step is killed after 7.5 s; to let go of the locks takes as long as others may need to look at them.
+_END_SECONDS, _LETTING_GO_SECONDS = 8.5, 1.3
 
 
 @dataclass(frozen=True)
@@ -126,13 +127,14 @@ class Daemon:
             self._is_reloading = False
             self._reload()
         now = self._ticked_at = datetime.now(UTC)
+        role = self._guard.role  # before what was seen, which is then all that was seen before it led
         self._guard.publish(self._dispatcher.done())
         self._dispatcher.pass_over(self._guard.seen)
-        self._guard.look_for(self._dispatcher.open_slots(now) if self._guard.role is Role.STANDBY else {})
-        for due in self._dispatcher.tick(now, self._guard.role):
+        self._guard.look_for(self._dispatcher.open_slots(now) if role is Role.STANDBY else {})
+        for due in self._dispatcher.tick(now, role):
             name = due.job.name
             self._log.warning("left_out", f"{name}: left out, the run before is still going", job=name)
-        if now >= self._retry_at and self._guard.role is Role.LEADER:
+        if now >= self._retry_at and role is Role.LEADER:
             due_now = self._dispatcher.take()
             if due_now is not None:
                 self._begin(due_now)
@@ -162,13 +164,22 @@ class Daemon:
         """Run a job, in a thread of its own; what can't begin now is tried again."""
         cause = Cause.CATCH_UP if due.is_catch_up else Cause.SCHEDULE
         try:
-            self._work.run(due.job, self._loaded.program, cause=cause, slot=due.slot, missed=due.missed)
+            run = self._work.run(
+                due.job,
+                self._loaded.program,
+                cause=cause,
+                slot=due.slot,
+                missed=due.missed,
+                begun=lambda: self._dispatcher.begun(due),
+            )
             self._has_told_lock = False
+            if run.result is Result.INTERRUPTED:
+                self._dispatcher.again(due)  # before it is finished, or it would seem to be done with
         except OpsError as fault:
             if not self._has_told_lock or not isinstance(fault, LockHeld):
                 self._log.warning("waits", f"{due.job.name}: has to wait: {fault.message}", job=due.job.name)
             self._has_told_lock = isinstance(fault, LockHeld)
-            self._dispatcher.again(due)  # before it is finished, or it would seem to be done with
+            self._dispatcher.again(due)
             self._dispatcher.finished()
             self._retry_at = datetime.now(UTC) + timedelta(seconds=_RETRY_SECONDS)
         except Exception as fault:  # noqa: BLE001 -- a bug in one run must not end the schedule
@@ -305,9 +316,8 @@ class Daemon:
     def _end(self) -> None:
         """End what runs, in ten seconds at most."""
         self._log.info("stopping", "umami-ops daemon ends; a running step finishes its batch")
-        self._guard.publish(self._dispatcher.done())
         # Side by side, since ten seconds are for all of them together.
-        others = [self._observer.stop, self._messenger.stop, self._guard.stop]
+        others = [self._observer.stop, self._messenger.stop]
         others += [self._pages.stop] if self._pages is not None else []
         ending = [threading.Thread(target=stop, daemon=True) for stop in (self._work.runner.stop, *others)]
         for thread in ending:
@@ -315,6 +325,9 @@ class Daemon:
         ends = time.monotonic() + _END_SECONDS
         for thread in (*ending, *([self._worker] if self._worker is not None else [])):
             thread.join(timeout=max(ends - time.monotonic(), 0))
+        # The locks go last: another daemon begins once it has them, and is to know what this one did.
+        self._guard.publish(self._dispatcher.done())
+        self._guard.stop(max(ends + _LETTING_GO_SECONDS - time.monotonic(), 0))
         self._history.close()
         if lost := self._history.lost - self._lost_told:
             self._log.error(

@@ -211,7 +211,7 @@ def _backups(history: History) -> list[dict[str, Any]]:
     found = []
     for run in history.runs(limit=200):
         for step in history.steps(run.id) if run.ended_at else ():
-            if step.command.removeprefix("umami-ops ").split()[0] == "backup":
+            if _makes_backup(step.command):
                 document = step.report or {}
                 found.append(
                     {
@@ -226,6 +226,11 @@ def _backups(history: History) -> list[dict[str, Any]]:
                     }
                 )
     return found[:10]
+
+
+def _makes_backup(command: str) -> bool:
+    first, *others = command.removeprefix("umami-ops ").split()
+    return first == "backup" and (not others or others[0] == "create" or others[0].startswith("-"))
 
 
 def parsed(text: str) -> datetime:

@@ -39,9 +39,16 @@ class Work:
         self.runner = Runner(self._said)
 
     def run(
-        self, job: Job, program: Program, *, cause: Cause, slot: datetime | None = None, missed: int = 0
+        self,
+        job: Job,
+        program: Program,
+        *,
+        cause: Cause,
+        slot: datetime | None = None,
+        missed: int = 0,
+        begun: Callable[[], None] = lambda: None,
     ) -> Run:
-        """Run a job and return what it came to.
+        """Run a job and return what it came to; `begun` is called once it stands in the history.
 
         Raises LockHeld where a job runs on this database already, ConnectionFault where it can't be reached;
         the history then knows nothing of it.
@@ -50,6 +57,7 @@ class Work:
             run = Run(uuid.uuid4().hex, job.name, cause, slot, missed, datetime.now(UTC))
             before = self._history.verdict(job.name)
             self._history.begin(run)
+            begun()
             self._tell_beginning(run)
             self._messenger().began(run)
             done = self.runner.run(
@@ -68,12 +76,22 @@ class Work:
                 size_bytes=_sum(step.size_bytes for step in done.steps),
                 reason="" if is_over or last is None else self._log.redact(last.reason),
                 hint="" if is_over or last is None else self._log.redact(last.hint),
-                steps=tuple(replace(step, tail=self._log.redact(step.tail)) for step in done.steps),
+                steps=tuple(self._without_secrets(step) for step in done.steps),
             )
             self._history.end(run)
             self._tell_end(run)
             self._messenger().ended(run, before, report(run))
             return run
+
+    def _without_secrets(self, step: StepDone) -> StepDone:
+        redact = self._log.redact
+        return replace(
+            step,
+            reason=redact(step.reason),
+            hint=redact(step.hint),
+            tail=redact(step.tail),
+            report=redact.document(step.report),
+        )
 
     def give_up(self, run: Run) -> None:
         """Let an interrupted run count as failed, and tell everybody: it may be what ends the daemon."""

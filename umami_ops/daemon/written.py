@@ -13,7 +13,7 @@ from umami_ops.daemon.jobs import Job, Step
 from umami_ops.daemon.schedule import Schedule
 from umami_ops.daemon.settings import OFF, span, zone
 from umami_ops.errors import UsageFault
-from umami_ops.places import Places, in_words
+from umami_ops.places import Places, in_words, is_of_kubernetes
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 SCHEDULE, STEPS = "UMAMI_OPS_SCHEDULE_", "UMAMI_OPS_STEPS_"
@@ -88,7 +88,8 @@ class WrittenJobs:
     def _from_variables(self, prefix: str) -> dict[str, tuple[str, str]]:
         found = {}
         for name in sorted(self._places.names()):
-            given = self._places.variable(name) if name.startswith(prefix) else None
+            is_job = name.startswith(prefix) and not is_of_kubernetes(name)
+            given = self._places.variable(name) if is_job else None
             if given is not None and name not in self._commands.variables:
                 found[name.removeprefix(prefix)] = given
         return found

@@ -1,0 +1,78 @@
+"""Who is told what, and which word about a job is the last."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from umami_ops.daemon.history import History
+from umami_ops.daemon.log import Log
+from umami_ops.daemon.notify import Channels, Messenger
+from umami_ops.daemon.records import Cause, Message, Result, Run
+
+NOW = datetime(2026, 11, 22, 3, tzinfo=UTC)
+RUN = Run("0" * 32, "nightly", Cause.SCHEDULE, NOW, 0, NOW, NOW, Result.SUCCESS)
+FAILED = replace(RUN, result=Result.FAILURE, reason="It broke.")
+
+
+def _messenger(folder: Path, channels: Channels) -> tuple[Messenger, History]:
+    history = History(folder)
+    return Messenger(history, Log(), lambda: channels, "here"), history
+
+
+def _told(history: History) -> list[Message]:
+    """What would go out, which then is delivered."""
+    messages = history.messages()
+    for message in messages:
+        history.delivered(message)
+    return messages
+
+
+def test_a_failure_after_a_success_is_news_though_nobody_wants_to_hear_of_successes(tmp_path: Path) -> None:
+    messenger, history = _messenger(tmp_path, Channels(("json://a",), occasions=frozenset({"failure"})))
+    told = []
+    before = None
+    for hours, run in enumerate([FAILED, FAILED, RUN, FAILED]):
+        run = replace(run, started_at=NOW + timedelta(hours=hours))
+        messenger.ended(run, before, {})
+        told.append(len(_told(history)))
+        before = run
+    assert told == [1, 0, 0, 1]
+
+
+def test_an_older_word_about_a_job_never_comes_after_a_newer_one(tmp_path: Path) -> None:
+    channels = Channels(("json://a", "json://b"), "https://hc.example/{job}", "https://hook.example")
+    messenger, history = _messenger(tmp_path, channels)
+    messenger.began(RUN)
+    (start,) = history.messages()
+    assert history.claim(start, NOW + timedelta(days=1))
+    messenger.ended(FAILED, None, {"run": 1})
+    history.put_off(start, NOW)  # it was on its way, and did not arrive
+    messenger.ended(replace(RUN, started_at=NOW + timedelta(hours=1)), FAILED, {"run": 2})
+    messenger.ended(replace(FAILED, job="other"), None, {"run": 3})
+    told = [
+        (m.channel, m.content["job"], m.content.get("path") or m.content.get("kind")) for m in _told(history)
+    ]
+    assert sorted(told, key=str) == sorted(
+        [
+            ("webhook", "nightly", None), ("webhook", "nightly", None), ("webhook", "other", None),
+            ("ping", "nightly", f"/0?rid={'0' * 8}-0000-0000-0000-{'0' * 12}"),
+            ("ping", "other", f"/1?rid={'0' * 8}-0000-0000-0000-{'0' * 12}"),
+            ("apprise", "nightly", "recovery"), ("apprise", "nightly", "recovery"),
+            ("apprise", "other", "failure"), ("apprise", "other", "failure"),
+        ],
+        key=str,
+    )  # fmt: skip
+
+
+def test_each_address_is_told_by_itself_and_stands_nowhere(tmp_path: Path) -> None:
+    channels = Channels(("json://u:geheim@a", "json://u:geheim@b"))
+    messenger, history = _messenger(tmp_path, channels)
+    messenger.ended(FAILED, None, {})
+    messages = history.messages()
+    assert [channels.address("apprise", m.content) for m in messages] == [
+        {"url": "json://u:geheim@a"}, {"url": "json://u:geheim@b"},
+    ]  # fmt: skip
+    assert Channels(("json://c",)).address("apprise", messages[0].content) is None
+    assert "geheim" not in str(messages)
