@@ -15,9 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dotenv import dotenv_values
-from dotenv.parser import parse_stream
-
 from umami_ops.errors import OpsError, UsageFault
 
 DEFAULT_FILE = Path("umami-ops.toml")
@@ -91,9 +88,20 @@ def gather(*, config: Path | None = None) -> Places:
     return Places(dict(os.environ), values, read_file(config))
 
 
-def _dotenv_values(dotenv: Path) -> dict[str, str]:
-    check_dotenv(dotenv)
-    found = dotenv_values(dotenv, encoding=ENCODING) if dotenv.is_file() else {}
+def _dotenv_values(path: Path) -> dict[str, str]:
+    if path.is_dir():
+        raise OpsError(f"The file {path} can't be read: it is a directory.")
+    if not path.is_file():
+        return {}
+    from dotenv import dotenv_values
+
+    try:
+        _check_dotenv(path)
+        found = dotenv_values(path, encoding=ENCODING)
+    except UnicodeDecodeError:
+        raise UsageFault(f"The file {path} is not UTF-8 text.") from None
+    except OSError as fault:
+        raise OpsError(f"The file {path} can't be read: {fault.strerror}.") from None
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -147,23 +155,20 @@ def read_secret(file: str, variable: str) -> str:
     return lines[0] if lines else ""
 
 
-def check_dotenv(path: Path) -> None:
-    """Refuse a .env that is none, or in which a line about a database can't be understood.
+def _check_dotenv(path: Path) -> None:
+    """Refuse a .env in which a line about a database can't be understood.
 
-    Other such lines don't matter, as they don't to Umami. Raises OpsError and UsageFault, with the line.
+    Other such lines don't matter, as they don't to Umami. Raises UsageFault with the line.
     """
+    from dotenv.parser import parse_stream
+
     logging.getLogger("dotenv").setLevel(logging.ERROR)  # or each of them would be reported in its own way
-    if path.is_dir():
-        raise OpsError(f"The file {path} can't be read: it is a directory.")
-    if not path.is_file():
-        return
     with path.open(encoding=ENCODING) as stream:
         for binding in parse_stream(stream):
             written = binding.original.string
             if binding.error and "DATABASE_URL" in written.upper():
-                blank = written[: -len(written.lstrip())].count(
-                    "\n"
-                )  # what precedes a line counts as its own
+                # What precedes a line counts as its own.
+                blank = written[: -len(written.lstrip())].count("\n")
                 raise UsageFault(
                     f"{path} line {binding.original.line + blank} can't be understood.",
                     hint="Is a quote not closed? It must read DATABASE_URL='…', or without quotes.",

@@ -1,7 +1,8 @@
 """What people see: tables, sizes and times in words, questions, progress; and JSON for programs.
 
-The only module that imports rich. Results go to stdout, questions and progress to stderr. Text that came out
-of a database passes through `safe`, here or in the functions that print, before a terminal may see it.
+The only module that imports rich, and not before something is laid out: a run for programs does without.
+Results go to stdout, questions and progress to stderr. Text that came out of a database passes through
+`safe`, here or in the functions that print, before a terminal may see it.
 """
 
 from __future__ import annotations
@@ -18,19 +19,14 @@ from enum import Enum
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from rich import box
-from rich.cells import cell_len
-from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
-
 from umami_ops.cli import streams
 from umami_ops.cli.signals import Terminated
 from umami_ops.errors import Refused
 
 if TYPE_CHECKING:
     from rich import progress
+    from rich.console import Console
+    from rich.table import Table
 
 #: Wide enough that nothing is cut when the output isn't a terminal: a pipe has no width.
 _PIPE_WIDTH = 10_000
@@ -38,7 +34,7 @@ _GAP = 2
 _TEXT_MINIMUM, _WORD_MAXIMUM = 12, 24
 _LINE_EVERY_SECONDS = 5.0
 #: The frame of a table, a line below its head and one above its foot, without letters beyond ASCII.
-_PLAIN_BOX = box.Box("    \n    \n -- \n    \n    \n -- \n    \n    \n", ascii=True)
+_PLAIN_BOX = "    \n    \n -- \n    \n    \n -- \n    \n    \n"
 
 
 # --- words for numbers -----------------------------------------------------------------------------------
@@ -125,6 +121,8 @@ def console(*, stderr: bool = False, at_least: int = 0) -> Console:
 
     `at_least` is a width that it has even where the terminal has less.
     """
+    from rich.console import Console
+
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else _PIPE_WIDTH
     if width is None and at_least:
@@ -175,11 +173,16 @@ def print_table(
 
     When the terminal is too narrow, optional columns go, the last first; numbers are never cut.
     """
+    from rich import box
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
     out = console()
     cells = [[safe(cell) for cell in row] for row in (*rows, *([footer] if footer else []))]
     shown, width = _fitting(columns, cells, out.width)
     table = Table(
-        box=box.SIMPLE if streams.is_unicode(out.file) else _PLAIN_BOX,
+        box=box.SIMPLE if streams.is_unicode(out.file) else box.Box(_PLAIN_BOX, ascii=True),
         show_edge=False,
         pad_edge=False,
         padding=(0, _GAP, 0, 0),
@@ -207,6 +210,8 @@ def _fitting(
     columns: Sequence[Column], cells: Sequence[Sequence[str]], available: int
 ) -> tuple[list[int], int]:
     """Return the columns that fit, by their places, and the width that they need at least."""
+    from rich.cells import cell_len
+
     widths = [
         max([cell_len(column.head), *(cell_len(row[place]) for row in cells)])
         for place, column in enumerate(columns)
@@ -230,6 +235,8 @@ def _fitting(
 
 def _wrapped_width(texts: Iterable[str]) -> int:
     """Return the width in which texts wrap between words, but for words that are too long to be words."""
+    from rich.cells import cell_len
+
     longest = max((cell_len(word) for text in texts for word in text.split()), default=0)
     return min(max(longest, _TEXT_MINIMUM), _WORD_MAXIMUM)
 
@@ -244,6 +251,8 @@ def _print_lines(out: Console, renderable: Any) -> None:
 
 def heading(title: str) -> None:
     """Print a blank line and a heading on stdout."""
+    from rich.text import Text
+
     out = console()
     out.print()
     out.print(Text(safe(title), style="bold"))
@@ -251,6 +260,10 @@ def heading(title: str) -> None:
 
 def print_facts(facts: Mapping[str, str]) -> None:
     """Print names with their values, one a line, on stdout."""
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
     out = console()
     grid = Table.grid(padding=(0, _GAP, 0, 0))
     grid.add_column(style="dim", no_wrap=True)
@@ -262,6 +275,10 @@ def print_facts(facts: Mapping[str, str]) -> None:
 
 def print_remark(sign: str, sentence: str, follow: str = "", *, style: str = "") -> None:
     """Print a sign and a sentence on stdout, and below it, faintly, what follows from it."""
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
     out = console()
     grid = Table.grid(padding=(0, 1, 0, 0))
     grid.add_column(no_wrap=True, style=style)
@@ -280,6 +297,11 @@ _WIDE = 110
 
 def print_findings(findings: Sequence[tuple[str, str, str, str]]) -> None:
     """Print severity, name, sentence and cure of findings on stdout, each cure faintly below."""
+    from rich.cells import cell_len
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
     out = console()
     is_wide = out.width >= _WIDE
     name_width = max((cell_len(name) for _, name, _, _ in findings), default=0)
@@ -299,6 +321,8 @@ def print_findings(findings: Sequence[tuple[str, str, str, str]]) -> None:
 
 
 def _finding_grid(name_width: int, *, label_width: int) -> Table:
+    from rich.table import Table
+
     grid = Table.grid(padding=(0, _GAP, 0, 0))
     grid.add_column(no_wrap=True, width=label_width)
     grid.add_column(no_wrap=True, width=name_width)
@@ -313,11 +337,15 @@ def print_document(text: str) -> None:
 
 def print_line(line: str = "", *, style: str = "") -> None:
     """Print one line, or paragraph, on stdout."""
+    from rich.text import Text
+
     console().print(Text(safe(line), style=style))
 
 
 def print_statement(sql: str) -> None:
     """Print a statement as it is, its lines never broken, faintly and set in."""
+    from rich.text import Text
+
     out = console()
     for line in f"{sql};".splitlines():
         out.print(Text(f"  {safe(line)}", style="dim"), soft_wrap=True)
@@ -325,6 +353,8 @@ def print_statement(sql: str) -> None:
 
 def say(line: str) -> None:
     """Print talk, which is no result, on stderr; after what stdout has kept, for a log of both."""
+    from rich.text import Text
+
     streams.flush()
     # Through the console of a bar that is shown, which takes the bar away for the moment.
     out = Progress.shown[-1] if Progress.shown else console(stderr=True)
@@ -429,10 +459,10 @@ class Progress:
 
     def __enter__(self) -> Self:
         self._started = self._told = time.monotonic()
-        out = console(stderr=True)
-        if out.is_terminal and os.environ.get("TERM") != "dumb":
+        if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
             from rich import progress  # the heavier half of rich, for terminals alone
 
+            out = console(stderr=True)
             self._bar = progress.Progress(
                 progress.TextColumn("{task.description}", markup=False),
                 # Without colours a bar that has no end looks as if it had come to it.

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 from umami_ops.databases.url import DatabaseUrl
 from umami_ops.errors import Refused
-from umami_ops.plan import Rebuild
 from umami_ops.sql import Queries, Query, queries
 
 if TYPE_CHECKING:  # each is loaded with the first verb that needs it
@@ -26,6 +25,7 @@ if TYPE_CHECKING:  # each is loaded with the first verb that needs it
     from umami_ops.databases.staging import Staging
     from umami_ops.databases.transit import Transit
     from umami_ops.databases.upkeep import Upkeep
+    from umami_ops.plan import Rebuild
 
 #: What stands in Umami's schema for the time of a rebuild has a name that begins so.
 WORKING_PREFIX = "_umami_ops_"

@@ -1,7 +1,8 @@
 """The one place that changes a database: carries out a plan, step by step.
 
 It knows plans and connections, and nothing of what a step means. A batch is one transaction, so that an
-end at any moment, kill -9 included, leaves nothing half done; a rerun of the same plan goes on.
+end at any moment, kill -9 included, leaves nothing half done; a rerun of the same plan goes on. What works
+on steps is loaded with the first plan: others want the lock alone.
 """
 
 from __future__ import annotations
@@ -9,11 +10,10 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from umami_ops.databases.base import Database
 from umami_ops.errors import Interrupted, OpsError
-from umami_ops.execute.batches import NOBODY, Crew, Keeper
-from umami_ops.execute.change import Changer
 from umami_ops.execute.events import (
     Advanced,
     BatchDone,
@@ -25,12 +25,13 @@ from umami_ops.execute.events import (
     Trouble,
 )
 from umami_ops.execute.lock import RunLock
-from umami_ops.execute.maintenance import Maintainer
 from umami_ops.execute.patience import Ended, Patience
-from umami_ops.execute.rebuild import Rebuilder
 from umami_ops.execute.sessions import Sessions
 from umami_ops.execute.stop import StopSignal
-from umami_ops.plan import Batches, Change, Maintenance, Move, Plan, Rebuild, Remaining, Report, Statements
+
+if TYPE_CHECKING:
+    from umami_ops.execute.batches import Keeper
+    from umami_ops.plan import Plan, Remaining, Report, Statements
 
 __all__ = [
     "Advanced", "BatchDone", "Event", "Observer", "RowsMoved", "RunLock", "StepBegan", "StepDone",
@@ -49,7 +50,7 @@ def execute(
     jobs: int = 2,
     batch_rows: int | None = None,
     pause_seconds: float = 0.0,
-    keeper: Keeper = NOBODY,
+    keeper: Keeper | None = None,
 ) -> Report:
     """Carry a plan out and report what was done.
 
@@ -62,6 +63,12 @@ def execute(
     the length of a transaction, so that a migration waits for the batch and the run then ends. A Maintenance
     says itself what it locks.
     """
+    from umami_ops.execute.batches import NOBODY, Crew
+    from umami_ops.execute.change import Changer
+    from umami_ops.execute.maintenance import Maintainer
+    from umami_ops.execute.rebuild import Rebuilder
+    from umami_ops.plan import Batches, Change, Maintenance, Move, Rebuild, Report, Statements
+
     report = Report(operation=plan.operation, started_at=datetime.now(UTC))
     stop = stop or StopSignal()
     began = time.monotonic()
@@ -74,7 +81,7 @@ def execute(
                 observer(StepBegan(step.title))
                 match step:
                     case Batches():
-                        Crew(step, sessions, lock, stop, observer, report, *pace, keeper).work(jobs)
+                        Crew(step, sessions, lock, stop, observer, report, *pace, keeper or NOBODY).work(jobs)
                     case Rebuild():
                         Rebuilder(step, database, sessions, lock, stop, observer, report, *pace).run(jobs)
                     case Maintenance():
