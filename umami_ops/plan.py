@@ -187,8 +187,8 @@ class Move:
 
     `source` names the other database without a password: whoever resumes must name the same one. `found` are
     the target's tables when the plan was made, each with its rows where these matter; where `goes_on`, a
-    move had begun there. `clear` empties the target first; `empty` are tables of Umami's that the source
-    lacks. `conclude` runs when both sides were proven equal: Prisma's records come last. With `catch_up` the
+    move had begun there. `clear` takes away what is in the way; `empty` are tables of Umami's that neither
+    has. `conclude` runs when both sides were proven equal: Prisma's records come last. With `catch_up` the
     target has been filled before, and only what differs is copied; `delete_extra` lets it delete rows that
     the source doesn't have.
     """

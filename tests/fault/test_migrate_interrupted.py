@@ -267,6 +267,17 @@ def test_a_ledger_that_lost_entries_costs_time_and_no_rows(
     assert_equal(source, target)
 
 
+def test_a_column_that_came_in_between_comes_along(direction: Direction, both: tuple[str, str]) -> None:
+    source, target = both
+    begin_and_stop(source, target)
+    with connect(source) as loader:
+        loader.execute("ALTER TABLE session ADD COLUMN note varchar(40)")
+        loader.execute("UPDATE session SET note = 'kept'")
+    code, _, err = Run(source, target, "--replace").wait()
+    assert code == 0, err
+    assert_equal(source, target)
+
+
 def begin_and_stop(source: str, target: str) -> None:
     run = Run(source, target)
     wait_for(target, run, 8)

@@ -227,10 +227,19 @@ def test_a_target_that_umami_has_set_up_is_filled(
     fill(source)
     create_umami(target_url, 13)
     execute(source, f"UPDATE {quoted(source, 'user')} SET display_name = 'Mine'")
+    # What the target's tables lack of the source's own.
+    execute(source, "ALTER TABLE session ADD COLUMN note varchar(40)")
+    execute(source, "UPDATE session SET note = 'kept'")
+    execute(source, "CREATE INDEX mine ON report (created_at, name)")
+    execute(source, "CREATE TABLE ours (id bigint NOT NULL PRIMARY KEY)")
+    execute(source, "INSERT INTO ours VALUES (1)")
     outcome = migrate(source, target_url)
     assert outcome.code == 0, outcome.said
     assert verify(source, target_url).code == 0
     assert execute(target_url, "SELECT COUNT(*) FROM _prisma_migrations") == [(13,)]
+    assert execute(target_url, "SELECT DISTINCT note FROM session") == [("kept",)]
+    (report,) = (table for table in tables_in(target_url) if table.name == "report")
+    assert "mine" in {index.name for index in report.indexes}
 
 
 def test_a_target_that_holds_something_is_refused_unless_replaced(

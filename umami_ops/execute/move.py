@@ -97,11 +97,12 @@ class Mover:
             if self.step.catch_up:
                 return ledger.Begun(self.step.source, self.step.level)
             found = self._as_planned(connection)
-            if not self.step.goes_on:
-                self._patience.insist(connection, lambda: self._begin_anew(connection))
-            here = {table.name for table in connection.transit().describe().tables}
-            wanted = [*self.step.empty, *((move.pair.target.table, move.create) for move in self.step.tables)]
-            for statement in (query for name, queries in wanted if name not in here for query in queries):
+            self._patience.insist(connection, lambda: self._begin(connection))
+            wanted = [
+                *(queries for _, queries in self.step.empty),
+                *(move.create for move in self.step.tables),
+            ]
+            for statement in (query for queries in wanted for query in queries):
                 self._patience.run(connection, statement)
             return self._settled(connection, found) if self.step.goes_on else found
 
@@ -128,13 +129,14 @@ class Mover:
             done="Nothing was changed.",
         )
 
-    def _begin_anew(self, connection: Connection) -> None:
-        """Clear the target and open the ledger, in one transaction where DDL allows that."""
+    def _begin(self, connection: Connection) -> None:
+        """Clear the target and open the ledger if there is none: in one transaction where DDL allows that."""
         began = time.monotonic()
         with connection.transaction():
             for statement in self.step.clear:
                 connection.run(statement)
-            ledger.begin(connection, self.step.source, self.step.level)
+            if not self.step.goes_on:
+                ledger.begin(connection, self.step.source, self.step.level)
         seconds = time.monotonic() - began
         self.report.changed.append(Changed("preparing the target", seconds, seconds))
 

@@ -37,8 +37,6 @@ from umami_ops.umami.tables import TABLES
 _DEFAULT_USER = "admin"
 #: Rows a second, copied, indexed and proven; half of what two cores did.
 _ROWS_A_SECOND = 25_000
-#: States of a target whose tables are there already; one that was begun may lack some, though.
-_FILLED = ("fresh", "filled")
 _BLOCKED_NEVER = ("no_delete", "read_only", "pooled")
 
 
@@ -148,17 +146,20 @@ class _Planner:
         translation = translate(
             self._source_schema, *self._sides, self._level, source_level=self._source_level
         )
-        clear = tuple(self._clear(state, translation))
+        dropped = self._dropped(state, translation)
+        stays = {table.name for table in self._target_schema.tables}.difference(dropped)
         here = {table.name: table for table in self._source_schema.tables}
         empty = [
-            (table.name, self._statements(table)) for table in translation.tables if table.name not in here
+            (table.name, self._statements(table))
+            for table in translation.tables
+            if table.name not in here and table.name not in stays
         ]
         crossings = [
             self._crossing(here[table.name], table) for table in translation.tables if table.name in here
         ]
         cross([self._source, *self._beside], crossings, self._wish.policies)
         findings = [finding for crossing in crossings for finding in crossing.findings]
-        moves = [self._move(crossing, is_there=state in _FILLED) for crossing in crossings]
+        moves = [self._move(crossing, is_there=crossing.tables[1].name in stays) for crossing in crossings]
         self._add_notes(translation, moves, state)
         rows = {move.pair.target.table: move.rows for move in moves}
         step = Move(
@@ -169,7 +170,7 @@ class _Planner:
             found=self._found(state),
             goes_on=state == "begun",
             empty=tuple(empty),
-            clear=clear,
+            clear=tuple(self._clear(state, dropped)),
             conclude=() if state == "filled" else tuple(conclusion(self._source, self._target, self._level)),
             catch_up=state == "filled",
             delete_extra=self._wish.delete_extra,
@@ -272,22 +273,30 @@ class _Planner:
             return dict.fromkeys(names)
         return {**dict.fromkeys(names, 0), "user": 1, prisma.NAME: None}
 
-    def _clear(self, state: str, translation: Translation) -> Iterator[Query]:
-        """Return what empties the target: the default user, or what is in the way.
+    def _dropped(self, state: str, translation: Translation) -> list[str]:
+        """Return the target's tables that are in the way. Raises Refused where others hang on them."""
+        planned = {table.name: table for table in translation.tables}
+        pairs = [(table, planned.get(table.name)) for table in self._target_schema.tables]
+        dropped: list[str] = []
+        match state:
+            case "replaced":
+                # All that is Umami's goes, of whatever level: a later migration would find its table there.
+                dropped = [own.name for own, wanted in pairs if wanted or own.name in TABLES]
+            case "fresh":
+                dropped = [own.name for own, wanted in pairs if wanted and not _is_complete(own, wanted)]
+                dropped.append(prisma.NAME)
+            case "begun":
+                dropped = [own.name for own, wanted in pairs if wanted and not _takes(own, wanted)]
+        if dropped:
+            require_detached(self._target, dropped)
+        return dropped
 
-        Raises Refused where that would take more with it.
-        """
+    def _clear(self, state: str, dropped: Sequence[str]) -> Iterator[Query]:
+        """Return what empties the target: of the default user, and of the tables that are in the way."""
         quote = self._target.dialect.quote
-        dropped = [prisma.NAME] if state == "fresh" else []
-        if state == "replaced":
-            # All that is Umami's goes, of whatever level: a later migration would find its table there.
-            moved = {table.name for table in translation.tables}
-            here = [table.name for table in self._target_schema.tables]
-            dropped = [name for name in here if name in moved or name in TABLES]
         if state == "fresh":
             yield _query("clear", f"DELETE FROM {quote('user')}")  # noqa: S608
         if dropped:
-            require_detached(self._target, dropped)
             # As one statement: they may have foreign keys to each other, and MySQL drops all of them or none.
             yield _query("clear", f"DROP TABLE IF EXISTS {', '.join(map(quote, dropped))}")
 
@@ -397,6 +406,17 @@ class _Planner:
                 for move in step.tables
             ],
         }
+
+
+def _takes(own: Table, wanted: Table) -> bool:
+    """Whether rows of a table as it is planned can go into the one that is there."""
+    more = [column for column in own.columns if column.name not in wanted.column_names]
+    return {*wanted.column_names} <= {*own.column_names} and all(c.nullable or c.default for c in more)
+
+
+def _is_complete(own: Table, wanted: Table) -> bool:
+    """Whether it has the planned indexes, too: MySQL makes all of a table's or none."""
+    return _takes(own, wanted) and {i.name for i in wanted.indexes} <= {i.name for i in own.indexes}
 
 
 def _require_dialect(target: Connection, wish: Wish) -> None:
