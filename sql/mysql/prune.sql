@@ -220,31 +220,54 @@ FROM (
 ORDER BY s.event_id DESC
 LIMIT 1;
 
+-- name: prepare_events
+-- Makes, for this worker alone, lists of a slice's events and of their revenue, in memory: what hangs on the events
+-- is found by them, without another look at the events. A server that disables such tables makes them in this mode.
+SET SESSION sql_mode = 'STRICT_ALL_TABLES', max_heap_table_size = 268435456;
+CREATE TEMPORARY TABLE umami_ops_event ENGINE=MEMORY AS SELECT event_id, session_id FROM website_event WHERE FALSE;
+CREATE TEMPORARY TABLE umami_ops_revenue ENGINE=MEMORY AS SELECT revenue_id FROM revenue WHERE FALSE; --? has_revenue
+SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION';
+
 -- name: delete_events
--- Deletes a slice of events with their event_data and revenue; its rows are locked and counted first.
-SELECT COUNT(*) AS expect_website_event
+-- Deletes a slice of events with their event_data and revenue; its rows are locked, listed and counted first. A session
+-- is looked up in revenue once, however many events it has, and only what goes is locked there.
+-- copies: website_event
+DELETE FROM umami_ops_event;
+-- copies: website_event
+INSERT INTO umami_ops_event
+SELECT e.event_id, e.session_id
 FROM website_event AS e
 WHERE TRUE
   --+ event_slice
 FOR UPDATE;
+SELECT COUNT(*) AS expect_website_event FROM umami_ops_event;
+--? has_revenue
+-- copies: revenue
+DELETE FROM umami_ops_revenue;
+-- copies: revenue
+INSERT INTO umami_ops_revenue
+SELECT r.revenue_id
+FROM (SELECT DISTINCT x.session_id FROM umami_ops_event AS x) AS v
+STRAIGHT_JOIN revenue AS r ON r.session_id = v.session_id
+STRAIGHT_JOIN website_event AS e ON e.event_id = r.event_id AND e.session_id = r.session_id
+WHERE TRUE
+  --+ event_slice
+;
+--? end
 --? keeps_event_data
 -- copies: event_data
 INSERT INTO umami_ops_kept_event_data
 SELECT d.*
-FROM website_event AS e
-STRAIGHT_JOIN event_data AS d ON d.website_event_id = e.event_id
-WHERE TRUE
-  --+ event_slice
+FROM umami_ops_event AS x
+STRAIGHT_JOIN event_data AS d ON d.website_event_id = x.event_id
 FOR UPDATE;
 --? end
 --? keeps_revenue
 -- copies: revenue
 INSERT INTO umami_ops_kept_revenue
 SELECT r.*
-FROM website_event AS e
-STRAIGHT_JOIN revenue AS r ON r.event_id = e.event_id AND r.session_id = e.session_id
-WHERE TRUE
-  --+ event_slice
+FROM umami_ops_revenue AS x
+STRAIGHT_JOIN revenue AS r ON r.revenue_id = x.revenue_id
 FOR UPDATE;
 --? end
 --? keeps_website_event
@@ -259,20 +282,14 @@ FOR UPDATE;
 --? has_event_data
 -- deletes: event_data
 DELETE d
-FROM website_event AS e
-STRAIGHT_JOIN event_data AS d ON d.website_event_id = e.event_id
-WHERE TRUE
-  --+ event_slice
-;
+FROM umami_ops_event AS x
+STRAIGHT_JOIN event_data AS d ON d.website_event_id = x.event_id;
 --? end
 --? has_revenue
 -- deletes: revenue
 DELETE r
-FROM website_event AS e
-STRAIGHT_JOIN revenue AS r ON r.event_id = e.event_id AND r.session_id = e.session_id
-WHERE TRUE
-  --+ event_slice
-;
+FROM umami_ops_revenue AS x
+STRAIGHT_JOIN revenue AS r ON r.revenue_id = x.revenue_id;
 --? end
 -- deletes: website_event
 DELETE e

@@ -170,6 +170,9 @@ FROM (
 ORDER BY s.event_id DESC
 LIMIT 1;
 
+-- name: prepare_events
+-- Nothing needs preparing: one statement finds the events of a slice and deletes them.
+
 -- name: delete_events
 -- Deletes a slice of events with their event_data and revenue: one statement, one snapshot, one look at each index.
 WITH gone_event AS (

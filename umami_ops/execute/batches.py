@@ -219,6 +219,7 @@ class _Worker:
         self._crew = crew
         self._reconnects_left = 1
         self._stretch: dict[str, Any] | None = None
+        self._put_off: _Slice | None = None
 
     def run(self) -> None:
         """Take slice after slice until there is none left, or a reason to stop."""
@@ -240,23 +241,31 @@ class _Worker:
 
     def _leave(self) -> None:
         """Hand the session on, unless the step has made tables in it."""
-        if self._crew.step.prepare:
+        if any(query.statements for query in self._crew.step.prepare):
             self._connection.close()
         else:
             self._crew.sessions.give_back(self._connection)
 
     def _next_slice(self, connection: Connection) -> _Slice | None:
-        """Take a slice, off a stretch of this worker's own where the step wants workers apart."""
+        """Take a slice, off a stretch of this worker's own where the step wants workers apart.
+
+        The first of a stretch comes last: whoever is on the stretch before it locks its first row at his end.
+        """
         crew = self._crew
         if not crew.step.apart:
             return crew.next_slice(connection)
         while not crew.is_ending:
-            self._stretch = self._stretch or crew.next_stretch(connection)
             if self._stretch is None:
-                return None
+                self._stretch = crew.next_stretch(connection)
+                if self._stretch is None:
+                    return None
+                self._put_off = crew.cut(connection, self._stretch)
             if found := crew.cut(connection, self._stretch):
                 return found
             self._stretch = None
+            if self._put_off is not None:
+                found, self._put_off = self._put_off, None
+                return found
         return None
 
     def _prepared(self, connection: Connection) -> Connection:

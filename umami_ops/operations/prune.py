@@ -368,9 +368,10 @@ class _Planner:
             )
         yield from self._whole_partitions(horizon)
         apart = self._connection.dialect.features.locks_beyond_range
-        yield replace(self._step("events", "events", horizon, {"dated"}, cursors), apart=apart)
+        prepare = (self._queries["prune.prepare_events"],)
+        yield replace(self._step("events", "events", horizon, {"dated"}, cursors, prepare), apart=apart)
         if self._retention.delete_undated:
-            yield self._step("events without a time", "events", horizon, {"undated"}, cursors)
+            yield self._step("events without a time", "events", horizon, {"undated"}, cursors, prepare)
 
     def _unfinished_drops(self) -> list[Step]:
         steps = self._connection.partitioning().dropping()
