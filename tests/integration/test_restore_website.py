@@ -112,11 +112,14 @@ def test_beside_the_copy_of_a_killed_rebuild(cli: Cli, url: str, tmp_path: Path)
 
 
 def test_what_is_not_there_is_said(cli: Cli, url: str, server: Server, database_url: str) -> None:
-    before = rows_of(url)
     assert cli("backup", "--format", "portable", url=url).code == 0
+    quote = '"user"' if server.dialect == "postgresql" else "user"
+    execute(url, f"DELETE FROM {quote}")
+    before = rows_of(url)
     for arguments, code, said in (
         (("--website", "nobody.example"), 2, "no such website"),
         (("--website", _website(url)[1], "--only", "nothing"), 2, "no such table"),
+        (("--website", _website(url)[1], "--only", "user"), 2, "belong to no website"),
     ):
         outcome = cli("restore", "latest", *arguments, "--yes", url=url)
         assert (outcome.code, said in outcome.err) == (code, True), outcome.said

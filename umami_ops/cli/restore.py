@@ -212,7 +212,7 @@ def _show_plan(source: Source, plan: RestorePlan, where: str) -> None:
 def _coming(source: Source, plan: RestorePlan) -> list[TableFacts]:
     """Return the tables that come, by the backup's manifest; a file without one doesn't say."""
     tables = source.manifest.tables if source.manifest else ()
-    return [table for table in tables if not plan.wanted.tables or table.name in plan.wanted.tables]
+    return [table for table in tables if plan.wanted.has(table.name)]
 
 
 def _them(plan: RestorePlan) -> str:

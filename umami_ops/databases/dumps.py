@@ -37,7 +37,7 @@ Check = Callable[[Any, Mapping[str, str]], None]
 class Wanted:
     """What of a backup is to be restored, and what it takes the place of.
 
-    `tables` are the only ones that are wanted, all where it is empty; `replaced` are those there are now
+    `tables` are the only ones that are wanted, all where it is None; `replaced` are those there are now
     that give way. `schema` is the one that the dump's tables stand in, where the server has such a thing;
     `level` is Umami's, at which they must be, where others stay.
 
@@ -45,12 +45,16 @@ class Wanted:
     Then `replaced` are the tables in which the rows of these websites give way.
     """
 
-    tables: tuple[str, ...] = ()
+    tables: tuple[str, ...] | None = None
     replaced: tuple[str, ...] = ()
     schema: str = ""
     level: int | None = None
     adds: bool = False
     websites: tuple[str, ...] = ()
+
+    def has(self, table: str) -> bool:
+        """Say whether this table of the backup is wanted."""
+        return self.tables is None or table in self.tables
 
 
 class DumpPrograms(ABC, Generic[Session]):

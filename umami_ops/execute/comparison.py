@@ -50,7 +50,7 @@ class Comparison:
                     hint="Dump again, with data.",
                 )
         if self._wanted.level is not None:
-            _require_level(connection, names, self._wanted.tables, self._wanted.level)
+            _require_level(connection, names, self._wanted.tables or (), self._wanted.level)
         self.has_passed = True
 
     def _expected(self, connection: Connection, names: Mapping[str, str]) -> list[TableFacts]:
@@ -58,7 +58,7 @@ class Comparison:
         manifest = self._manifest
         if manifest is None:
             return []
-        tables = [table for table in manifest.tables if self._is_wanted(table.name)]
+        tables = [table for table in manifest.tables if self._wanted.has(table.name)]
         if manifest.dialect != connection.dialect.name:
             return [replace(table, checksum=None) for table in tables if table.name != prisma.NAME]
         if manifest.flavour == connection.server().flavour:
@@ -66,9 +66,6 @@ class Comparison:
         here = connection.transit().describe()
         spelt = [table.name for table in tables if _has_json(here.table(names.get(table.name, table.name)))]
         return [replace(table, checksum=None) if table.name in spelt else table for table in tables]
-
-    def _is_wanted(self, table: str) -> bool:
-        return not self._wanted.tables or table in self._wanted.tables
 
 
 def _has_json(table: Table | None) -> bool:
@@ -104,7 +101,7 @@ def _require_all(connection: Connection, names: Mapping[str, str], wanted: Wante
 
     It may lack what Umami had not at the level of its `_prisma_migrations`.
     """
-    if missing := sorted(set(wanted.tables) - set(names)):
+    if missing := sorted(set(wanted.tables or ()) - set(names)):
         raise Refused(f"The file lacks {', '.join(missing)}, which --only names.")
     missing = sorted(set(wanted.replaced) - set(names))
     level = recorded_level(connection, names[prisma.NAME]) if missing and prisma.NAME in names else None

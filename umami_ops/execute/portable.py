@@ -128,7 +128,7 @@ class _Loader:
         """Load what is wanted, and begin its indexes; returns each table's name with its name in the staging
         place.
         """
-        targets = {name: table for name, table in self._targets().items() if _is_wanted(name, wanted)}
+        targets = {name: table for name, table in self._targets().items() if wanted.has(name)}
         self.loaded = list(targets.values())
         for table, rows in archive.tables():
             if table.name not in targets:
@@ -234,7 +234,3 @@ class _Loader:
 
     def _run(self, statement: str) -> None:
         self.connection.run(Query("restore.table", "", statement))
-
-
-def _is_wanted(table: str, wanted: Wanted) -> bool:
-    return not wanted.tables or table in wanted.tables

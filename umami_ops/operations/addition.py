@@ -49,7 +49,8 @@ def plan_addition(
     """Decide which rows of a portable backup join those of a database.
 
     Raises Refused where a table isn't there, or where a website is and `replace` wasn't asked for; UsageFault
-    for a website or a table that the backup lacks, and for backups that can't be taken apart.
+    for a website or a table that the backup lacks, for a table of which no website has rows, and for backups
+    that can't be taken apart.
     """
     manifest = source.manifest
     if manifest is None or manifest.kind == DUMP:
@@ -68,6 +69,10 @@ def plan_addition(
         raise UsageFault(f"--only {missing[0]}: the backup has no such table.")
     coming = [table for table in in_backup if not only or table in only]
     if websites:
+        if nobodys := [table for table in only if not belonging_column(table)]:
+            raise UsageFault(
+                f"--only {nobodys[0]}: its rows belong to no website.", hint="Leave --website or --only away."
+            )
         coming = [table for table in coming if belonging_column(table)]
     if homeless := [table for table in coming if not installation.has(table)]:
         raise Refused(

@@ -89,7 +89,7 @@ def plan_restore(
     stays = only and prisma.NAME in here and prisma.NAME not in only
     level = recorded_level(connection) if stays else None
     return RestorePlan(
-        wanted=Wanted(tuple(only), tuple(giving_way), schema, level),
+        wanted=Wanted(tuple(only) or None, tuple(giving_way), schema, level),
         server_title=server.title,
         database=server.database,
         kept=tuple(table for table in here if table not in giving_way),

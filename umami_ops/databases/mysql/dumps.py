@@ -101,7 +101,7 @@ class MysqlDumpPrograms(DumpPrograms["MysqlConnection"]):
             if not rewriter.made:
                 raise Refused("The dump holds no table.")
             check(connection, {table: staging.name(table) for table in rewriter.made})
-            moved = [table for table in rewriter.made if not wanted.tables or table in wanted.tables]
+            moved = [table for table in rewriter.made if wanted.has(table)]
             staging.swap(moved, wanted.replaced)
         finally:
             staging.discard()

@@ -157,7 +157,7 @@ class PostgresqlFolderDumps(FolderDumps["PostgresqlConnection"]):
             check(connection, {})
         except BaseException:
             child.stop()
-            _drop(connection, set(wanted.tables) - before)
+            _drop(connection, set(wanted.tables or ()) - before)
             raise
         finally:
             child.stop()

@@ -90,16 +90,20 @@ class PostgresqlStaging(Staging["PostgresqlDatabase"]):
 
 
 def swap(
-    connection: PostgresqlConnection, source: str, schema: str, moved: Sequence[str], replaced: Sequence[str]
+    connection: PostgresqlConnection,
+    source: str,
+    schema: str,
+    moved: Sequence[str] | None,
+    replaced: Sequence[str],
 ) -> None:
-    """Move tables from one schema into another, in the open transaction; all of `source` where none is named.
+    """Move tables from one schema into another, in the open transaction; all of `source` for None.
 
     Waits for the locks a few times, and not for long, so that nobody queues behind it. Raises TransientFault;
     DatabaseFault where something that stays depends on what is replaced.
     """
     quote = connection.dialect.quote
     arriving = _with_partitions(connection, source, moved)
-    leaving = _with_partitions(connection, schema, replaced) if replaced else []
+    leaving = _with_partitions(connection, schema, replaced)
     for number in range(1, _TRIES + 1):
         run(connection, "SAVEPOINT swap")
         try:
@@ -142,7 +146,9 @@ def _drop(connection: PostgresqlConnection, schema: str, tables: Sequence[str]) 
     run(connection, f"DROP SCHEMA {quote(schema)}")
 
 
-def _with_partitions(connection: PostgresqlConnection, schema: str, tables: Sequence[str]) -> list[str]:
-    """Return these tables of a schema, or all, each with its partitions, which move by themselves."""
+def _with_partitions(
+    connection: PostgresqlConnection, schema: str, tables: Sequence[str] | None
+) -> list[str]:
+    """Return these tables of a schema, all for None, each with its partitions, which move by themselves."""
     rows = connection.rows(connection.dialect.queries["backup.tables_of"], schema=schema)
-    return [row["name"] for row in rows if not tables or row["root"] in tables]
+    return [row["name"] for row in rows if tables is None or row["root"] in tables]
