@@ -150,6 +150,34 @@ def test_what_the_first_was_running_when_it_died_the_second_runs(
     assert taken.slot - timedelta(seconds=5 * taken.missed) <= lost.slot
 
 
+def test_a_run_that_goes_on_when_its_daemon_lost_the_lead_is_not_repeated(
+    postgresql_server: Server, umami_database: str, tmp_path: Path
+) -> None:
+    settings = '[jobs.look]\nschedule = "@every 20s"\nsteps = ["info"]\n'
+    end = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE application_name = 'umami-ops daemon' AND datname = current_database()"
+    )
+    with Sidecar(tmp_path / "a", umami_database, settings) as first:
+        first.wait_for("leader")
+        with Sidecar(tmp_path / "b", umami_database, settings) as second:
+            second.wait_for("standby")
+            with _locked(postgresql_server, umami_database) as release, connect(umami_database) as hand:
+                first.forget()
+                first.wait_for("run_began")
+                slot = first.runs()[0].slot
+                while not [event for event in second.events if event["event"] == "leader"]:
+                    hand.execute(end)
+                    time.sleep(0.2)  # whoever is back first leads
+                second.wait_for("waits")
+                release()
+            first.wait_for("run_ended")
+            second.wait_for("run_began")
+            assert first.runs()[0].result is Result.SUCCESS
+            assert slot not in {run.slot for run in second.runs()}
+            assert second.stop() < 10
+
+
 def test_a_leader_tells_what_it_is_done_with_as_long_as_it_lives(
     server: Server, umami_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

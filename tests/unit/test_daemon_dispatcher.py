@@ -70,7 +70,7 @@ class World:
                 self.dispatcher.finished()
                 self._ends = None
             if self.role is Role.STANDBY:  # where the leader is done with everything as soon as it comes
-                slots = self.dispatcher.open_slots(self.now).items()
+                slots = self.dispatcher.open_slots(self.now, Role.STANDBY).items()
                 come = {name: [slot for slot in found if slot <= self.now] for name, found in slots}
                 self.dispatcher.pass_over({name: found[-1] for name, found in come.items() if found})
             self.left_out.update(due.job.name for due in self.dispatcher.tick(self.now, self.role))
@@ -234,9 +234,9 @@ def test_a_slot_that_another_daemon_was_not_seen_to_be_done_with_is_run() -> Non
     world.start(HOURLY)
     world.now = START + timedelta(hours=4, seconds=1)
     hours = [START + timedelta(hours=n) for n in (1, 2, 3, 4)]
-    assert world.dispatcher.open_slots(world.now) == {"hourly": hours}
+    assert world.dispatcher.open_slots(world.now, Role.STANDBY) == {"hourly": hours}
     world.dispatcher.pass_over({"hourly": hours[1], "another": hours[3]})
-    assert world.dispatcher.open_slots(world.now) == {"hourly": hours[2:]}
+    assert world.dispatcher.open_slots(world.now, Role.STANDBY) == {"hourly": hours[2:]}
     world.role = Role.LEADER
     world.live(world.now + timedelta(minutes=1))
     assert [(due.slot, due.missed) for _, due in world.began] == [(hours[3], 1)]
@@ -274,7 +274,8 @@ def test_an_interrupted_run_waits_on_standby_until_another_daemon_was_seen_to_be
     interrupted = Due(HOURLY, START, is_catch_up=True)
     world.dispatcher.again(interrupted)
     world.dispatcher.tick(world.now, Role.STANDBY)
-    assert world.dispatcher.open_slots(world.now) == {"hourly": [START]}
+    for role in (Role.STANDBY, Role.LEADER):
+        assert world.dispatcher.open_slots(world.now, role) == {"hourly": [START]}
     world.dispatcher.pass_over({"hourly": START - timedelta(hours=1)})
     assert world.dispatcher.state("hourly") == "waiting"
     world.dispatcher.tick(world.now, Role.LEADER)
@@ -302,9 +303,9 @@ def test_a_month_of_seconds_on_standby_takes_no_memory() -> None:
     world = World(role=Role.STANDBY)
     world.start(job("tick", "@every 1s"))
     now = world.now + timedelta(days=30)
-    (slots,) = world.dispatcher.open_slots(now).values()
+    (slots,) = world.dispatcher.open_slots(now, Role.STANDBY).values()
     assert len(slots) <= 17
-    (slots,) = world.dispatcher.open_slots(now + timedelta(seconds=100)).values()
+    (slots,) = world.dispatcher.open_slots(now + timedelta(seconds=100), Role.STANDBY).values()
     assert slots == [now + timedelta(seconds=second) for second in range(85, 102)]
 
 
@@ -312,7 +313,7 @@ def test_a_clock_that_is_behind_the_leaders_repeats_nothing() -> None:
     world = World(role=Role.STANDBY)
     world.start(HOURLY)
     world.now = START + timedelta(minutes=59, seconds=50)
-    (slots,) = world.dispatcher.open_slots(world.now).values()
+    (slots,) = world.dispatcher.open_slots(world.now, Role.STANDBY).values()
     assert slots == [START + timedelta(hours=1)]
     world.dispatcher.pass_over({"hourly": slots[0]})
     world.role = Role.LEADER

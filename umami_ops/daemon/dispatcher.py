@@ -45,9 +45,14 @@ class Dispatcher:
         """Return the last slot of each job that is over: run, left out, or another daemon's."""
         return {name: slot for name, slot in self._agenda.dealt_with().items() if self.state(name) == "idle"}
 
-    def open_slots(self, now: datetime) -> dict[str, list[datetime]]:
-        """Return the slots of each job that this daemon would run if it were the leader, in order."""
-        marks, found = self._agenda.dealt_with(), self._agenda.open_slots(now)
+    def open_slots(self, now: datetime, role: Role) -> dict[str, list[datetime]]:
+        """Return the slots of each job that another daemon may be done with, in order.
+
+        On standby that are all that this one would run if it led; the leader may find that what it waits for
+        the lock to run was still going elsewhere.
+        """
+        marks = self._agenda.dealt_with()
+        found = self._agenda.open_slots(now) if role is Role.STANDBY else {}
         for name, due in self._waiting.items():
             found[name] = sorted({due.slot, marks.get(name, due.slot), *found.get(name, ())})
         return found

@@ -73,18 +73,21 @@ class Guard:
         self._nudge.set()
 
     def publish(self, done: Mapping[str, datetime]) -> None:
-        """Tell the others, while this daemon leads, the last slot of each job that it is done with."""
+        """Tell the others the last slot of each job that this daemon is done with."""
         if done != self._done:
             self._done = done
-            if self.role is Role.LEADER:
-                self._nudge.set()
+            self._soon()
 
     def look_for(self, slots: Mapping[str, Sequence[datetime]]) -> None:
-        """Look, while on standby, which of these slots another daemon is done with: those in `seen`."""
+        """Look which of these slots another daemon is done with: those in `seen`."""
         if slots != self._open:
             self._open = slots
-            if self.role is Role.STANDBY:
-                self._nudge.set()
+            self._soon()
+
+    def _soon(self) -> None:
+        """Have the next look at once, unless the server is away, which has a rhythm of its own."""
+        if self.role is not Role.AWAY:
+            self._nudge.set()
 
     def stop(self, seconds: float = 3.0) -> None:
         """Let go of the locks; takes no longer than so many seconds, whatever the server does."""
@@ -127,26 +130,29 @@ class Guard:
             self._become(Role.LEADER)
         else:
             self._become(Role.STANDBY)
-            self._look(self._connection)
+        self._look(self._connection)
         self._tell()
 
     def _tell(self) -> None:
-        """Hold, as the leader, the locks of the slots that are done with, no older ones. Raises OpsError."""
-        if self._connection is None or self.role is not Role.LEADER:
+        """Hold the locks of the slots that this daemon is done with, no older ones. Raises OpsError.
+
+        On standby, too: what the session was lost under that made it the leader may have gone on.
+        """
+        if self._connection is None:
             return
         queries = self._connection.dialect.queries
         for job, slot in self._done.items():
             before = self._told.get(job)
-            if before == slot or not self._connection.value(
-                queries["lock.acquire_as"], role=_name_of(job, slot)
-            ):
+            if slot in (before, self.seen.get(job)):
+                continue
+            if not self._connection.value(queries["lock.acquire_as"], role=_name_of(job, slot)):
                 continue
             self._told[job], self._told_at = slot, time.monotonic()
             if before is not None:
                 self._connection.value(queries["lock.release_as"], role=_name_of(job, before))
 
     def _look(self, connection: Connection) -> None:
-        """Find the newest slot of each job that the leader holds the lock of. Raises OpsError."""
+        """Find the newest slot of each job that another daemon holds the lock of. Raises OpsError."""
         held = connection.dialect.queries["lock.held_as"]
         for job, slots in self._open.items():
             for slot in reversed(slots):

@@ -130,7 +130,7 @@ class Daemon:
         role = self._guard.role  # before what was seen, which is then all that was seen before it led
         self._guard.publish(self._dispatcher.done())
         self._dispatcher.pass_over(self._guard.seen)
-        self._guard.look_for(self._dispatcher.open_slots(now) if role is Role.STANDBY else {})
+        self._guard.look_for(self._dispatcher.open_slots(now, role))
         for due in self._dispatcher.tick(now, role):
             name = due.job.name
             self._log.warning("left_out", f"{name}: left out, the run before is still going", job=name)
