@@ -15,6 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dotenv import dotenv_values
+from dotenv.parser import parse_stream
+
 from umami_ops.errors import OpsError, UsageFault
 
 DEFAULT_FILE = Path("umami-ops.toml")
@@ -88,20 +91,14 @@ def gather(*, config: Path | None = None) -> Places:
     return Places(dict(os.environ), values, read_file(config))
 
 
-def _dotenv_values(path: Path) -> dict[str, str]:
-    if path.is_dir():
-        raise OpsError(f"The file {path} can't be read: it is a directory.")
-    if not path.is_file():
-        return {}
-    from dotenv import dotenv_values
-
+def _dotenv_values(dotenv: Path) -> dict[str, str]:
     try:
-        _check_dotenv(path)
-        found = dotenv_values(path, encoding=ENCODING)
+        check_dotenv(dotenv)
+        found = dotenv_values(dotenv, encoding=ENCODING) if dotenv.is_file() else {}
     except UnicodeDecodeError:
-        raise UsageFault(f"The file {path} is not UTF-8 text.") from None
+        raise UsageFault(f"The file {dotenv} is not UTF-8 text.") from None
     except OSError as fault:
-        raise OpsError(f"The file {path} can't be read: {fault.strerror}.") from None
+        raise OpsError(f"The file {dotenv} can't be read: {fault.strerror}.") from None
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -155,14 +152,16 @@ def read_secret(file: str, variable: str) -> str:
     return lines[0] if lines else ""
 
 
-def _check_dotenv(path: Path) -> None:
-    """Refuse a .env in which a line about a database can't be understood.
+def check_dotenv(path: Path) -> None:
+    """Refuse a .env that is none, or in which a line about a database can't be understood.
 
-    Other such lines don't matter, as they don't to Umami. Raises UsageFault with the line.
+    Other such lines don't matter, as they don't to Umami. Raises OpsError and UsageFault, with the line.
     """
-    from dotenv.parser import parse_stream
-
     logging.getLogger("dotenv").setLevel(logging.ERROR)  # or each of them would be reported in its own way
+    if path.is_dir():
+        raise OpsError(f"The file {path} can't be read: it is a directory.")
+    if not path.is_file():
+        return
     with path.open(encoding=ENCODING) as stream:
         for binding in parse_stream(stream):
             written = binding.original.string

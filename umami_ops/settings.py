@@ -4,7 +4,7 @@ Each place may name a URL directly (DATABASE_URL) or by a file that holds it (DA
 secrets do). Both in one place are refused, since nobody could say which was meant; otherwise the place of
 higher rank wins, whichever form it has. A DIRECT_DATABASE_URL counts only if no place of higher rank names a
 DATABASE_URL: else `DATABASE_URL=<test> umami-ops prune` in a folder with production's .env would meet
-production. No library reads them (docs/decisions/0017): every command would wait for it.
+production. Importing this module imports pydantic, so commands do it late.
 
 The thresholds of `health` stand in a table `[health]`, or in variables that begin with UMAMI_OPS_HEALTH_;
 each of them counts by itself. Other tables belong to commands and to the daemon, who read them from `Places`.
@@ -13,45 +13,72 @@ each of them counts by itself. Other tables belong to commands and to the daemon
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import Field, dataclass, field, fields
+from collections.abc import Collection, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
 from umami_ops.databases.url import DatabaseUrl
-from umami_ops.errors import UsageFault
+from umami_ops.errors import OpsError, UsageFault
 from umami_ops.operations.thresholds import Thresholds
-from umami_ops.places import DOTENV, Places, SettingsFile, gather, in_words, read_secret, title
+from umami_ops.places import (
+    DOTENV,
+    ENCODING,
+    Places,
+    SettingsFile,
+    check_dotenv,
+    gather,
+    in_words,
+    may_look_here,
+    read_file,
+    read_secret,
+    title,
+)
 
 _URLS = ("database_url", "direct_database_url", "target_database_url")
-_STORE = "umami_ops_store"
-_HEALTH = "health"
-_HEALTH_VARIABLE = "UMAMI_OPS_HEALTH_"
-_ENVIRONMENT = "environment"
-
-Tables = Mapping[str, Collection[str]]
+_HEALTH = "umami_ops_health_"
 
 
-@dataclass(frozen=True)
-class Address:
+class Address(SecretStr):
     """The text of a URL, kept out of every repr, and the place where it was found."""
 
-    text: str = field(repr=False)
     source: str = "DATABASE_URL"
+
+    @classmethod
+    def found(cls, text: str, source: str) -> Address:
+        """Return an address that remembers its source."""
+        address = cls(text)
+        address.source = source
+        return address
 
     def parsed(self) -> DatabaseUrl:
         """Parse it. Raises UsageFault, which names the source."""
-        return DatabaseUrl.parse(self.text, source=self.source)
+        return DatabaseUrl.parse(self.get_secret_value(), source=self.source)
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(BaseSettings):
     """What a run needs to know beyond its command's own options."""
 
+    model_config = SettingsConfigDict(
+        env_file=DOTENV, env_file_encoding=ENCODING, extra="ignore", frozen=True
+    )
+
     database_url: Address | None = None
+    database_url_file: Path | None = None
     direct_database_url: Address | None = None
-    target_database_url: Address | None = None
+    direct_database_url_file: Path | None = None
     umami_ops_store: str | None = None
+    target_database_url: Address | None = None
+    target_database_url_file: Path | None = None
     health: Thresholds = Thresholds()
 
     def database(self, *, needs_session: bool = False) -> DatabaseUrl:
@@ -82,61 +109,124 @@ class Settings:
             )
         return self.target_database_url.parsed()
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 -- the signature is pydantic's
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put the places into their order of rank."""
+        flags = dict(init_settings())
+        config: Path | None = flags.pop("config", None)
+        tables: Tables = flags.pop("tables", {})
+        others = tables.get("health", ())
+        file = read_file(config)
+        check_keys(file, tables)
+        places = {
+            "": flags,
+            "environment": {**env_settings(), "health": _health_variables(env_settings, others)},
+            DOTENV: {**dotenv_settings(), "health": _health_variables(dotenv_settings, others)},
+            file.name: {**file.values, "health": _without(file.values.get("health", {}), others)},
+        }
+        return (_Ranked(settings_cls, places),)
+
 
 def load(
     *,
     url: str | None = None,
     target: str | None = None,
     config: Path | None = None,
-    tables: Tables | None = None,
+    tables: Mapping[str, Collection[str]] | None = None,
 ) -> Settings:
     """Gather the settings of this run.
 
     `tables` names the tables of umami-ops.toml that others read, and the keys in `[health]` that are theirs.
     Raises UsageFault for contradictions and malformed settings, OpsError for a file that can't be read.
     """
-    places = gather(config=config)
-    tables = tables or {}
-    check_keys(places.file, tables)
-    flags = {}
+    flags: dict[str, Any] = {"config": config, "tables": tables or {}}
     if url is not None:
-        flags["database_url"] = Address(url, "--url")
+        flags["database_url"] = Address.found(url, "--url")
     if target is not None:
-        flags["target_database_url"] = Address(target, "--target-url")
-    stores = (given.get(_STORE) for _, given in _ranked(places))
-    return Settings(
-        **_addresses(flags, places),
-        umami_ops_store=next(filter(None, stores), None),
-        health=_thresholds(places, tables.get(_HEALTH, ())),
-    )
+        flags["target_database_url"] = Address.found(target, "--target-url")
+    try:
+        if not may_look_here():
+            return Settings(**flags, _env_file=None)  # type: ignore[call-arg]
+        check_dotenv(Path(DOTENV))
+        return Settings(**flags)
+    except ValidationError as fault:
+        raise _unusable(fault, gather(config=config)) from None
+    except UnicodeDecodeError:
+        raise UsageFault("The file .env is not UTF-8 text.") from None
+    except OSError as fault:
+        raise OpsError(f"The file {fault.filename} can't be read: {fault.strerror}.") from None
 
 
-def _ranked(places: Places) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield each place with what it gives by the names of the settings, the highest rank first."""
-    names = {name.upper(): name for name in _text_keys()}
-    for place, variables in ((_ENVIRONMENT, places.environment), (DOTENV, places.dotenv)):
-        yield place, {names[key]: value for key, value in variables.items() if key in names}
-    yield places.file.name, places.file.values
+#: What pydantic calls a kind of mistake → in words for people.
+_KINDS = {"int": "a whole number", "float": "a number", "finite": "a number"}
 
 
-def _text_keys() -> list[str]:
-    return [*_URLS, *(f"{name}_file" for name in _URLS), _STORE]
+def _unusable(fault: ValidationError, places: Places) -> UsageFault:
+    """Say which setting can't be used and why, by the name and at the place where it was set."""
+    first = fault.errors(include_url=False)[0]
+    kind = _KINDS.get(first["type"].partition("_")[0])
+    reason = f"it must be {kind}" if kind else first["msg"].removeprefix("Value error, ")
+    path = tuple(str(part) for part in first["loc"])
+    if path[0] == "health" and len(path) == 1 and not kind:
+        path = ("health", reason.partition(" ")[0])  # Thresholds begin so what they say about a value
+    variable = (_HEALTH if path[0] == "health" else "") + path[-1]
+    found = places.variable(variable.upper())
+    where = in_words(variable.upper(), found[1]) if found else f"{places.file.place(*path)}: {'.'.join(path)}"
+    return UsageFault(f"{where} is not usable: {reason}.", hint=_threshold_hint(path))
 
 
-def _addresses(flags: Mapping[str, Address], places: Places) -> dict[str, Address]:
-    found = dict(flags)
-    is_decided = "database_url" in found
-    for place, given in _ranked(places):
-        for name in _URLS:
-            if name not in found and not (is_decided and name == "direct_database_url"):
-                found |= _address(name, given, place)
-        is_decided = "database_url" in found
-    return found
+def _threshold_hint(path: tuple[str, ...]) -> str | None:
+    if path[0] != "health":
+        return None
+    limits = {item.name: item for item in fields(Thresholds)}
+    about = limits[path[-1]].metadata["about"] if path[-1] in limits else ""
+    return f"It means: {about}; by default {limits[path[-1]].default}." if about else None
+
+
+Tables = Mapping[str, Collection[str]]
+
+
+class _Ranked(PydanticBaseSettingsSource):
+    """All places as one source, so that what counts in one can depend on those of higher rank."""
+
+    def __init__(self, settings_cls: type[BaseSettings], places: Mapping[str, Mapping[str, Any]]) -> None:
+        super().__init__(settings_cls)
+        self._places = places
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+        """Return nothing: all values come at once, from `__call__`."""
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for place, given in self._places.items():
+            is_decided = "database_url" in values
+            for name in _URLS:
+                if name not in values and not (is_decided and name == "direct_database_url"):
+                    values |= _address(name, given, place)
+            limits = {**given.get("health", {}), **values.get("health", {})}
+            # Compose files leave empty what they don't fill in.
+            values = {key: value for key, value in given.items() if not _is_url(key) and value != ""} | values
+            values["health"] = limits
+        return values
+
+
+def _is_url(key: str) -> bool:
+    return key.removesuffix("_file") in _URLS
 
 
 def _address(name: str, given: Mapping[str, Any], place: str) -> dict[str, Address]:
     """Return the URL that a place gives under `name`, or by the file that it names; nothing if neither."""
     text, file = given.get(name), given.get(f"{name}_file")
+    if isinstance(text, Address):
+        return {name: text}
     variable = name.upper()
     if text and file:
         raise UsageFault(
@@ -145,68 +235,30 @@ def _address(name: str, given: Mapping[str, Any], place: str) -> dict[str, Addre
         )
     # Compose files leave empty what they don't fill in; so an empty one of the two yields to the other.
     if file is not None and not text:
-        return {name: Address(read_secret(file, f"{variable}_FILE"), f"{variable}_FILE ({file})")}
+        return {name: Address.found(read_secret(str(file), f"{variable}_FILE"), f"{variable}_FILE ({file})")}
     if text is not None:
-        return {name: Address(text, in_words(variable, place))}
+        return {name: Address.found(str(text), in_words(variable, place))}
     return {}
 
 
-# --- thresholds ------------------------------------------------------------------------------------------
-
-
-def _thresholds(places: Places, others: Collection[str]) -> Thresholds:
-    """Return the thresholds with what moves them; `others` are names of options, which are none.
-
-    Raises UsageFault for one that doesn't exist, and for a value that is none.
-    """
-    limits = {item.name: item for item in fields(Thresholds)}
-    table = places.file.values.get(_HEALTH, {})
-    moved = {name: (value, places.file.name) for name, value in table.items() if name not in others}
-    for place, variables in ((DOTENV, places.dotenv), (_ENVIRONMENT, places.environment)):
-        for name, value in _health_variables(variables, others):
-            moved[name] = (value, place)
-    return Thresholds(
-        **{name: _limit(limits[name], value, place, places) for name, (value, place) in moved.items()}
+def _without(table: Any, keys: Collection[str]) -> Any:
+    return (
+        {key: value for key, value in table.items() if key not in keys} if isinstance(table, dict) else table
     )
 
 
-def _health_variables(variables: Mapping[str, str], others: Collection[str]) -> Iterator[tuple[str, str]]:
-    for variable, value in variables.items():
-        name = variable.removeprefix(_HEALTH_VARIABLE).lower()
-        if variable.startswith(_HEALTH_VARIABLE) and value and name not in others:
-            _check_threshold(name, f"{variable} is no setting.", _HEALTH_VARIABLE)
-            yield name, value
-
-
-def _limit(limit: Field[Any], value: Any, place: str, places: Places) -> Any:
-    """Return a threshold's number. Raises UsageFault, which names the value's place, where it is none."""
-    try:
-        number: Any = _number(value, is_whole=limit.type == "int")
-        Thresholds(**{limit.name: number})
-    except ValueError as fault:
-        if place == places.file.name:
-            where = f"{places.file.place(_HEALTH, limit.name)}: {_HEALTH}.{limit.name}"
-        else:
-            where = in_words(_HEALTH_VARIABLE + limit.name.upper(), place)
-        raise UsageFault(
-            f"{where} is not usable: {fault}.",
-            hint=f"It means: {limit.metadata['about']}; by default {limit.default}.",
-        ) from None
-    return number
-
-
-def _number(value: Any, *, is_whole: bool) -> float:
-    """Return what a person wrote as a number. Raises ValueError, which says what it must be."""
-    kind = "a whole number" if is_whole else "a number"
-    if not isinstance(value, int | float | str) or isinstance(value, bool):
-        raise ValueError(f"it must be {kind}")
-    try:
-        number = int(value) if is_whole and isinstance(value, str) else float(value)
-    except ValueError:
-        raise ValueError(f"it must be {kind}") from None
-    if number != number or (is_whole and not float(number).is_integer()):
-        raise ValueError(f"it must be {kind}")
-    return int(number) if is_whole else number
+def _health_variables(source: PydanticBaseSettingsSource, others: Collection[str]) -> dict[str, Any]:
+    """Return the thresholds that a place gives in variables. Raises UsageFault for one that doesn't exist."""
+    variables = source.env_vars if isinstance(source, EnvSettingsSource) else {}
+    theirs = {_HEALTH + name for name in others}
+    given = {
+        name: value
+        for name, value in variables.items()
+        if name.startswith(_HEALTH) and value and name not in theirs
+    }
+    for name in given:
+        _check_threshold(name.removeprefix(_HEALTH), f"{name.upper()} is no setting.", _HEALTH.upper())
+    return {name.removeprefix(_HEALTH): value for name, value in given.items()}
 
 
 def _check_threshold(name: str, sentence: str, prefix: str = "") -> None:
@@ -220,9 +272,6 @@ def _check_threshold(name: str, sentence: str, prefix: str = "") -> None:
         )
 
 
-# --- the file --------------------------------------------------------------------------------------------
-
-
 def check_keys(file: SettingsFile, tables: Tables) -> None:
     """Hold a file's keys to those that exist, the insides of `tables` excepted. Raises UsageFault."""
     for key, value in file.values.items():
@@ -231,15 +280,15 @@ def check_keys(file: SettingsFile, tables: Tables) -> None:
 
 def _check_key(file: SettingsFile, key: str, value: Any, tables: Tables) -> None:
     """Hold a key of the file to those that exist, and its value to text, or to a table where that belongs."""
-    known = [*_text_keys(), _HEALTH, *tables]
+    known = [*Settings.model_fields, *tables]
     if key not in known:
         near = difflib.get_close_matches(key, known, n=1)
         hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(dict.fromkeys(known))}."
         raise UsageFault(f"{file.place(key)}: there is no setting {key!r}.", hint=hint)
-    if key == _HEALTH:
+    if key == "health":
         if not isinstance(value, dict):
             raise UsageFault(f"{file.place(key)}: health must be a table of numbers.")
-        for name in value.keys() - set(tables.get(_HEALTH, ())):
+        for name in _without(value, tables.get("health", ())):
             _check_threshold(name, f"{file.place(key, name)}, table [health]: there is no setting {name!r}.")
     elif key in tables:
         if not isinstance(value, dict):

@@ -18,7 +18,7 @@ from umami_ops.cli import sidecar
 from umami_ops.errors import ConnectionFault, LockHeld, OpsError, Refused, UsageFault
 
 SECRET = "s3same"
-_HEAVY = ("rich", "sqlglot", "psycopg", "pymysql", "dotenv")
+_HEAVY = ("rich", "sqlglot", "psycopg", "pymysql", "pydantic", "pydantic_settings", "dotenv")
 
 
 def _process(

@@ -86,6 +86,7 @@ def test_plain_install_needs_no_demo_or_test_parts(wheel: Path) -> None:
     needed = {
         "click",
         "psycopg",
+        "pydantic-settings",
         "pymysql",
         "python-dotenv",
         "rich",

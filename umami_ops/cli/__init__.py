@@ -1,7 +1,7 @@
 """The command line: the group `main`, commands loaded on demand, the one place that ends a run with an error.
 
 A command lives in a module of its own, named in `COMMANDS`. Nothing that is imported here or by `--help` may
-import a driver, rich or sqlglot: a test looks.
+import a driver, rich, sqlglot or pydantic: a test looks.
 """
 
 from __future__ import annotations

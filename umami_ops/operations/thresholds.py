@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -65,6 +66,8 @@ class Thresholds:
 
     def __post_init__(self) -> None:
         for item in fields(self):
+            if math.isnan(getattr(self, item.name)):
+                raise ValueError(f"{item.name} is no number")
             if getattr(self, item.name) < 0:
                 raise ValueError(f"{item.name} is below 0")
 
