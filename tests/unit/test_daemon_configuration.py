@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -277,3 +279,14 @@ def test_schedule_shows_the_next_runs_in_order(tmp_path: Path) -> None:
     few = run("schedule", "--json", "--count", "1", url=URL, folder=tmp_path)
     assert sorted(entry["job"] for entry in few.document) == ["nightly", "often"], "the next run of each job"
     assert "Europe/Berlin" in run("schedule", folder=tmp_path).out
+
+
+def test_the_time_zone_of_the_container_moves_schedules(tmp_path: Path) -> None:
+    (tmp_path / "umami-ops.toml").write_text('[jobs.look]\nschedule = "0 3 * * *"\nsteps = ["info"]\n')
+    hours = {}
+    for variables in ({}, {"TZ": "Asia/Kolkata"}, {"TZ": "Asia/Kolkata", "UMAMI_OPS_DAEMON_TIMEZONE": "UTC"}):
+        done = run("schedule", "--json", url=URL, folder=tmp_path, env=variables)
+        hours["/".join(variables.values())] = json.loads(done.out)[0]["at"]
+    assert [f"{datetime.fromisoformat(at).astimezone(UTC):%H:%M}" for at in hours.values()] == [
+        "03:00", "21:30", "03:00",
+    ]  # fmt: skip

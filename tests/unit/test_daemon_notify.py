@@ -76,3 +76,12 @@ def test_each_address_is_told_by_itself_and_stands_nowhere(tmp_path: Path) -> No
     ]  # fmt: skip
     assert Channels(("json://c",)).address("apprise", messages[0].content) is None
     assert "geheim" not in str(messages)
+
+
+def test_a_success_is_told_where_that_is_wanted_and_nowhere_else(tmp_path: Path) -> None:
+    for occasions, kinds in ((frozenset({"success"}), ["success"]), (frozenset({"failure", "recovery"}), [])):
+        messenger, history = _messenger(
+            tmp_path / str(len(kinds)), Channels(("json://a",), occasions=occasions)
+        )
+        messenger.ended(RUN, None, {})
+        assert [message.content["kind"] for message in history.messages()] == kinds

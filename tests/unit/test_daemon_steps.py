@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import re
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from tests.snapshots import NOW, filled, keep, shown, step
+from tests.snapshots import JOBS, NOW, configuration, filled, keep, shown, step
 from umami_ops.cli.sidecar import prepared
 from umami_ops.daemon import metrics
+from umami_ops.daemon.agenda import Agenda
+from umami_ops.daemon.dispatcher import Dispatcher
 from umami_ops.daemon.guard import Role
 from umami_ops.daemon.history import History
 from umami_ops.daemon.jobs import Job, Step
 from umami_ops.daemon.records import Result, StepDone
 from umami_ops.daemon.runner import Program, Runner
+from umami_ops.daemon.status import Status, snapshot
 from umami_ops.places import Places, SettingsFile
 from umami_ops.redaction import Redaction
 
@@ -68,3 +72,17 @@ def test_a_standby_says_nothing_of_runs_that_are_long_over(tmp_path: Path) -> No
     assert "umami_ops_job_last_failed{" in told[Role.LEADER]
     assert "umami_ops_job_last_failed{" in told[Role.AWAY]
     assert not re.findall(r"^umami_ops_job_(last|overdue)\S*", told[Role.STANDBY], re.MULTILINE)
+
+
+def test_an_overdue_job_makes_the_daemon_unwell_and_a_standby_not(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    dispatcher = Dispatcher(Agenda(JOBS, history, NOW))
+    later = NOW + timedelta(hours=1)  # health was due at nine
+
+    def told(role: Role) -> tuple[bool, list[str]]:
+        facts = Status(configuration(), dispatcher, history, role, NOW, None, NOW, later)
+        document = snapshot(facts, later)
+        return document["ok"], document["problems"]
+
+    assert told(Role.LEADER) == (False, ["health is overdue since 2026-11-22T09:00:00Z."])
+    assert told(Role.STANDBY) == (True, [])
