@@ -59,6 +59,11 @@ class Field:
     expression: str | None = None
 
     @property
+    def is_whole(self) -> bool:
+        """Whether values travel as they are, so that what is unique stays so; cut or repaired it may not."""
+        return (self.digits, self.length, self.repair, self.expression) == (None, None, None, None)
+
+    @property
     def has_one_text(self) -> bool:
         """Whether both sides write the same value as the same text, so that checksums can be compared."""
         return self.is_alike or self.kind not in (Kind.JSON, Kind.OTHER)

@@ -379,6 +379,32 @@ def test_what_has_come_to_the_target_since_the_plan_stays(
     assert proofs(target_url) == before
 
 
+@pytest.mark.dialects("postgresql", "mysql")
+def test_a_long_link_goes_down_to_mysql_only_when_asked(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    """A link that was cut opens nothing any more; two that are the same then can't both be there."""
+    source = source_at(19)
+    sites, long = (IDS[1], IDS[2]), "s" * 50
+    for number, site in enumerate(sites):
+        execute(
+            source,
+            f"INSERT INTO website (website_id, name) VALUES ('{site}', 'w')",
+            "INSERT INTO share (share_id, entity_id, name, share_type, slug, parameters) "
+            f"VALUES ('{IDS[3 + number]}', '{site}', 'a', 1, '{long}-and-{number}', '{{}}')",
+        )
+    refused = run(source, target_url, "--downgrade")
+    found = findings(refused)["website.share_id"]
+    assert (refused.code, found["rows"], found["option"]) == (5, 2, "--on-long")
+    cut = run(source, target_url, "--downgrade", "--on-long", "truncate")
+    assert (cut.code, findings(cut)["website.share_id"]["option"]) == (5, None)
+    execute(source, f"DELETE FROM share WHERE share_id = '{IDS[4]}'")
+    outcome = run(source, target_url, "--downgrade", "--on-long", "truncate")
+    assert (outcome.code, findings(outcome)["website.share_id"]["becomes"]) == (0, "truncate"), outcome.said
+    with connect(target_url) as loader:
+        assert loader.execute("SELECT share_id FROM website ORDER BY website_id") == [(long,), (None,)]
+
+
 @pytest.mark.dialects("postgresql", "postgresql")
 @pytest.mark.every_direction
 def test_v3_moves_between_postgresql_servers(

@@ -317,6 +317,10 @@ class Transit(ABC):
     # --- text -----------------------------------------------------------------------------------------
 
     @abstractmethod
+    def text(self, item: Field) -> str:
+        """Return the expression of a column's canonical text: what travels of its values."""
+
+    @abstractmethod
     def _hash(self, rows: Rows) -> str:
         """Return the expression of a row's hash: the first 60 bits of the SHA-256 of its canonical text."""
 

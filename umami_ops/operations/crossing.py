@@ -101,10 +101,10 @@ class Crossing:
         """What may be wrong with values, by their columns' types."""
         asked: list[tuple[Field, Offence]] = []
         for own, other in zip(self.pair.source.fields, self.pair.target.fields, strict=True):
-            if own.expression is None:
-                columns = (self.tables[0].column(own.name), self.tables[1].column(other.name))
-                for offence, length in _questions(own, columns, self.sides):
-                    asked.append((replace(own, length=length), offence))
+            text = Column(own.name, types.any_text(self.sides[0].dialect))  # an expression's, of any length
+            here = text if own.expression else self.tables[0].column(own.name)
+            for offence, length in _questions(own, (here, self.tables[1].column(other.name)), self.sides):
+                asked.append((replace(own, length=length), offence))
         return asked
 
     def settle(
@@ -140,7 +140,7 @@ class Crossing:
             return
         repaired = {item.name: item for item in self.pair.source.fields}
         for column in _unique_texts(self.pair.source, self.tables[1]):
-            name = repaired[column].expression or connection.dialect.quote(column)
+            name = connection.transit().text(repaired[column])
             named = namesakes.named(connection, self.pair.source, name)
             same = namesakes.alike(named)
             if not same:
@@ -152,31 +152,29 @@ class Crossing:
                 renamed = namesakes.renames(same, [text for _, text in named], length or 255)
                 becomes = ", ".join(renamed.values())
                 expression = namesakes.renaming(connection, self.pair.source, name, renamed)
-                repaired[column] = replace(repaired[column], expression=expression)
+                repaired[column] = replace(repaired[column], expression=expression, length=None, repair=None)
             shown = tuple(" and ".join(text for _, text in group) for group in same[:3])
             count = sum(len(group) for group in same)
             self._note(column, _SAME_NAME, count, shown, "--on-same-name", becomes)
         self._travel_as(repaired)
 
     def find_doubles(self, connection: Connection) -> None:
-        """Find rows that share what must be unique at the target, where the source has no such key."""
+        """Find rows that share what must be unique at the target, where no key of the source's forbids it."""
         own = {index.columns for index in self.tables[0].indexes if index.unique}
         own |= {self.tables[0].primary_key.columns} if self.tables[0].primary_key else set()
         names = dict(zip(self.pair.target.names, self.pair.source.fields, strict=True))
         for key in _unique_keys(self.tables[1]):
             fields = [names[column] for column in key if column in names]
-            given = {item.name for item in fields}
+            given = {item.name for item in fields if item.is_whole}
             if len(fields) < len(key) or any(given.issuperset(columns) for columns in own):
                 continue
-            listed = ", ".join(item.expression or connection.dialect.quote(item.name) for item in fields)
-            present = " AND ".join(
-                f"{item.expression or connection.dialect.quote(item.name)} IS NOT NULL" for item in fields
-            )
+            texts = [connection.transit().text(item) for item in fields]
+            present = " AND ".join(f"{text} IS NOT NULL" for text in texts)
             query = Query(
                 "migrate.doubles",
                 "",
                 f"SELECT COUNT(*) AS row_count FROM {connection.dialect.quote(self.pair.source.table)}"  # noqa: S608
-                f" WHERE {present} GROUP BY {listed} HAVING COUNT(*) > 1",
+                f" WHERE {present} GROUP BY {', '.join(texts)} HAVING COUNT(*) > 1",
             )
             found = [int(row["row_count"]) for row in connection.rows(query)]
             if found:

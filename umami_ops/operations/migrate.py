@@ -340,7 +340,7 @@ class _Planner:
         if both.source.table != "website" or self._source_level == self._level or not self._here.has("share"):
             return both
         expression = self._source.dialect.queries["transfer.share_of_website"].text
-        own = Field("share_id", Kind.TEXT, expression=expression, length=50)
+        own = Field("share_id", Kind.TEXT, expression=expression)
         other = Field("share_id", Kind.TEXT)
         return replace(
             both,

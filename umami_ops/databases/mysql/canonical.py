@@ -19,6 +19,7 @@ def is_plain_nul(item: Field, offence: Offence) -> bool:
 
 def offends(item: Field, offence: Offence, column: str) -> str:
     """Return the condition under which a value offends: 1, 0, or NULL."""
+    column = item.expression or column
     match offence:
         case Offence.NUL if item.kind is Kind.JSON:
             return f"CAST({column} AS CHAR) REGEXP {_ESCAPED_NUL}"

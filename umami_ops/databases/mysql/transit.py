@@ -278,6 +278,10 @@ class MysqlTransit(Transit):
 
     # --- text -----------------------------------------------------------------------------------------
 
+    def text(self, item: Field) -> str:
+        """Return the expression of a column's canonical text."""
+        return canonical.text(item, self._quote(item.name))
+
     def _key_text(self, rows: Rows) -> str:
         return f"CAST({self._key(rows)} AS CHAR)"
 
@@ -286,7 +290,7 @@ class MysqlTransit(Transit):
         parts: list[str] = []
         for place, item in enumerate(rows.fields):
             comma = "," if place else ""
-            text = canonical.text(item, self._quote(item.name))
+            text = self.text(item)
             if item.kind.is_bare:
                 parts += [f"'{comma}'", f"COALESCE({text}, 'NULL')" if item.nullable else text]
             elif item.kind in (Kind.ID, Kind.TIME, Kind.BYTES):
@@ -309,9 +313,7 @@ class MysqlTransit(Transit):
     def _hash(self, rows: Rows) -> str:
         """Return the expression of a row's hash: the first 60 bits of SHA-256."""
         ids, others = self._hashed(rows)
-        parts = [
-            f"COALESCE({canonical.text(item, self._quote(item.name))}, _utf8mb4 0x02)" for item in others
-        ]
+        parts = [f"COALESCE({self.text(item)}, _utf8mb4 0x02)" for item in others]
         if ids:
             # In small letters all at once: LOWER costs the server more by the call than by the letter.
             listed = ", ".join(f"COALESCE({self._quote(item.name)}, _utf8mb4 0x02)" for item in ids)

@@ -11,6 +11,7 @@ _FIRST, _END = "1970-01-01 00:00:01+00", "2038-01-19 03:14:08+00"
 
 def offends(item: Field, offence: Offence, column: str) -> str:
     """Return the condition under which a value offends; what PostgreSQL can't hold never does."""
+    column = item.expression or column
     match offence:
         case Offence.OUTSIDE_TIMESTAMP:
             return f"({column} < '{_FIRST}' OR {column} >= '{_END}')"

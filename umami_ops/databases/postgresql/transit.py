@@ -129,10 +129,7 @@ class PostgresqlTransit(Transit):
         return Reading(self._pieces(rows, self._where_keys(rows, keys)))
 
     def _pieces(self, rows: Rows, where: str) -> Iterator[tuple[bytes, int]]:
-        columns = ", ".join(
-            f"{canonical.text(item, self._quote(item.name))} AS {self._quote(item.name)}"
-            for item in rows.fields
-        )
+        columns = ", ".join(f"{self.text(item)} AS {self._quote(item.name)}" for item in rows.fields)
         quoted = ", ".join(self._quote(item.name) for item in rows.fields if not item.kind.is_bare)
         force = f", FORCE_QUOTE ({quoted})" if quoted else ""
         source = f"SELECT {columns} FROM {self._quote(rows.table)}{where}"  # noqa: S608 -- identifiers are quoted
@@ -172,13 +169,17 @@ class PostgresqlTransit(Transit):
 
     # --- text -----------------------------------------------------------------------------------------
 
+    def text(self, item: Field) -> str:
+        """Return the expression of a column's canonical text."""
+        return canonical.text(item, self._quote(item.name))
+
     def _key_text(self, rows: Rows) -> str:
         return f"CAST({self._key(rows)} AS text)"
 
     def _hash(self, rows: Rows) -> str:
         """Return the expression of a row's hash: the first 60 bits of SHA-256."""
         parts = [
-            f"COALESCE(CAST({canonical.text(item, self._quote(item.name))} AS text), chr(2))"
+            f"COALESCE(CAST({self.text(item)} AS text), chr(2))"
             for item in itertools.chain(*self._hashed(rows))
         ]
         # One function that builds the text: a chain of operators would copy it once a column.
