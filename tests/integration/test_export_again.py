@@ -67,6 +67,25 @@ def test_a_website_of_its_own_horizon(server: Server, database_url: str, tmp_pat
     assert len(again.document["kept"]) >= 4
 
 
+def test_other_websites_make_up_for_no_row_that_went(
+    server: Server, database_url: str, tmp_path: Path
+) -> None:
+    backups.fill(server, database_url, events=400)
+    with connect(database_url) as loader:
+        ((name,),) = loader.execute("SELECT name FROM website ORDER BY name LIMIT 1")
+    assert _export(database_url, tmp_path, "events", "--website", name).code == 0
+    before = _files(tmp_path)
+    _prune(database_url, "2025-04-20", "--website", name)
+    outcome = _export(database_url, tmp_path, "events")
+    assert outcome.code == 5, outcome.said
+    after = _files(tmp_path)
+    assert {path for path in after if before.get(path) == after[path]} == {
+        "events/2025-03.csv",
+        "events/2025-04.csv",
+    }
+    assert len(after) == len(before)
+
+
 def test_a_part_of_a_month_has_its_span_for_a_name(server: Server, database_url: str, tmp_path: Path) -> None:
     backups.fill(server, database_url, events=400)
     _export(database_url, tmp_path, "events")

@@ -24,7 +24,7 @@ from umami_ops.databases.base import Connection, Database
 from umami_ops.databases.lines import lines
 from umami_ops.errors import Interrupted, OpsError, Refused, UsageFault
 from umami_ops.operations.inspect import Installation
-from umami_ops.operations.labels import Label, Verdict, read_label, verdict
+from umami_ops.operations.labels import Held, Label, Verdict, read_label, verdict
 from umami_ops.operations.websites import matching_websites
 from umami_ops.sql import Query
 from umami_ops.transfer.meanwhile import cancel
@@ -245,7 +245,7 @@ def export(
 
 def _require_same_websites(plan: ExportPlan, folder: Path) -> None:
     """Raise Refused if the folder has files of these streams with other websites than are asked for."""
-    chosen = _unlimited(plan)
+    chosen = _unlimited(plan.websites)
     for stream in plan.streams:
         name = f"{stream.name}/*" if stream.is_monthly else stream.name
         for path in sorted(folder.glob(f"{name}.{plan.format}")):
@@ -324,18 +324,19 @@ class _Writers:
     def _write(self, piece: _Piece, session: Connection) -> Written | None:
         path = self._folder / f"{piece.name}.{self._plan.format}"
         with session.transaction(read_only=True):
-            label = _held(piece, self._plan, session)
-            if not self._may_write(path, label, piece):
+            held = partial(_held, piece, session)
+            label = held(self._plan.websites)
+            if not self._may_write(path, label, piece, held):
                 return None
             with closing(_read(piece, self._plan, session)) as blocks:
                 rows = _write(piece.stream, self._while_wanted(blocks), path, self._plan.format, label)
         return Written(piece.stream.name, path, rows) if rows else None
 
-    def _may_write(self, path: Path, label: Label, piece: _Piece) -> bool:
+    def _may_write(self, path: Path, label: Label, piece: _Piece, held: Held) -> bool:
         """Say whether a file may be written, and note it if not."""
         if not piece.stream.is_monthly:
             return True
-        found = verdict(path, label, piece.until)
+        found = verdict(path, label, piece.until, held)
         if found is not Verdict.REPLACE:
             with self._mutex:
                 (self.kept if found is Verdict.KEEP else self._contested).append(path)
@@ -388,21 +389,21 @@ def _stamp(moment: datetime) -> str:
     return day if moment.time() == time() else f"{day}T{moment:%H%M%S}Z"
 
 
-def _unlimited(plan: ExportPlan) -> Label:
+def _unlimited(websites: tuple[str, ...]) -> Label:
     """Return the label of what has no span: it tells of websites alone."""
-    return Label(0, None, datetime.now(UTC), plan.websites)
+    return Label(0, None, datetime.now(UTC), websites)
 
 
-def _held(piece: _Piece, plan: ExportPlan, connection: Connection) -> Label:
-    """Return what a piece is made from, as the open transaction sees it."""
+def _held(piece: _Piece, connection: Connection, websites: tuple[str, ...]) -> Label:
+    """Return what a piece is made from, of these websites or of all, as the open transaction sees it."""
     if not piece.stream.is_monthly:
-        return _unlimited(plan)
+        return _unlimited(websites)
     name = "held_data" if piece.stream.name == "event_data" else "held"
-    query = connection.dialect.queries[f"export.{name}"].when({"chosen"} if plan.websites else ())
+    query = connection.dialect.queries[f"export.{name}"].when({"chosen"} if websites else ())
     row = connection.row(
-        query, since=_from(piece.since, connection), until=piece.until, websites=list(plan.websites)
+        query, since=_from(piece.since, connection), until=piece.until, websites=list(websites)
     )
-    return Label(int(row["n"]), row["first_at"], row["taken_at"], plan.websites)
+    return Label(int(row["n"]), row["first_at"], row["taken_at"], websites)
 
 
 def _read(piece: _Piece, plan: ExportPlan, connection: Connection) -> Generator[Block, None, None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import Enum
@@ -48,6 +49,10 @@ class Label:
         return bool(self.websites) and (not other.websites or not {*other.websites} <= {*self.websites})
 
 
+#: Says what the database holds now, in a file's span, of some websites, or of all.
+Held = Callable[[tuple[str, ...]], Label]
+
+
 def read_label(path: Path) -> Label | None:
     """Return the label of the file `path`; None where it has none that can be read, or isn't there."""
     try:
@@ -61,16 +66,20 @@ def read_label(path: Path) -> Label | None:
         return None
 
 
-def verdict(path: Path, new: Label, until: datetime) -> Verdict:
+def verdict(path: Path, new: Label, until: datetime, held: Held) -> Verdict:
     """Decide about the file `path`, of a span that ends before `until`, if it would be replaced by `new`."""
     if not path.exists():
         return Verdict.REPLACE
     old = read_label(path)
     if old is None:
         return Verdict.CONTESTED
-    begins_later = old.first_at is not None and (new.first_at is None or new.first_at > old.first_at)
-    if new.rows >= old.rows and not begins_later:
+    is_wider = {*old.websites} != {*new.websites}
+    left = held(old.websites) if is_wider else new  # other websites' rows don't make up for those that went
+    begins_later = old.first_at is not None and (left.first_at is None or left.first_at > old.first_at)
+    if left.rows >= old.rows and not begins_later:
         return Verdict.REPLACE
+    if is_wider:
+        return Verdict.CONTESTED
     if old.taken_at >= until:
         return Verdict.KEEP
     # The span went on when the file was written. Rows that go from its midst were deleted on purpose, with a
