@@ -65,6 +65,19 @@ def test_unix_sockets(text: str, socket: str | None) -> None:
     assert DatabaseUrl.parse(text).socket == socket
 
 
+@pytest.mark.parametrize(
+    ("text", "template"),
+    [
+        ("postgres://u:p@h/d?schema=a%26b&sslmode=require&sslpassword=p&pgbouncer=false",
+         "postgresql://u@h:5432/d?schema=a%26b&sslmode=require"),
+        ("postgresql://u:p@%2Frun%2Fpg:6000/d", "postgresql://u@localhost:6000/d?host=/run/pg"),
+        ("mysql://localhost/d?socket=/run/s", "mysql://localhost/d?socket=/run/s"),
+    ],
+)  # fmt: skip
+def test_the_template_is_what_prisma_reads(text: str, template: str) -> None:
+    assert DatabaseUrl.parse(text).template == template
+
+
 @pytest.mark.parametrize(("value", "pooled"), [("true", True), ("TRUE", True), ("false", False), ("", False)])
 def test_a_pooler_is_recognised(value: str, pooled: bool) -> None:
     assert DatabaseUrl.parse(f"postgresql://u:p@h/d?pgbouncer={value}").is_pooled is pooled

@@ -126,7 +126,7 @@ def migrate(
         return
     _confirm(plan, yes)
     report = _run(source, target, plan, jobs, max_duration)
-    _show_report(plan, report, as_json=as_json)
+    _show_report(plan, report, wish, as_json=as_json)
     if report.stopped:
         raise SystemExit(_STOPPED)
 
@@ -336,7 +336,7 @@ def _show_findings(findings: list[dict[str, Any]]) -> None:
     )
 
 
-def _show_report(plan: Plan, report: Report, *, as_json: bool) -> None:
+def _show_report(plan: Plan, report: Report, wish: Wish, *, as_json: bool) -> None:
     from umami_ops.cli import render
     from umami_ops.cli.verify import show_verdicts
 
@@ -362,18 +362,18 @@ def _show_report(plan: Plan, report: Report, *, as_json: bool) -> None:
         render.print_line(f"Ended early: {report.stopped}. The same command continues.", style="bold")
         return
     render.heading("What to do next")
-    for number, (sentence, follow) in enumerate(_next_steps(facts), 1):
+    for number, (sentence, follow) in enumerate(_next_steps(facts, wish), 1):
         render.print_remark(f"{number}.", sentence, follow)
 
 
-def _next_steps(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _next_steps(facts: Mapping[str, Any], wish: Wish) -> Iterator[tuple[str, str]]:
     """Yield what is left to a person, each with what to type."""
     from umami_ops.umami.schema import latest_level
 
     if facts["target_state"] != "filled":
         yield (
             "Is Umami still running on the source? Stop it, then bring over what has come since.",
-            ("umami-ops migrate --catch-up"),
+            f"umami-ops migrate{''.join(_repeated(wish))} --catch-up",
         )
     dialect = facts["target"]["url"].partition(":")[0]
     scheme, rest = facts["target"]["url"].split("://", 1)
@@ -392,6 +392,15 @@ def _next_steps(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         "APP_SECRET=<the old DATABASE_URL, to the letter>",
     )
     yield "To go back, start Umami on the old address: the source was only read.", ""
+
+
+def _repeated(wish: Wish) -> Iterator[str]:
+    """Yield the options without which catching up would be refused, or find other rows."""
+    if wish.downgrade:
+        yield " --downgrade"
+    for name, choice in vars(wish.policies).items():
+        if choice != "fail":
+            yield f" --on-{name.replace('_', '-')} {choice}"
 
 
 def _document(plan: Plan, report: Report) -> dict[str, Any]:

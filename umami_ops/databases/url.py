@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
 from umami_ops.errors import UsageFault
 
@@ -104,6 +104,22 @@ class DatabaseUrl:
         default = 5432 if self.dialect == "postgresql" else 3306
         host = self.host or "localhost"
         return f"{f'[{host}]' if ':' in host else host}:{self.port or default}"
+
+    @property
+    def template(self) -> str:
+        """The URL as Prisma reads it, without the password and with what isn't secret behind the `?`."""
+        kept = {
+            name: value
+            for name, value in self.parameters.items()
+            if name == "schema" or (name.startswith("ssl") and name != "sslpassword")
+        }
+        address = self.where
+        if self.socket:
+            kept["host" if self.dialect == "postgresql" else "socket"] = self.socket
+            address = f"localhost:{self.port}" if self.port else "localhost"
+        user = f"{quote(self.user)}@" if self.user else ""
+        query = f"?{urlencode(kept, safe='/')}" if kept else ""
+        return f"{self.dialect}://{user}{address}/{quote(self.database)}{query}"
 
     def __str__(self) -> str:
         user = f"{quote(self.user)}@" if self.user else ""

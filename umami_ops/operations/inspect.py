@@ -125,6 +125,17 @@ def require_session(server: Server) -> None:
         )
 
 
+def require_schema(connection: Connection) -> None:
+    """Raise Refused where the schema that tables are to go into isn't there yet."""
+    server = connection.server()
+    if not server.schema:
+        raise Refused(
+            f"Database {server.database} has no schema {connection.url.effective_schema}.",
+            hint="Create it first.",
+            done="Nothing was changed.",
+        )
+
+
 def require_events_in_place(connection: Connection, installation: Installation) -> None:
     """Raise Refused while events, or their times, lie in tables of our own, which nobody else reads."""
     has_ours = any(name.startswith(WORKING_PREFIX) for name in installation.relations)

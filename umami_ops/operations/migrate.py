@@ -20,6 +20,7 @@ from umami_ops.operations.inspect import (
     inspect,
     require_detached,
     require_events_in_place,
+    require_schema,
     require_session,
 )
 from umami_ops.operations.problems import some
@@ -258,6 +259,7 @@ class _Planner:
         server = self._target.server()
         if server.read_only:
             raise Refused("The target is read only.", done="Nothing was changed.")
+        require_schema(self._target)
         missing = self._target.rows(self._target.dialect.queries["transfer.missing_rights"])
         if missing:
             raise Refused(
@@ -379,8 +381,8 @@ class _Planner:
         total = sum(move.rows for move in step.tables)
         size_bytes = sum(sizes.get(move.pair.source.table, 0) for move in step.tables)
         return {
-            "source": {"server": source.title, "database": source.database, "url": str(self._source.url)},
-            "target": {"server": target.title, "database": target.database, "url": str(self._target.url)},
+            "source": {"server": source.title, "database": source.database, "url": self._source.url.template},
+            "target": {"server": target.title, "database": target.database, "url": self._target.url.template},
             "target_state": state,
             "level": self._level,
             "source_level": self._source_level,

@@ -12,7 +12,7 @@ from umami_ops.archive.manifest import DUMP, Manifest
 from umami_ops.databases.base import WORKING_PREFIX, Connection, Introspector
 from umami_ops.databases.dumps import Wanted
 from umami_ops.errors import Refused, UsageFault
-from umami_ops.operations.inspect import require_detached
+from umami_ops.operations.inspect import require_detached, require_schema
 from umami_ops.operations.problems import some
 from umami_ops.transfer.contents import recorded_level
 from umami_ops.umami import prisma
@@ -57,12 +57,7 @@ def plan_restore(
     that the backup lacks.
     """
     server = connection.server()
-    if not server.schema:
-        raise Refused(
-            f"Database {server.database} has no schema {connection.url.effective_schema}.",
-            hint="Create it first.",
-            done=_NOTHING,
-        )
+    require_schema(connection)
     in_backup = [table.name for table in manifest.tables] if manifest else []
     if manifest is not None:
         _check_kind(connection, manifest)
