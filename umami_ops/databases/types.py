@@ -88,6 +88,11 @@ def any_text(dialect: str) -> str:
     return "text" if dialect == "postgresql" else "longtext"
 
 
+def bounded_text(length: int, dialect: str) -> str:
+    """Return the type that holds text of so many characters."""
+    return _text_type("varchar", length, dialect)
+
+
 def translated_default(text: str, source: str, target: str, type_: str) -> str | None:
     """Return a default in the target's spelling, for a column of `type_`; None for more than a value."""
     if re.match(r"(?i)(current_timestamp|now\(\))", text):

@@ -6,7 +6,7 @@ by type. Knows no connection.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from umami_ops.databases import types
@@ -19,6 +19,8 @@ from umami_ops.umami.schema import Column, Index, Table, id_columns, schema_at
 PRISMA_TABLE = "_prisma_migrations"
 #: What begins so is ours, and stands in Umami's schema on MySQL alone, for a while.
 OURS_PREFIX = "_umami_ops_"
+#: What text may hold that is a key where keys have a longest length; InnoDB takes 768 of four bytes in all.
+_KEY_CHARACTERS = 255
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,9 @@ def translate(
         umami = known.table(name) if name in known else None
         added = _without(here[name], own.table(name), umami, remarks) if umami and name in own else here[name]
         tables.append(_translated(added, umami, side, target, remarks))
+    if target.features.index_names_are_global:
+        umamis = {index.name: table.name for table in known.tables for index in table.indexes}
+        tables = list(_with_names_of_their_own(tables, umamis, remarks))
     return Translation(tuple(tables), tuple(remarks))
 
 
@@ -135,7 +140,7 @@ def _translated(table: Table, umami: Table | None, side: Side, target: Side, rem
         column for column in table.columns if renamed(table.name, column.name, umami or table) not in known
     ]
     if side.dialect != target.dialect:
-        added = [_translated_column(table.name, column, side, target, remarks) for column in added]
+        added = [_translated_column(table, column, side, target, remarks) for column in added]
     names = {column.name for column in table.columns}
     missing = [c for c in theirs if not c.nullable and c.default is None and c.name not in names]
     missing = [c for c in missing if renamed(table.name, c.name, table) not in names]
@@ -155,10 +160,36 @@ def _translated(table: Table, umami: Table | None, side: Side, target: Side, rem
             elif not _stands_for(index, indexes):
                 indexes.append(index)
     primary = umami.primary_key if umami and umami.primary_key else table.primary_key
+    if primary and not wide.isdisjoint(primary.columns):
+        remarks.append(f"primary key of {table.name}: {dialect.title} indexes no such type without a length")
+        primary = None
     if primary and target.dialect != side.dialect and not umami:
         primary = replace(primary, name=dialect.primary_key_name.format(table.name))
     keys = {key.name: key for key in (*(umami.foreign_keys if umami else ()), *table.foreign_keys)}
     return Table(table.name, columns, primary, tuple(indexes), tuple(keys.values()))
+
+
+def _with_names_of_their_own(
+    tables: Collection[Table], umamis: Mapping[str, str], remarks: list[str]
+) -> Iterator[Table]:
+    """Yield the tables with other names for those users' indexes whose name a table or an index has.
+
+    `umamis` are the tables by the indexes of Umami's, which keep their names.
+    """
+    keys = {table.primary_key.name for table in tables if table.primary_key}
+    taken = {*umamis, *keys, *(table.name for table in tables), PRISMA_TABLE, f"{PRISMA_TABLE}_pkey"}
+    for table in tables:
+        indexes = []
+        for index in table.indexes:
+            name, number = index.name, 1
+            while name in taken and umamis.get(name) != table.name:
+                name = f"{table.name}_{index.name}_idx{number if number > 1 else ''}"
+                number += 1
+            if name != index.name:
+                remarks.append(f"index {index.name} on {table.name}: it becomes {name}, as the name is taken")
+            taken.add(name)
+            indexes.append(replace(index, name=name))
+        yield replace(table, indexes=tuple(indexes))
 
 
 def _stands_for(index: Index, others: Collection[Index]) -> bool:
@@ -166,14 +197,19 @@ def _stands_for(index: Index, others: Collection[Index]) -> bool:
     return any(index.columns == other.columns and index.unique == other.unique for other in others)
 
 
-def _translated_column(table: str, column: Column, side: Side, target: Side, remarks: list[str]) -> Column:
+def _translated_column(table: Table, column: Column, side: Side, target: Side, remarks: list[str]) -> Column:
     type_ = types.translated(column.type, side.dialect, target.dialect)
-    if type_ is None:
-        type_ = types.any_text(target.dialect)
-        remarks.append(f"column {table}.{column.name}: {column.type} becomes {type_}")
+    plain = type_ or types.any_text(target.dialect)
+    is_key = table.primary_key is not None and column.name in table.primary_key.columns
+    is_text = types.kind_of(column.type, side.dialect) is Kind.TEXT
+    if is_key and is_text and plain in dialect_named(target.dialect).long_types:
+        plain = types.bounded_text(_KEY_CHARACTERS, target.dialect)
+    if plain != type_:
+        type_ = plain
+        remarks.append(f"column {table.name}.{column.name}: {column.type} becomes {type_}")
     default = _default(column.default, side, target, type_)
     if column.default is not None and default is None:
-        remarks.append(f"default of {table}.{column.name}: {column.default}")
+        remarks.append(f"default of {table.name}.{column.name}: {column.default}")
     return Column(column.name, type_, column.nullable, default)
 
 
