@@ -138,7 +138,8 @@ class Mover:
             if not self.step.goes_on:
                 ledger.begin(connection, self.step.source, self.step.level)
         seconds = time.monotonic() - began
-        self.report.changed.append(Changed("preparing the target", seconds, seconds))
+        title = "clearing the target as planned" if self.step.clear else "preparing the target"
+        self.report.changed.append(Changed(title, seconds, seconds))
 
     def _settled(self, connection: Connection, found: ledger.Begun) -> ledger.Begun:
         """Make sure that the target's rows are those of the ledger; else the table begins anew."""
