@@ -55,6 +55,14 @@ WHERE p.id = :session_id AND p.state LIKE 'Waiting for table%';
 -- Lets DDL of this session give up after so long a wait, so that writers don't queue behind it.
 SET SESSION lock_wait_timeout = :seconds;
 
+-- name: outlast
+-- Nothing that the server does by itself is in the way of DDL.
+SELECT 0 AS nothing;
+
+-- name: end_vacuum
+-- There is none.
+SELECT 0 AS nothing;
+
 -- name: held_as
 -- Whether anybody holds a lock of the daemon's.
 SELECT IS_USED_LOCK(CONCAT('umami_ops.', LEFT(SHA2(CONCAT(DATABASE(), ' ', :role), 256), 40))) IS NOT NULL AS held;

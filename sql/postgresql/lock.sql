@@ -73,6 +73,19 @@ SELECT CAST(:session_id AS integer) IS NULL AS queues;
 -- Lets DDL of this session give up after so long a wait, so that writers don't queue behind it.
 SELECT set_config('lock_timeout', (:seconds)::text || 's', false);
 
+-- name: outlast
+-- Waits for a lock until the server ends an autovacuum that is in its way, which it does for whoever has waited for
+-- deadlock_timeout; in a transaction, whose end takes the wish back.
+SELECT set_config(
+  'lock_timeout',
+  (EXTRACT(EPOCH FROM CAST(current_setting('deadlock_timeout') AS interval)) * 1000 + 500)::int || 'ms',
+  true
+);
+
+-- name: end_vacuum
+-- Stands in nobody's way but that of a VACUUM or another change; partitions are locked as well.
+LOCK TABLE website_event IN SHARE UPDATE EXCLUSIVE MODE;
+
 -- name: held_as
 -- Whether anybody holds a lock of the daemon's.
 SELECT EXISTS (

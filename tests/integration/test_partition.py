@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -16,9 +18,12 @@ from tests.visitors import assert_as_told, fill, visiting
 from umami_ops.databases.mysql import partitioning as mysql_partitioning
 from umami_ops.databases.mysql import rebuild
 from umami_ops.databases.postgresql import partitioning as postgresql_partitioning
+from umami_ops.databases.registry import open_database
+from umami_ops.databases.url import DatabaseUrl
 from umami_ops.operations.inspect import inspect
 from umami_ops.operations.partition import Upkeep, plan_maintain
 from umami_ops.plan import Change, Rebuild
+from umami_ops.sql import Query
 
 WORKING = {
     "postgresql": "SELECT relname FROM pg_class WHERE relname LIKE '\\_umami\\_ops\\_%' UNION ALL "
@@ -104,6 +109,63 @@ def test_a_long_look_at_the_table_makes_nobody_wait(server: Server, umami_databa
         assert changing.wait(timeout=60) == 0
     assert len(partitions(url)) > len(before)
     assert longest < 0.9
+
+
+def test_an_autovacuum_that_takes_long_is_in_nobodys_way(
+    postgresql_server: Server, umami_database: str
+) -> None:
+    """The server ends it for who waits a second; what waits a fifth of one would wait for its end."""
+    url = umami_database
+    fill(url, 6)
+    admin_url = DatabaseUrl.parse(postgresql_server.admin_url)
+    here = open_database(replace(admin_url, database=DatabaseUrl.parse(url).database))
+    with connect(url) as loader, here.connect() as admin:
+        admin.run(_statement("ALTER SYSTEM SET autovacuum_naptime = 1"))
+        admin.run(_statement("SELECT pg_reload_conf()"))
+        try:
+            loader.execute(
+                "ALTER TABLE website_event SET (autovacuum_vacuum_threshold = 1,"
+                " autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 100,"
+                " autovacuum_vacuum_cost_limit = 1)"
+            )
+            columns = "website_id, session_id, visit_id, url_path, created_at"
+            loader.execute(
+                f"INSERT INTO website_event (event_id, {columns}) SELECT gen_random_uuid(), {columns}"
+                " FROM website_event, generate_series(1, 200)"
+            )
+            loader.commit()
+            loader.execute("UPDATE website_event SET event_name = 'seen'")
+            loader.commit()
+            _until(lambda: admin.value(_statement(_AUTOVACUUM)) == 1)
+            partition(url, *VERBS["enable"])
+            assert partitions(url)
+            assert admin.value(_statement(_ENDED)) == 0, "it was waited for"
+        finally:
+            admin.run(_statement("ALTER SYSTEM RESET autovacuum_naptime"))
+            admin.run(_statement("SELECT pg_reload_conf()"))
+
+
+_AUTOVACUUM = (
+    "SELECT COUNT(*) FROM pg_stat_activity WHERE backend_type = 'autovacuum worker'"
+    " AND datname = current_database() AND query LIKE '%website_event%'"
+)
+
+
+_ENDED = (
+    "SELECT SUM(autovacuum_count + autoanalyze_count) FROM pg_stat_user_tables"
+    " WHERE relname LIKE 'website_event%'"
+)
+
+
+def _statement(text: str) -> Query:
+    return Query("test", "", text)
+
+
+def _until(is_so: Callable[[], bool]) -> None:
+    ends = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < ends
+        time.sleep(0.1)
 
 
 def _names(parts: list[dict[str, object]]) -> list[object]:

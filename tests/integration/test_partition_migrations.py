@@ -11,7 +11,8 @@ import pytest
 
 from testbed.bulk import Loader, connect
 from testbed.servers import Server
-from tests.integration.test_partition import partition
+from tests import command
+from tests.integration.test_partition import partition, partitions
 from tests.integration.test_schema_catalogue import (
     PG_COLUMNS,
     PG_INDEXES,
@@ -112,6 +113,29 @@ def test_migrations_after_going_back(server: Server, umami_at: Callable[[int], s
         assert _table(loader) == schema_at(server.dialect, 4).table("website_event")
         migrate(loader, 4, latest)
         assert _table(loader) == schema_at(server.dialect, latest).table("website_event")
+
+
+def test_going_back_offline_is_one_statement(mysql_server: Server, umami_at: Callable[[int], str]) -> None:
+    """Two would leave, after the first, a plain table with a partitioned one's key, which nothing mends."""
+    url = umami_at(13)
+    with connect(url) as loader:
+        _write(loader, 13)
+        rows = _rows(loader, 13)
+    partition(url, "enable", "--offline", "--yes")
+    partition(url, "disable", "--offline", "--yes")
+    with connect(url) as loader:
+        assert _table(loader) == schema_at(mysql_server.dialect, 13).table("website_event")
+        assert _rows(loader, 13) == rows
+    partition(url, "enable", "--offline", "--yes")
+    with connect(url) as loader:
+        again = "event_id, website_id, session_id, url_path, visit_id"
+        loader.execute(
+            f"INSERT INTO website_event ({again}, created_at)"
+            f" SELECT {again}, created_at + INTERVAL 1 SECOND FROM website_event LIMIT 1"
+        )
+        loader.commit()
+    assert command.run("partition", "disable", "--offline", "--yes", url=url).code in (1, 5)
+    assert partitions(url)
 
 
 def test_names_can_be_changed(server: Server, umami_database: str) -> None:

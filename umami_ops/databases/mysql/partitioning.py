@@ -104,15 +104,15 @@ class MysqlPartitioning(Partitioning):
             f"MODIFY created_at {self._type()} NOT NULL{self._default()},"
             f" DROP PRIMARY KEY, ADD PRIMARY KEY (event_id, created_at) {_partitions(bounds)}"
         )
-        return self._remake("partitioning website_event", [change], bounds, online=online)
+        return self._remake("partitioning website_event", change, bounds, online=online)
 
     def disable(self, *, online: bool) -> list[Step]:
         """Return the step back to the plain table."""
-        key = (
+        change = (
             f"MODIFY created_at {self._type()} NULL{self._default()},"
-            " DROP PRIMARY KEY, ADD PRIMARY KEY (event_id)"
+            " DROP PRIMARY KEY, ADD PRIMARY KEY (event_id) REMOVE PARTITIONING"
         )
-        return self._remake("making website_event plain", ["REMOVE PARTITIONING", key], [], online=online)
+        return self._remake("making website_event plain", change, [], online=online)
 
     def copied_by_disable(self, partitions: Sequence[Partition]) -> Sequence[Partition]:
         """Return all of them: the table is made anew."""
@@ -149,22 +149,18 @@ class MysqlPartitioning(Partitioning):
             if part.since is None:
                 bounds.append((before(slots[0].since), slots[0].since))
             bounds += [(_name(slot), slot.until) for slot in slots]
-        return self._remake(f"splitting {', '.join(replaced)}", [_partitions(bounds)], bounds, online=True)
+        return self._remake(f"splitting {', '.join(replaced)}", _partitions(bounds), bounds, online=True)
 
     def _remake(
-        self, title: str, changes: Sequence[str], bounds: Sequence[tuple[str, datetime]], *, online: bool
+        self, title: str, change: str, bounds: Sequence[tuple[str, datetime]], *, online: bool
     ) -> list[Step]:
-        """Return the steps to a table with these changes; a copy with just these bounds is gone on with."""
+        """Return the steps to a table with this change; a copy with just these bounds is gone on with."""
         if online and self._is_begun(bounds):
             return [rebuild.relay_on(self._connection, TABLE, title)]
         if online:
-            return [*self._clearing(), rebuild.relay(self._connection, TABLE, title, changes)]
-        return self._clearing() + [
-            _change(
-                title, "the whole table: nobody can write until it is done", f"ALTER TABLE {_q(TABLE)} {text}"
-            )
-            for text in changes
-        ]
+            return [*self._clearing(), rebuild.relay(self._connection, TABLE, title, [change])]
+        lock = "the whole table: nobody can write until it is done"
+        return [*self._clearing(), _change(title, lock, f"ALTER TABLE {_q(TABLE)} {change}")]
 
     def _is_begun(self, bounds: Sequence[tuple[str, datetime]]) -> bool:
         """Say whether an interrupted run left a copy with these bounds that is still kept up to date."""
@@ -185,7 +181,7 @@ class MysqlPartitioning(Partitioning):
         bounds = [(part.name, part.until) for part in layout.dated if part.until]
         bounds += [(_name(slot), slot.until) for slot in slots]
         if crowd > _MOST_ROWS_AT_ONCE:
-            return self._remake("emptying the catch-all", [_partitions(bounds)], bounds, online=True)
+            return self._remake("emptying the catch-all", _partitions(bounds), bounds, online=True)
         new = ", ".join(_definitions(bounds[len(layout.dated) :]))
         return [
             *(self._clearing() if crowd else []),
