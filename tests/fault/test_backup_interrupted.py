@@ -149,6 +149,47 @@ def test_a_restore_killed_at_any_moment_keeps_the_old_data(
     assert rows_of(filled) == new
 
 
+@pytest.mark.usefixtures("postgresql_server")
+def test_a_restore_side_by_side_that_is_killed_is_gone_over(
+    server: Server, filled: str, tmp_path: Path
+) -> None:
+    """pg_restore, whose sessions commit table by table, outlives us by as much as it likes."""
+    programs = backups.programs_of(server)
+    made = Run("backup", "--jobs", "2", url=filled, folder=tmp_path, env=programs).wait()
+    assert made.code == 0, made.said
+    loads = '"$real" --section=pre-data "$@"; touch loading; while [ ! -e go ]; do sleep 0.05; done'
+    script = f'case "$*" in *--dbname=*) {loads}; "$real" --section=data "$@"; touch ended; exit;; esac'
+    env = backups.wrapped(server, tmp_path / "programs", "pg_restore", f'{script}\nexec "$real" "$@"')
+    target = server.create_database()
+    beside, over = ("restore", "latest", "--jobs", "2", "--yes"), ("restore", "latest", "--replace", "--yes")
+    try:
+        run = Run(*beside, url=target, folder=tmp_path, env=env)
+        _wait_until_exists(tmp_path / "loading", run)
+        run.send(signal.SIGKILL)
+        run.wait()
+        half = rows_of(target)
+        assert half.keys() == rows_of(filled).keys()
+        assert not any(half.values())
+        refused = Run(*beside, url=target, folder=tmp_path, env=programs).wait()
+        assert refused.code == 5, refused.said
+        (tmp_path / "go").touch()
+        _wait_until_exists(tmp_path / "ended")
+        again = Run(*over, url=target, folder=tmp_path, env=programs).wait()
+        assert again.code == 0, again.said
+        assert rows_of(target) == rows_of(filled)
+        assert backups.indexes_of(target) == backups.indexes_of(filled)
+    finally:
+        server.drop_database(target)
+
+
+def _wait_until_exists(file: Path, run: Run | None = None) -> None:
+    deadline = time.monotonic() + 60
+    while not file.exists():
+        assert run is None or not run.is_over, run.wait().said
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def _settled(server: Server, url: str) -> dict[str, list[str]]:
     """The rows, once the sessions of the killed process are gone: the server ends what it was told to do."""
     wait_until_alone(server, url)

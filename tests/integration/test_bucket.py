@@ -136,6 +136,38 @@ def test_a_backup_goes_there_and_comes_back(variables: dict[str, str], tmp_path:
         server.drop_database(target)
 
 
+def test_a_backup_of_several_files_goes_there_and_comes_back(
+    variables: dict[str, str], tmp_path: Path
+) -> None:
+    server = servers.get("postgresql-18")
+    url, target = backups.fill(server, server.create_database(), events=100), server.create_database()
+    (tmp_path / "spool").mkdir()
+    store = {"UMAMI_OPS_STORE": f"s3://{_BUCKET}/here", "TMPDIR": str(tmp_path / "spool")}
+    env = backups.programs_of(server) | store
+    try:
+        made = run("backup", "--jobs", "2", "--json", url=url, env=env, folder=tmp_path)
+        assert made.code == 0, made.said
+        tables = [file for file in made.document["files"] if ".dat" in file["name"]]
+        assert len(tables) == len(backups.rows_of(url)) + 1  # and toc.dat
+        there = open_store(store["UMAMI_OPS_STORE"])
+        check_files(there, manifests.read(there, made.document["name"]))
+        restored = run("restore", "latest", "--jobs", "2", "--yes", url=target, env=env, folder=tmp_path)
+        assert restored.code == 0, restored.said
+        assert backups.rows_of(target) == backups.rows_of(url)
+        assert backups.indexes_of(target) == backups.indexes_of(url)
+        verified = run("backup", "verify", "latest", url=server.as_admin(url), env=env, folder=tmp_path)
+        assert verified.code == 0, verified.said
+        smallest = min(tables, key=lambda file: int(file["size_bytes"]))["name"]
+        there.note(made.document["name"], smallest, b"\0" + there.read(made.document["name"], smallest)[1:])
+        refused = run("restore", "latest", "--replace", "--yes", url=target, env=env, folder=tmp_path)
+        assert refused.code == 5, refused.said
+        assert smallest in refused.err
+        assert list((tmp_path / "spool").iterdir()) == []
+    finally:
+        server.drop_database(url)
+        server.drop_database(target)
+
+
 def test_what_a_prune_deletes_goes_there_and_comes_back(variables: dict[str, str], tmp_path: Path) -> None:
     server = servers.get("postgresql-18")
     url = backups.fill(server, server.create_database(), events=100)
