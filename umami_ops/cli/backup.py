@@ -282,7 +282,7 @@ def list_(place: str | None, as_json: bool) -> None:
             render.identifier("Name"),
             render.text("Made (UTC)"),
             render.number("Size"),
-            render.number("Rows"),
+            render.number("Rows", optional=True),
             render.text("Kind", optional=True),
             render.text("Server", optional=True),
             render.text("Verified"),
