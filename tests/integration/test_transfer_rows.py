@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 
 import pytest
@@ -20,6 +20,7 @@ from umami_ops.databases.url import DatabaseUrl
 from umami_ops.errors import ConnectionLost, DatabaseFault, OpsError
 from umami_ops.sql import Query
 from umami_ops.transfer import proof, ranges
+from umami_ops.transfer.meanwhile import cancel
 from umami_ops.transfer.schema import pair
 from umami_ops.transfer.snapshot import Snapshot
 from umami_ops.umami.schema import schema_at
@@ -258,3 +259,27 @@ def check_way(source: Connection, target: Connection, both: Pair, types: dict[st
         assert proof.prove(source.transit(), both.source) == there
 
     check()
+
+
+def test_a_session_goes_on_when_its_rows_are_left_or_cut_short(connection: Connection) -> None:
+    digits = f"(SELECT 0 AS n {'UNION ALL SELECT 1 ' * 9})"
+    many = " CROSS JOIN ".join(f"{digits} AS {name}" for name in "abcde")
+    text = f"SELECT REPEAT('x', 2000) AS x FROM {many} LIMIT "
+    one = Query("test", "", "SELECT 1 AS one")
+
+    def rows(count: int) -> Generator[tuple[bytes, int], None, None]:
+        yield from connection.csv(Query("test", "", f"{text}{count}"), ["x"], [])
+
+    assert sum(count for _, count in rows(3_000)) == 3_000
+    left = rows(3_000)
+    next(left)
+    left.close()
+    assert connection.value(one) == 1
+    number = int(connection.value(connection.dialect.queries["lock.session"]))
+    long = rows(20_000)
+    next(long)
+    cancel(open_database(connection.url), number)
+    with pytest.raises(DatabaseFault):
+        for _ in long:
+            pass
+    assert connection.value(one) == 1
