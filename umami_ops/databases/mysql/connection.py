@@ -17,13 +17,11 @@ from pymysql.constants import CLIENT, CR, FIELD_TYPE
 from pymysql.converters import conversions, escape_datetime
 from pymysql.converters import convert_datetime as _convert_datetime
 from pymysql.cursors import DictCursor, SSCursor
-from pymysql.err import raise_mysql_exception
 
 from umami_ops.databases.base import Connection, Database, Row, Server, Values
 from umami_ops.databases.mysql import rebuild
 from umami_ops.databases.mysql.access import Tls, refusal, tls_of
 from umami_ops.databases.mysql.dialect import MYSQL
-from umami_ops.databases.mysql.packets import ErrorPacket, OutOfStep, Packets
 from umami_ops.databases.mysql.pipe import Pipe
 from umami_ops.databases.url import DatabaseUrl
 from umami_ops.errors import (
@@ -203,25 +201,18 @@ class MysqlConnection(Connection):
 
         They come as the server sends them; nothing else may run meanwhile.
         """
-        raw: Any = self._raw
-        with _translated(query), raw.cursor(SSCursor) as cursor:
+        held: list[bytes] = []
+        held_bytes = 0
+        with _translated(query), self._raw.cursor(SSCursor) as cursor:
             cursor.execute(query.text)
-            result, rows = cursor._result, Packets(raw._read_bytes, raw._next_seq_id)
-            try:
-                yield from rows.pieces(_PIECE_BYTES)
-            except GeneratorExit:
-                raise  # nobody wants the rest, which closing the cursor reads
-            except BaseException as fault:
-                result.unbuffered_active = False
-                if isinstance(fault, ErrorPacket):
-                    raise_mysql_exception(fault.packet)
-                if isinstance(fault, OutOfStep):
-                    raw._force_close()
-                    raise pymysql.OperationalError(CR.CR_SERVER_LOST, "the server went away") from None
-                raise
-            finally:
-                raw._next_seq_id = rows.number
-            result.unbuffered_active, result.connection = False, None
+            for (line,) in cursor:
+                held.append(line)
+                held_bytes += len(line)
+                if held_bytes >= _PIECE_BYTES:
+                    yield b"\n".join(held) + b"\n", len(held)
+                    held, held_bytes = [], 0
+            if held:
+                yield b"\n".join(held) + b"\n", len(held)
 
     def insert(self, query: Query, statement: bytes) -> int:
         """Run an INSERT that is bytes already; returns the rows it made. Raises what it only warns of."""
