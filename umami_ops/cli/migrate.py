@@ -368,8 +368,6 @@ def _show_report(plan: Plan, report: Report, wish: Wish, *, as_json: bool) -> No
 
 def _next_steps(facts: Mapping[str, Any], wish: Wish) -> Iterator[tuple[str, str]]:
     """Yield what is left to a person, each with what to type."""
-    from umami_ops.umami.schema import latest_level
-
     if facts["target_state"] != "filled":
         yield (
             "Is Umami still running on the source? Stop it, then bring over what has come since.",
@@ -379,13 +377,7 @@ def _next_steps(facts: Mapping[str, Any], wish: Wish) -> Iterator[tuple[str, str
     scheme, rest = facts["target"]["url"].split("://", 1)
     user, _, address = rest.rpartition("@")
     yield "Give Umami the new address.", f"DATABASE_URL={scheme}://{user or 'USER'}:PASSWORD@{address}"
-    last = latest_level("mysql")
-    if facts["level"] <= last:
-        image = f"ghcr.io/umami-software/umami:{dialect}-v2.20.2"
-        later = ", or a v3, which upgrades this database at its start" if latest_level(dialect) > last else ""
-        yield f"Run the image that belongs to this schema{later}.", f"DATABASE_TYPE={dialect}, image {image}"
-    else:
-        yield "Run the image that you had.", f"Umami {facts['release']}"
+    yield _image(dialect, facts)
     yield (
         "Without APP_SECRET Umami makes its secret of DATABASE_URL: if you have none, set it to the old "
         "DATABASE_URL, or every visitor counts as new and everybody is logged out.",
@@ -401,6 +393,22 @@ def _repeated(wish: Wish) -> Iterator[str]:
     for name, choice in vars(wish.policies).items():
         if choice != "fail":
             yield f" --on-{name.replace('_', '-')} {choice}"
+
+
+def _image(dialect: str, facts: Mapping[str, Any]) -> tuple[str, str]:
+    """Say which image runs on the target; tags as the workflows of Umami's releases make them."""
+    from umami_ops.umami.migrations import latest_released_level
+    from umami_ops.umami.schema import latest_level
+
+    last, image = latest_level("mysql"), "ghcr.io/umami-software/umami"
+    if facts["level"] <= last:
+        later = ", or a v3, which upgrades this database at its start" if latest_level(dialect) > last else ""
+        sentence = f"Run the image that belongs to this schema{later}."
+        return sentence, f"DATABASE_TYPE={dialect}, image {image}:{dialect}-v2.20.2"
+    newest = (
+        f", or the newest v3: image {image}:3" if facts["level"] <= latest_released_level(dialect) else ""
+    )
+    return "Run the image that you had.", f"Umami {facts['release']}{newest}"
 
 
 def _document(plan: Plan, report: Report) -> dict[str, Any]:
