@@ -191,10 +191,12 @@ class Move:
     has. `conclude` runs when both sides were proven equal: Prisma's records come last. With `catch_up` the
     target has been filled before, and only what differs is copied; `delete_extra` lets it delete rows that
     the source doesn't have.
+    `source_state` marks the schema that all this was planned for: with another one it is not carried out.
     """
 
     title: str
     source: str
+    source_state: str
     level: int
     tables: tuple[TableMove, ...]
     found: Mapping[str, int | None]

@@ -28,7 +28,7 @@ from umami_ops.transfer import ledger, ranges
 from umami_ops.transfer.comparison import Comparison, Found, sums_that_differ
 from umami_ops.transfer.proof import Differences
 from umami_ops.transfer.schema import is_ours
-from umami_ops.transfer.snapshot import Snapshot
+from umami_ops.transfer.snapshot import Snapshot, state_of
 from umami_ops.umami.schema import Table
 
 _Work = TypeVar("_Work")
@@ -62,10 +62,11 @@ class Mover:
         """
         self._patience = Patience(self.target, self.lock, self.stop, self.observer, "migrate")
         try:
-            with self._phase("preparing"):
-                done = self._prepare()
             names = [move.pair.source.table for move in self.step.tables]
             with Snapshot(self.source, names, self.jobs, "migrate") as snapshot:
+                self._require_same_schema(snapshot.connections[0])
+                with self._phase("preparing"):
+                    done = self._prepare()
                 if not snapshot.is_shared and self.jobs > 1:
                     self.observer(Trouble("The source can't be held still for a moment: one session copies"))
                 if not self.step.catch_up:
@@ -140,6 +141,17 @@ class Mover:
         seconds = time.monotonic() - began
         title = "clearing the target as planned" if self.step.clear else "preparing the target"
         self.report.changed.append(Changed(title, seconds, seconds))
+
+    def _require_same_schema(self, source: Connection) -> None:
+        """Raise Refused where Umami has migrated the source since it was planned, or is at it."""
+        is_migrating = bool(source.value(source.dialect.queries["lock.prisma_held"]))
+        if is_migrating or state_of(source) != self.step.source_state:
+            raise Refused(
+                "The source's schema, or Prisma's records of it, have changed since this was planned: was "
+                "Umami upgraded meanwhile?",
+                hint="Wait until Umami has started, then run the same command again, which plans anew.",
+                done="Nothing was changed.",
+            )
 
     def _settled(self, connection: Connection, found: ledger.Begun) -> ledger.Begun:
         """Make sure that the target's rows are those of the ledger; else the table begins anew."""

@@ -29,6 +29,7 @@ from umami_ops.rows import Field, Kind, Pair
 from umami_ops.sql import Query
 from umami_ops.transfer import ledger
 from umami_ops.transfer.schema import Side, Translation, is_ours, is_ours_or_prismas, pair, translate
+from umami_ops.transfer.snapshot import state_of
 from umami_ops.umami import prisma
 from umami_ops.umami.migrations import likely_release
 from umami_ops.umami.schema import Table, latest_level
@@ -166,6 +167,7 @@ class _Planner:
         step = Move(
             title="catch up" if state == "filled" else "move",
             source=str(self._source.url),
+            source_state=state_of(self._source),
             level=self._level,
             tables=tuple(moves),
             found=self._found(state),

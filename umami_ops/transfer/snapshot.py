@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from umami_ops.databases.base import Connection, Database
+from umami_ops.databases.base import Connection, Database, Introspector
 from umami_ops.databases.transit import Moment
+from umami_ops.transfer.schema import OURS_PREFIX, PRISMA_TABLE
+
+
+def state_of(connection: Connection) -> str:
+    """Return a mark of the schema and of Prisma's records; any migration changes it, begun or ended."""
+    description = connection.transit().describe()
+    has_records = description.table(PRISMA_TABLE) is not None
+    records = Introspector(connection).prisma_migrations() if has_records else []
+    theirs = [table for table in description.tables if not table.name.startswith(OURS_PREFIX)]
+    return hashlib.sha256(repr((theirs, records)).encode()).hexdigest()
 
 
 class Snapshot:
