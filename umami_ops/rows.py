@@ -68,6 +68,11 @@ class Field:
         """Whether both sides write the same value as the same text, so that checksums can be compared."""
         return self.is_alike or self.kind not in (Kind.JSON, Kind.OTHER)
 
+    @property
+    def can_be_null(self) -> bool:
+        """Whether the text of a value can be missing: where the column may be NULL, or may become it."""
+        return self.nullable or self.repair is not None or self.expression is not None
+
 
 @dataclass(frozen=True)
 class Rows:

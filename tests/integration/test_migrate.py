@@ -112,6 +112,26 @@ def test_verify_names_what_differs(
     assert len(wrong["differing_ranges"]) == 1
 
 
+@pytest.mark.dialects("mysql", "postgresql")
+def test_ids_in_capitals_are_the_same_ids(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    """MySQL keeps the letters that were written, PostgreSQL the number that they stand for."""
+    source = source_at(13)
+    event = moving.awkward_event(1, "/")
+    capitals = {name: text.upper() if name.endswith("_id") else text for name, text in event.items()}
+    with connect(source) as loader:
+        loader.load(moving.batch("website_event", capitals))
+        loader.load(moving.batch("website_event", moving.awkward_event(2, "/")))
+    assert migrate(source, target_url).code == 0
+    answer = verify(source, target_url)
+    assert (answer.code, answer.document["equal"]) == (0, True)
+    execute(target_url, f"UPDATE website_event SET tag = 'x' WHERE event_id = '{event['event_id']}'")
+    answer = verify(source, target_url)
+    (wrong,) = [table for table in answer.document["tables"] if not table["equal"]]
+    assert (answer.code, wrong["changed"]) == (1, [event["event_id"]])
+
+
 def test_verify_names_the_columns_that_the_target_lacks(
     direction: Direction, source_at: Callable[[int], str], target_url: str
 ) -> None:
@@ -128,6 +148,28 @@ def test_verify_names_the_columns_that_the_target_lacks(
     assert "In all else both hold the same" in told.out
     execute(target_url, "ALTER TABLE website_event ADD COLUMN lcp integer")
     assert verify(source, target_url).code == 0
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER TABLE website_event ADD COLUMN lcp integer",
+        "UPDATE _prisma_migrations SET finished_at = NULL WHERE migration_name LIKE '13%'",
+    ],
+)
+def test_a_migration_since_the_plan_is_noticed(
+    direction: Direction,
+    source_at: Callable[[int], str],
+    target_url: str,
+    statement: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was planned is for another schema, while a person reads the plan and thinks."""
+    source = source_at(13)
+    monkeypatch.setattr("umami_ops.cli.migrate._confirm", lambda _plan, _yes: execute(source, statement))
+    outcome = migrate(source, target_url)
+    assert (outcome.code, "have changed since this was planned" in outcome.err) == (5, True), outcome.said
+    assert tables_in(target_url) == ()
 
 
 def test_catch_up_brings_over_what_has_come(

@@ -250,6 +250,7 @@ def check_way(source: Connection, target: Connection, both: Pair, types: dict[st
             target.transit().write(both.target, source.transit().read(both.source, ordered=True))
         there = proof.prove(target.transit(), both.target)
         assert there == proof.prove(source.transit(), both.source), both.source.table
+        assert there == proof.prove(source.transit(), both.source, ids_as_stored=True), both.source.table
         here = proof.fingerprints(source.transit(), both.source, EVERYTHING)
         assert here == proof.fingerprints(target.transit(), both.target, EVERYTHING)
         # And back: what the coarser side has kept is what comes home.

@@ -51,6 +51,8 @@ class Features:
     index_names_are_global: bool
     #: Do two sessions load one table faster than one? Not where rows are kept in the order of their key.
     loads_side_by_side: bool
+    #: Does a look along the primary key spare the server the rows? Not where they lie in the key itself.
+    reads_keys_alone: bool
     #: Does the server's own dump program write several tables at once?
     dumps_side_by_side: bool
     #: Can text and JSON hold a NUL character?

@@ -30,6 +30,9 @@ __all__ = [
 #: The word for NULL; it stands without quotes.
 NULL = b"NULL"
 
+#: How many columns in a row are asked at once whether they are all NULL; of 2 to 13 tried the fastest.
+_RUN = 4
+
 #: All rows of a table.
 EVERYTHING = KeyRange()
 
@@ -249,13 +252,16 @@ class Transit(ABC):
     def offences(self, rows: Rows, asked: Sequence[tuple[Field, Offence]]) -> list[tuple[int, list[str]]]:
         """Return for each question how many values offend, and the keys of three of them; one scan in all."""
 
-    def prove(self, rows: Rows, keys: KeyRange = EVERYTHING) -> Proof:
+    def prove(self, rows: Rows, keys: KeyRange = EVERYTHING, *, ids_as_stored: bool = False) -> Proof:
         """Return count and checksum of a range, computed by the server over canonical text.
 
         Columns whose text differs between dialects (`Field.has_one_text`) are left out; see `transfer.proof`.
+        `ids_as_stored` spares the server what only ids in capitals need: sides that agree are the same; sides
+        that don't are to be asked without it.
         """
+        hash_ = self._hash(rows, ids_as_stored=ids_as_stored)
         statement = (
-            f"SELECT COUNT(*) AS row_count, COALESCE(SUM({self._hash(rows)}), 0) AS checksum"  # noqa: S608
+            f"SELECT COUNT(*) AS row_count, COALESCE(SUM({hash_}), 0) AS checksum"  # noqa: S608
             f" FROM {self._quote(rows.table)}{self._where(rows, keys)}"
         )
         row = self._session.row(_query(statement, f"prove_{rows.table}"))
@@ -321,15 +327,31 @@ class Transit(ABC):
         """Return the expression of a column's canonical text: what travels of its values."""
 
     @abstractmethod
-    def _hash(self, rows: Rows) -> str:
+    def _hash(self, rows: Rows, *, ids_as_stored: bool = False) -> str:
         """Return the expression of a row's hash: the first 60 bits of the SHA-256 of its canonical text."""
 
     @staticmethod
-    def _hashed(rows: Rows) -> tuple[list[Field], list[Field]]:
-        """Return the columns that a row's hash is made of, in its order: ids, then the others."""
+    def _hashed(rows: Rows) -> tuple[list[Field], list[list[Field]]]:
+        """Return the columns that a row's hash is made of, in its order: ids, then the others, in runs.
+
+        The columns of a run of several may well be NULL all at once, which is asked faster than each alone:
+        the text of many NULLs is a constant.
+        """
         fields = [item for item in rows.fields if item.has_one_text]
-        ids = [item for item in fields if item.kind is Kind.ID]
-        return ids, [item for item in fields if item.kind is not Kind.ID]
+        runs: list[list[Field]] = []
+        for item in fields:
+            if item.kind is Kind.ID:
+                continue
+            if (
+                runs
+                and len(runs[-1]) < _RUN
+                and _is_plainly_nullable(item)
+                and _is_plainly_nullable(runs[-1][0])
+            ):
+                runs[-1].append(item)
+            else:
+                runs.append([item])
+        return [item for item in fields if item.kind is Kind.ID], runs
 
     @abstractmethod
     def _key_text(self, rows: Rows) -> str:
@@ -367,6 +389,11 @@ class Transit(ABC):
     def _where_keys(self, rows: Rows, keys: Sequence[str]) -> str:
         listed = ", ".join(self._session.literal(key) for key in keys)
         return f" WHERE {self._key(rows)} IN ({listed})" if listed else " WHERE 1 = 0"
+
+
+def _is_plainly_nullable(item: Field) -> bool:
+    """Whether a column's text is NULL where, and only where, the column is."""
+    return item.nullable and item.repair is None and item.expression is None
 
 
 def _query(text: str, name: str = "transfer.statement") -> Query:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 
@@ -15,7 +15,7 @@ from umami_ops.rows import KeyRange, Pair
 from umami_ops.transfer import proof, ranges
 
 #: Rows whose checksum is one statement; and so many that their keys and hashes are held in memory.
-PROVEN_ROWS, NARROW_ROWS = 250_000, 5_000
+PROVEN_ROWS, NARROW_ROWS = 100_000, 5_000
 #: How many ranges and rows are named.
 _NAMED_RANGES, _NAMED_ROWS = 3, 5
 
@@ -48,18 +48,20 @@ class Comparison:
     def compare(self, pairs: Iterable[Pair]) -> list[Found]:
         """Return for each table what both sides say, and the ranges in which they differ."""
         found = [Found(pair) for pair in pairs]
-        tiles = ranges.Tiles([(item.pair.source, [EVERYTHING]) for item in found], PROVEN_ROWS)
+        here, there = (session.dialect.features for session in self._sessions[0])
+        # Where a range ends is asked of the side that finds it without reading the rows.
+        asks_target = there.reads_keys_alone and not here.reads_keys_alone
+        sides = [item.pair.target if asks_target else item.pair.source for item in found]
+        tiles = ranges.Tiles([(rows, [EVERYTHING]) for rows in sides], PROVEN_ROWS)
 
         def run(source: Connection, target: Connection) -> None:
             with ThreadPoolExecutor(max_workers=1) as beside:
                 while not self._ended():
-                    work = tiles.next(source.transit())
+                    work = tiles.next((target if asks_target else source).transit())
                     if work is None:
                         return
                     item, keys = found[work[0]], work[1]
-                    other = beside.submit(proof.prove, source.transit(), item.pair.source, keys)
-                    own = proof.prove(target.transit(), item.pair.target, keys)
-                    self._note(item, keys, other.result(), own)
+                    self._note(item, keys, *_both(beside, (source, target), item.pair, keys))
 
         with ThreadPoolExecutor(max_workers=len(self._sessions)) as pool:
             for done in [pool.submit(run, *both) for both in self._sessions]:
@@ -126,6 +128,22 @@ class Comparison:
         )  # fmt: skip
 
 
+def _both(
+    beside: Executor, sessions: tuple[Connection, Connection], pair: Pair, keys: KeyRange
+) -> tuple[Proof, Proof]:
+    """Return what each side says of a range, asked side by side.
+
+    At first with ids as they are stored. Where as many rows differ, they may differ in capitals alone.
+    """
+    for as_stored in (True, False):
+        asked = beside.submit(proof.prove, sessions[0].transit(), pair.source, keys, ids_as_stored=as_stored)
+        target = proof.prove(sessions[1].transit(), pair.target, keys, ids_as_stored=as_stored)
+        source = asked.result()
+        if source == target or source.rows != target.rows:
+            break
+    return source, target
+
+
 #: Query of sql/*/verify.sql → its table, the column that it is about, and one that it may do without.
 _SUMS = {
     "visitors": ("website_event", "session_id", ""),
@@ -177,6 +195,8 @@ def _differences(table: str, theirs: _Sums, own: _Sums) -> Iterator[str]:
 
 
 def _sums(connection: Connection, name: str, words: set[str]) -> _Sums:
+    for setting in connection.dialect.queries["verify.sum_settings"].statements:
+        connection.run(setting)
     query = connection.dialect.queries[f"verify.{name}"].when(words)
     found = {}
     for row in connection.rows(query):

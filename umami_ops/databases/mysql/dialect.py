@@ -17,6 +17,7 @@ MYSQL = Dialect(
         rewrites_online=True,
         index_names_are_global=False,
         loads_side_by_side=False,
+        reads_keys_alone=False,
         dumps_side_by_side=False,
         holds_nul=True,
         has_zero_dates=True,

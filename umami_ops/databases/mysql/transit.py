@@ -52,8 +52,6 @@ _WIDTH = re.compile(r"\b((?:tiny|small|medium|big)?int)\((\d+)\)")
 _MODE = "STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION"
 _SETTINGS = (
     "SET SESSION group_concat_max_len = 1073741824, net_read_timeout = 3600, net_write_timeout = 3600,"
-    # Sums of many groups stay in memory; on a disk they take ten times as long.
-    " tmp_table_size = 134217728, max_heap_table_size = 134217728,"
     f" foreign_key_checks = 0, sql_notes = 0, sql_mode = '{_MODE}'"
     f" /*!80000 , sql_mode = '{_MODE},TIME_TRUNCATE_FRACTIONAL' */"
 )
@@ -283,7 +281,7 @@ class MysqlTransit(Transit):
         return canonical.text(item, self._quote(item.name))
 
     def _key_text(self, rows: Rows) -> str:
-        return f"CAST({self._key(rows)} AS CHAR)"
+        return f"LOWER(CAST({self._key(rows)} AS CHAR))"  # as PostgreSQL writes an id in capitals
 
     def _line(self, rows: Rows) -> str:
         """Return the expression of a row as a line of CSV, constant parts joined."""
@@ -310,16 +308,29 @@ class MysqlTransit(Transit):
                 )
         return f"CONCAT({', '.join(part for part in parts if part != _EMPTY)})"
 
-    def _hash(self, rows: Rows) -> str:
+    def _hash(self, rows: Rows, *, ids_as_stored: bool = False) -> str:
         """Return the expression of a row's hash: the first 60 bits of SHA-256."""
-        ids, others = self._hashed(rows)
-        parts = [f"COALESCE({self.text(item)}, _utf8mb4 0x02)" for item in others]
+        ids, runs = self._hashed(rows)
+        parts = [self._run_text(run) for run in runs]
         if ids:
             # In small letters all at once: LOWER costs the server more by the call than by the letter.
-            listed = ", ".join(f"COALESCE({self._quote(item.name)}, _utf8mb4 0x02)" for item in ids)
-            parts.insert(0, f"LOWER(CONCAT_WS(_utf8mb4 0x1F, {listed}))")
+            listed = f"CONCAT_WS(_utf8mb4 0x1F, {', '.join(self._or_marker(item) for item in ids)})"
+            parts.insert(0, listed if ids_as_stored else f"LOWER({listed})")
         text = f"CONCAT_WS(_utf8mb4 0x1F, {', '.join(parts)})" if parts else "''"
         return f"CAST(CONV(LEFT(SHA2({text}, 256), 15), 16, 10) AS UNSIGNED)"
+
+    def _run_text(self, run: Sequence[Field]) -> str:
+        """Return the text of columns that stand together; all at once where all of several are NULL."""
+        texts = ", ".join(self._or_marker(item) for item in run)
+        if len(run) == 1:
+            return texts
+        listed = ", ".join(self._quote(item.name) for item in run)
+        nothing = f"_utf8mb4 0x{'1F'.join(['02'] * len(run))}"
+        return f"IF(COALESCE({listed}) IS NULL, {nothing}, CONCAT_WS(_utf8mb4 0x1F, {texts}))"
+
+    def _or_marker(self, item: Field) -> str:
+        text = self._quote(item.name) if item.kind is Kind.ID else self.text(item)
+        return f"COALESCE({text}, _utf8mb4 0x02)" if item.can_be_null else text
 
 
 _EMPTY = "''"

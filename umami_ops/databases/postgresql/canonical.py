@@ -42,7 +42,7 @@ def text(item: Field, column: str) -> str:
         case Kind.TIME if item.digits is None:
             return f"CAST({column} AS timestamp)"
         case Kind.TIME if item.digits == 0:
-            return f"CAST(date_trunc('second', {column}) AS timestamp)"
+            return f"date_trunc('second', CAST({column} AS timestamp))"
         case Kind.TIME:
             return f"left(to_char({column}, 'YYYY-MM-DD HH24:MI:SS.US'), {20 + (item.digits or 0)})"
         case Kind.BOOLEAN:

@@ -17,6 +17,7 @@ POSTGRESQL = Dialect(
         rewrites_online=False,
         index_names_are_global=True,
         loads_side_by_side=True,
+        reads_keys_alone=True,
         dumps_side_by_side=True,
         holds_nul=False,
         has_zero_dates=False,

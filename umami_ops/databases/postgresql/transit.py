@@ -5,7 +5,6 @@ The formats are those of `databases/transit.py`.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -31,6 +30,10 @@ from umami_ops.umami.schema import Index, Table
 
 if TYPE_CHECKING:
     from umami_ops.databases.postgresql.connection import PostgresqlConnection
+
+
+#: The release from which eight bytes are a number by a cast; before it they are spelt out and read again.
+_CASTS_BYTES_FROM = 18
 
 
 class PostgresqlTransit(Transit):
@@ -176,15 +179,29 @@ class PostgresqlTransit(Transit):
     def _key_text(self, rows: Rows) -> str:
         return f"CAST({self._key(rows)} AS text)"
 
-    def _hash(self, rows: Rows) -> str:
+    def _hash(self, rows: Rows, *, ids_as_stored: bool = False) -> str:  # noqa: ARG002 -- a uuid has no capitals
         """Return the expression of a row's hash: the first 60 bits of SHA-256."""
-        parts = [
-            f"COALESCE(CAST({self.text(item)} AS text), chr(2))"
-            for item in itertools.chain(*self._hashed(rows))
-        ]
+        ids, runs = self._hashed(rows)
+        parts = [*map(self._or_marker, ids), *map(self._run_text, runs)]
         # One function that builds the text: a chain of operators would copy it once a column.
         text = f"concat_ws(chr(31), {', '.join(parts)})" if parts else "''"
-        return f"('x' || substr(CAST(sha256(convert_to({text}, 'UTF8')) AS text), 3, 15))::bit(60)::bigint"
+        first = f"substr(sha256(convert_to({text}, 'UTF8')), 1, 8)"
+        if int(self._connection.server().version.partition(".")[0]) >= _CASTS_BYTES_FROM:
+            return f"((CAST({first} AS bigint) >> 4) & {2**60 - 1})"
+        return f"('x' || encode({first}, 'hex'))::bit(60)::bigint"
+
+    def _run_text(self, run: Sequence[Field]) -> str:
+        """Return the text of columns that stand together; all at once where all of several are NULL."""
+        texts = ", ".join(map(self._or_marker, run))
+        if len(run) == 1:
+            return texts
+        none = " AND ".join(f"{self._quote(item.name)} IS NULL" for item in run)
+        nothing = " || chr(31) || ".join(["chr(2)"] * len(run))  # a constant to the planner
+        return f"CASE WHEN {none} THEN {nothing} ELSE concat_ws(chr(31), {texts}) END"
+
+    def _or_marker(self, item: Field) -> str:
+        text = self.text(item)
+        return f"COALESCE(CAST({text} AS text), chr(2))" if item.can_be_null else text
 
 
 def _query(text: str, name: str = "transfer.statement") -> Query:
