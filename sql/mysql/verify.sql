@@ -5,15 +5,21 @@
 SET SESSION tmp_table_size = 134217728, max_heap_table_size = 134217728;
 
 -- name: visitors
--- Views and visitors. Ids are grouped as the bytes that they are, a website's and a session's as one key, and not
--- sorted: the server is three times as fast so.
-SELECT LOWER(INSERT(INSERT(INSERT(INSERT(HEX(g.w), 21, 0, '-'), 17, 0, '-'), 13, 0, '-'), 9, 0, '-')) AS website,
-       CAST(FROM_DAYS(g.d) AS CHAR) AS day,
+-- Views and visitors. Ids are grouped as bytes, a website's and a session's as one key, and not sorted: as text they
+-- took three times as long. As they are stored they are quicker still, if capitals and small letters don't mix.
+SELECT CAST(FROM_DAYS(g.d) AS CHAR) AS day,
+       LOWER(CONVERT(g.w USING utf8mb4)) AS website,                                             --? as_stored
+       LOWER(INSERT(INSERT(INSERT(INSERT(HEX(g.w), 21, 0, '-'), 17, 0, '-'), 13, 0, '-'), 9, 0, '-')) --? !as_stored
+       AS website,                                                                               --? !as_stored
        SUM(g.views) AS views,
        COUNT(*) AS visitors
-FROM (SELECT LEFT(h.ids, 16) AS w, h.d, h.views
-      FROM (SELECT UNHEX(REPLACE(CAST(CONCAT(e.website_id, e.session_id) AS BINARY), '-', '')) AS ids,
-                   TO_DAYS(e.created_at) AS d,
+FROM (SELECT h.d,
+             h.views,
+             LEFT(h.ids, 36) AS w                                                                --? as_stored
+             LEFT(h.ids, 16) AS w                                                                --? !as_stored
+      FROM (SELECT TO_DAYS(e.created_at) AS d,
+                   CAST(CONCAT(e.website_id, e.session_id) AS BINARY(72)) AS ids,                --? as_stored
+                   UNHEX(REPLACE(CONCAT(e.website_id, e.session_id), '-', '')) AS ids,           --? !as_stored
                    COUNT(*) AS views
             FROM website_event AS e
             GROUP BY 1, 2
@@ -22,13 +28,19 @@ GROUP BY g.w, g.d;
 
 -- name: visits
 -- Visits.
-SELECT LOWER(INSERT(INSERT(INSERT(INSERT(HEX(g.w), 21, 0, '-'), 17, 0, '-'), 13, 0, '-'), 9, 0, '-')) AS website,
-       CAST(FROM_DAYS(g.d) AS CHAR) AS day,
+SELECT CAST(FROM_DAYS(g.d) AS CHAR) AS day,
+       LOWER(CONVERT(g.w USING utf8mb4)) AS website,                                             --? as_stored
+       LOWER(INSERT(INSERT(INSERT(INSERT(HEX(g.w), 21, 0, '-'), 17, 0, '-'), 13, 0, '-'), 9, 0, '-')) --? !as_stored
+       AS website,                                                                               --? !as_stored
        COUNT(*) AS visits
-FROM (SELECT DISTINCT UNHEX(REPLACE(e.website_id, '-', '')) AS w,
-             UNHEX(REPLACE(e.visit_id, '-', '')) AS v,
-             TO_DAYS(e.created_at) AS d
-      FROM website_event AS e) AS g
+FROM (SELECT h.d,
+             LEFT(h.ids, 36) AS w                                                                --? as_stored
+             LEFT(h.ids, 16) AS w                                                                --? !as_stored
+      FROM (SELECT DISTINCT
+                   CAST(CONCAT(e.website_id, e.visit_id) AS BINARY(72)) AS ids,                  --? as_stored
+                   UNHEX(REPLACE(CONCAT(e.website_id, e.visit_id), '-', '')) AS ids,             --? !as_stored
+                   TO_DAYS(e.created_at) AS d
+            FROM website_event AS e) AS h) AS g
 GROUP BY g.w, g.d;
 
 -- name: event_data

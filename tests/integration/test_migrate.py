@@ -15,6 +15,8 @@ from testbed.umami import create_umami
 from tests import command, moving
 from tests.plugins.directions import Direction
 from umami_ops.operations.inspect import inspect
+from umami_ops.operations.migrate import pairs_of
+from umami_ops.transfer.comparison import sums_that_differ
 from umami_ops.transfer.schema import Side, translate
 from umami_ops.umami.migrations import migrations
 from umami_ops.umami.schema import Table, schema_at
@@ -122,7 +124,8 @@ def test_ids_in_capitals_are_the_same_ids(
     capitals = {name: text.upper() if name.endswith("_id") else text for name, text in event.items()}
     with connect(source) as loader:
         loader.load(moving.batch("website_event", capitals))
-        loader.load(moving.batch("website_event", moving.awkward_event(2, "/")))
+        # Another event of the same visit, in small letters: one visit and one visitor all the same.
+        loader.load(moving.batch("website_event", event | {"event_id": OWN}))
     assert migrate(source, target_url).code == 0
     answer = verify(source, target_url)
     assert (answer.code, answer.document["equal"]) == (0, True)
@@ -130,6 +133,30 @@ def test_ids_in_capitals_are_the_same_ids(
     answer = verify(source, target_url)
     (wrong,) = [table for table in answer.document["tables"] if not table["equal"]]
     assert (answer.code, wrong["changed"]) == (1, [event["event_id"]])
+
+
+def test_sums_by_website_and_day_are_compared_too(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    source = source_at(13)
+    fill(source)
+    assert migrate(source, target_url).code == 0
+    event, other = moving.awkward_event(1, "/"), moving.awkward_event(2, "/")
+
+    def differing() -> list[str]:
+        with moving.connect(source) as here, moving.connect(target_url) as there:
+            return sums_that_differ([(here, there)], pairs_of(here, there)[0])
+
+    assert differing() == []
+    where = f"WHERE event_id = '{event['event_id']}'"
+    execute(target_url, f"UPDATE website_event SET website_id = '{other['website_id']}' {where}")
+    found = [sentence for sentence in differing() if event["website_id"] in sentence]
+    assert sorted(word for word in ("visitors", "visits") for text in found if f"'{word}'" in text) == [
+        "visitors",
+        "visits",
+    ]
+    execute(target_url, f"UPDATE website_event SET website_id = '{event['website_id']}' {where}")
+    assert differing() == []
 
 
 def test_verify_names_the_columns_that_the_target_lacks(
