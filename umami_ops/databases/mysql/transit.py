@@ -324,9 +324,9 @@ class MysqlTransit(Transit):
         texts = ", ".join(self._or_marker(item) for item in run)
         if len(run) == 1:
             return texts
-        listed = ", ".join(self._quote(item.name) for item in run)
+        none = " AND ".join(f"{self._quote(item.name)} IS NULL" for item in run)
         nothing = f"_utf8mb4 0x{'1F'.join(['02'] * len(run))}"
-        return f"IF(COALESCE({listed}) IS NULL, {nothing}, CONCAT_WS(_utf8mb4 0x1F, {texts}))"
+        return f"IF({none}, {nothing}, CONCAT_WS(_utf8mb4 0x1F, {texts}))"
 
     def _or_marker(self, item: Field) -> str:
         text = self._quote(item.name) if item.kind is Kind.ID else self.text(item)
