@@ -1,10 +1,12 @@
 -- What a database is made of, read for moving it: tables, columns, keys, indexes, and what can't be moved.
 
 -- name: columns
--- Every column of the database's tables; MariaDB's JSON is a longtext with a check.
+-- Every column of the database's tables; MariaDB's JSON is a longtext with a check. Bound are types without a text.
 SELECT c.table_name AS relation,
        c.column_name AS name,
        CASE WHEN k.check_clause IS NOT NULL THEN 'json' ELSE c.column_type END AS type,
+       c.data_type IN ('geometry', 'point', 'linestring', 'polygon', 'multipoint', 'multilinestring', 'multipolygon',
+                       'geometrycollection', 'geomcollection', 'vector') AS is_bound,
        c.is_nullable = 'YES' AS nullable,
        c.column_default AS default_value,
        CASE WHEN c.extra LIKE '%auto_increment%' THEN 'column that counts by itself'

@@ -1,10 +1,12 @@
 -- What a schema is made of, read for moving it: tables, columns, keys, indexes, and what can't be moved.
 
 -- name: columns
--- Every column of the schema's tables; a partition is its parent's.
+-- Every column of the schema's tables; a partition is its parent's. Bound are types that this database has made, or an
+-- extension.
 SELECT c.relname AS relation,
        a.attname AS name,
        format_type(a.atttypid, a.atttypmod) AS type,
+       y.typnamespace <> CAST('pg_catalog' AS regnamespace) AS is_bound,
        NOT a.attnotnull AS nullable,
        CASE WHEN a.attgenerated = '' AND a.attidentity = '' THEN pg_get_expr(d.adbin, d.adrelid) END AS default_value,
        CASE WHEN a.attgenerated <> '' THEN 'generated column'
@@ -12,6 +14,7 @@ SELECT c.relname AS relation,
             WHEN pg_get_expr(d.adbin, d.adrelid) LIKE 'nextval(%' THEN 'column filled by a sequence' END AS special
 FROM pg_class AS c
 JOIN pg_attribute AS a ON a.attrelid = c.oid
+JOIN pg_type AS y ON y.oid = a.atttypid
 LEFT JOIN pg_attrdef AS d ON d.adrelid = c.oid AND d.adnum = a.attnum
 WHERE c.relnamespace = (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = current_schema())
   AND c.relkind IN ('r', 'p')

@@ -20,6 +20,7 @@ def described(
     """
     queries = connection.dialect.queries
     columns: dict[str, list[Column]] = {}
+    bound: list[tuple[str, Column]] = []
     others = [Thing(row["kind"], row["name"]) for row in connection.rows(queries["transfer.others"])]
     for row in connection.rows(queries["transfer.columns"]):
         default = None if row["default_value"] is None else plain_default(row["default_value"])
@@ -28,6 +29,8 @@ def described(
             default = None
         column = Column(row["name"], plain_type(row["type"]), bool(row["nullable"]), default)
         columns.setdefault(row["relation"], []).append(column)
+        if row["is_bound"]:
+            bound.append((row["relation"], column))
     primary: dict[str, PrimaryKey] = {}
     indexes: dict[str, list[Index]] = defaultdict(list)
     for row, names in _by_name(connection.rows(queries["transfer.indexes"])):
@@ -55,6 +58,7 @@ def described(
             for name in sorted(columns)
         ),
         tuple(others),
+        tuple(bound),
     )
 
 

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from umami_ops.rows import Field, KeyRange, Kind, Pair, Rows
 from umami_ops.sql import Query
-from umami_ops.umami.schema import Table
+from umami_ops.umami.schema import Column, Table
 
 __all__ = [
     "EVERYTHING", "NOTHING", "NULL", "Description", "Field", "KeyRange", "Kind", "Loading", "Moment",
@@ -84,11 +84,13 @@ class Description:
     """A schema as the catalogue shows it: tables with all their columns, keys and indexes.
 
     Types and defaults are spelt as `umami/schema.py` spells them, MariaDB's as MySQL's. `others` is what has
-    no place in that.
+    no place in that. `bound` are columns, with their tables' names, whose type stays behind when they move:
+    another server of the dialect may not have it, or it has no text.
     """
 
     tables: tuple[Table, ...]
     others: tuple[Thing, ...] = ()
+    bound: tuple[tuple[str, Column], ...] = ()
 
     def table(self, name: str) -> Table | None:
         """Return the table of that name, if there is one."""

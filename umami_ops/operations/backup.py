@@ -24,6 +24,7 @@ from umami_ops.archive import manifest as manifests
 from umami_ops.archive.manifest import (
     DUMP,
     IN_SEVERAL_FILES,
+    PORTABLE,
     PRUNED,
     FileFacts,
     Manifest,
@@ -85,7 +86,8 @@ def plan_backup(
     """Decide what a backup holds and whether there is room for it.
 
     Raises Refused where the database isn't Umami's, the store has too little space or the server's own
-    programs dump one table after the other, UsageFault for a recipient that is none.
+    programs dump one table after the other, or a portable one can't take a column along; UsageFault for a
+    recipient that is none.
     """
     if jobs and not connection.dialect.features.dumps_side_by_side:
         raise Refused(
@@ -98,6 +100,11 @@ def plan_backup(
     if encrypt_to:
         parse_recipients(encrypt_to)
     tables = _tables(installation)
+    if kind == PORTABLE:
+        from umami_ops.transfer.schema import require_unbound
+
+        hint = "A dump takes it along: --format dump."
+        require_unbound(connection.transit().describe(), [table.name for table in tables], hint)
     estimate = sum(
         int(table.table_bytes * (_SHARE_OF_REPLAYS if table.name == _REPLAYS else _SHARE)) for table in tables
     )

@@ -17,6 +17,7 @@ from umami_ops.operations.prune import PRUNED as TABLES
 from umami_ops.plan import Plan
 from umami_ops.transfer.portable import Head
 from umami_ops.transfer.pruned import PrunedRows, complete
+from umami_ops.transfer.schema import require_unbound
 
 #: What a table's bytes become in an archive, as a share; while it is completed it is there twice.
 _SHARE = 0.35
@@ -87,8 +88,10 @@ def _what_became_of(rows: PrunedRows, store: Store) -> str:
 
 
 def _begin(connection: Connection, installation: Installation, store: Store) -> PrunedRows:
-    described = {table.name: table for table in connection.transit().describe().tables}
+    here = connection.transit().describe()
+    described = {table.name: table for table in here.tables}
     tables = tuple(described[table] for table in TABLES if installation.has(table))
+    require_unbound(here, [table.name for table in tables], "Leave --archive away, after `umami-ops backup`.")
     head = Head(connection.dialect.name, installation.server.flavour, installation.level, tables)
     plan = BackupPlan(fresh_name(origin_of(connection), store, "-pruned"), PRUNED, (), 0, 0)
     manifest = manifest_of(plan, installation, head.dialect, f"umami-ops {__version__}", {}, ())

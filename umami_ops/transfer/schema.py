@@ -13,6 +13,7 @@ from umami_ops.databases import types
 from umami_ops.databases.base import Features
 from umami_ops.databases.dialects import dialect_named
 from umami_ops.databases.transit import Description
+from umami_ops.errors import Refused
 from umami_ops.rows import Field, Kind, Pair, Rows
 from umami_ops.umami.schema import Column, Index, Table, id_columns, schema_at
 
@@ -48,6 +49,17 @@ class Translation:
         return next(table for table in self.tables if table.name == name)
 
 
+def require_unbound(source: Description, tables: Collection[str], hint: str) -> None:
+    """Raise Refused where one of these tables has a column whose type can't be taken along."""
+    for table, column in source.bound:
+        if table in tables:
+            raise Refused(
+                f"Column {table}.{column.name} has a type that can't be taken along: {column.type}.",
+                hint=hint,
+                done="Nothing was changed.",
+            )
+
+
 def is_ours(table: str) -> bool:
     """Whether a table is umami-ops's own."""
     return table.startswith(OURS_PREFIX)
@@ -65,7 +77,7 @@ def translate(
 
     All of Umami's tables at that level are there, with every column and index that its migrations make, in
     their order; users' columns, indexes and tables follow. What Umami has on the source's side alone is left
-    out, with a remark.
+    out, with a remark. Raises Refused for a type that another server of the same dialect may not have.
     """
     known = schema_at(target.dialect, level)
     own = schema_at(side.dialect, source_level or level)
@@ -79,6 +91,10 @@ def translate(
         if name in own and name not in known:
             remarks.append(f"table {name}: Umami has none at level {level}")
             continue
+        if side.dialect == target.dialect:
+            require_unbound(
+                source, [name], "A dump takes it along: `umami-ops backup`, then `restore --target-url`."
+            )
         umami = known.table(name) if name in known else None
         added = _without(here[name], own.table(name), umami, remarks) if umami and name in own else here[name]
         tables.append(_translated(added, umami, side, target, remarks))

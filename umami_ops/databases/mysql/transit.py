@@ -354,8 +354,8 @@ def _in_batches(rows: Iterable[bytes]) -> Iterator[list[bytes]]:
 
 
 def _plain_type(text: str) -> str:
-    """Return a type without the display width of whole numbers, but for tinyint(1), which says boolean."""
-    return text if text == "tinyint(1)" else _WIDTH.sub(r"\1", text)
+    """Return a type without the display width of whole numbers, unless it says boolean or is filled up."""
+    return text if text == "tinyint(1)" or text.endswith("zerofill") else _WIDTH.sub(r"\1", text)
 
 
 def _mysql_default(text: str) -> str | None:

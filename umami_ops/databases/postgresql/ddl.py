@@ -81,9 +81,14 @@ def _column(column: Column) -> exp.ColumnDef:
         constraints.append(exp.DefaultColumnConstraint(this=value))
     return exp.ColumnDef(
         this=_quoted(column.name),
-        kind=exp.DataType.build(column.type, dialect=_DIALECT),
+        kind=_type(column.type),
         constraints=[exp.ColumnConstraint(kind=constraint) for constraint in constraints],
     )
+
+
+def _type(text: str) -> exp.DataType:
+    """Return a type as the catalogue spells it: sqlglot doesn't know all of them, and not all of some."""
+    return exp.DataType(this=exp.DataType.Type.USERDEFINED, kind=text)
 
 
 def _primary_key(key: PrimaryKey) -> exp.Constraint:
