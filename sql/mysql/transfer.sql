@@ -12,7 +12,11 @@ SELECT c.table_name AS relation,
        CASE WHEN c.extra LIKE '%auto_increment%' THEN 'column that counts by itself'
             WHEN c.extra LIKE '%VIRTUAL%' OR c.extra LIKE '%STORED%' OR c.extra LIKE '%PERSISTENT%'
             THEN 'generated column'
-            WHEN c.extra LIKE '%on update%' THEN 'column that changes by itself' END AS special
+            WHEN c.extra LIKE '%on update%' THEN 'column that changes by itself'
+            WHEN c.extra LIKE '%DEFAULT_GENERATED%' AND c.column_default NOT LIKE 'CURRENT_TIMESTAMP%'
+              OR VERSION() LIKE '%MariaDB%'
+                 AND c.column_default NOT REGEXP '^(''|-?[0-9.]+$|NULL$|current_timestamp)'
+            THEN 'computed default of column' END AS special
 FROM information_schema.columns AS c
 JOIN information_schema.tables AS t ON t.table_schema = c.table_schema AND t.table_name = c.table_name
 LEFT JOIN (
@@ -40,37 +44,40 @@ WHERE s.table_schema = DATABASE()
 ORDER BY s.table_name, s.index_name, s.seq_in_index;
 
 -- name: foreign_keys
--- Every foreign key between the database's tables, a row for each of its columns.
+-- Every foreign key between the database's tables, a row for each of its columns; one that does more than refuse is special.
 SELECT u.table_name AS relation,
        u.constraint_name AS name,
        u.column_name AS column_name,
+       r.delete_rule NOT IN ('NO ACTION', 'RESTRICT') OR r.update_rule NOT IN ('NO ACTION', 'RESTRICT') AS is_special,
        u.referenced_table_name AS referenced,
        u.referenced_column_name AS referenced_column
 FROM information_schema.key_column_usage AS u
+JOIN information_schema.referential_constraints AS r
+  ON r.constraint_schema = u.constraint_schema AND r.constraint_name = u.constraint_name AND r.table_name = u.table_name
 WHERE u.table_schema = DATABASE()
   AND u.referenced_table_name IS NOT NULL
 ORDER BY u.table_name, u.constraint_name, u.ordinal_position;
 
 -- name: others
--- What else is in the database that has no place in a list of tables and indexes.
-SELECT 'view' AS kind, t.table_name AS name
+-- What else is in the database that has no place in a list of tables and indexes; and of which table.
+SELECT 'view' AS kind, t.table_name AS name, NULL AS relation
 FROM information_schema.tables AS t
 WHERE t.table_schema = DATABASE()
   AND t.table_type = 'VIEW'
 UNION ALL
-SELECT 'trigger', CONCAT(g.trigger_name, ' on ', g.event_object_table)
+SELECT 'trigger', CONCAT(g.trigger_name, ' on ', g.event_object_table), g.event_object_table
 FROM information_schema.triggers AS g
 WHERE g.trigger_schema = DATABASE()
 UNION ALL
-SELECT LOWER(r.routine_type), r.routine_name
+SELECT LOWER(r.routine_type), r.routine_name, NULL
 FROM information_schema.routines AS r
 WHERE r.routine_schema = DATABASE()
 UNION ALL
-SELECT 'event', e.event_name
+SELECT 'event', e.event_name, NULL
 FROM information_schema.events AS e
 WHERE e.event_schema = DATABASE()
 UNION ALL
-SELECT 'check', CONCAT(g.constraint_name, ' on ', g.table_name)
+SELECT 'check', CONCAT(g.constraint_name, ' on ', g.table_name), g.table_name
 FROM information_schema.table_constraints AS g
 JOIN information_schema.check_constraints AS m
   ON m.constraint_schema = g.constraint_schema AND m.constraint_name = g.constraint_name

@@ -44,10 +44,11 @@ WHERE t.relnamespace = (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = cu
 ORDER BY t.relname, i.relname, k.place;
 
 -- name: foreign_keys
--- Every foreign key between the schema's tables, a row for each of its columns.
+-- Every foreign key between the schema's tables, a row for each of its columns; one that does more than refuse is special.
 SELECT t.relname AS relation,
        k.conname AS name,
        a.attname AS column_name,
+       k.confdeltype NOT IN ('a', 'r') OR k.confupdtype NOT IN ('a', 'r') AS is_special,
        r.relname AS referenced,
        b.attname AS referenced_column
 FROM pg_constraint AS k
@@ -62,37 +63,38 @@ WHERE k.contype = 'f'
 ORDER BY t.relname, k.conname, u.place;
 
 -- name: others
--- What else is in the schema, or the database, that has no place in a list of tables and indexes.
+-- What else is in the schema, or the database, that has no place in a list of tables and indexes; and of which table.
 SELECT CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'f' THEN 'foreign table'
                       ELSE 'sequence' END AS kind,
-       c.relname AS name
+       c.relname AS name,
+       CAST(NULL AS name) AS relation
 FROM pg_class AS c
 WHERE c.relnamespace = (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = current_schema())
   AND c.relkind IN ('v', 'm', 'f', 'S')
 UNION ALL
-SELECT 'trigger', g.tgname || ' on ' || t.relname
+SELECT 'trigger', g.tgname || ' on ' || t.relname, t.relname
 FROM pg_trigger AS g
 JOIN pg_class AS t ON t.oid = g.tgrelid
 WHERE NOT g.tgisinternal
   AND t.relnamespace = (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = current_schema())
 UNION ALL
-SELECT 'function', p.proname
+SELECT 'function', p.proname, NULL
 FROM pg_proc AS p
 WHERE p.pronamespace = (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = current_schema())
   AND NOT EXISTS (SELECT 1 FROM pg_depend AS d WHERE d.objid = p.oid AND d.deptype = 'e')
 UNION ALL
-SELECT 'type', y.typname
+SELECT 'type', y.typname, NULL
 FROM pg_type AS y
 WHERE y.typnamespace = (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = current_schema())
   AND y.typtype IN ('e', 'd')
 UNION ALL
-SELECT 'check', k.conname || ' on ' || t.relname
+SELECT 'check', k.conname || ' on ' || t.relname, t.relname
 FROM pg_constraint AS k
 JOIN pg_class AS t ON t.oid = k.conrelid
 WHERE k.contype IN ('c', 'x')
   AND t.relnamespace = (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = current_schema())
 UNION ALL
-SELECT 'extension', e.extname
+SELECT 'extension', e.extname, NULL
 FROM pg_extension AS e
 WHERE e.extname <> 'plpgsql'
 ORDER BY 1, 2;

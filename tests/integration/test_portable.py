@@ -93,6 +93,49 @@ def test_types_that_umami_has_none_of(
     assert len(list((tmp_path / "backups").iterdir())) == 1
 
 
+#: Tables with what no portable backup has, and as what each is named.
+_MORE = {
+    "postgresql": (
+        "CREATE TABLE parent (id serial PRIMARY KEY CONSTRAINT positive CHECK (id > 0))",
+        "CREATE TABLE child (id integer REFERENCES parent ON DELETE CASCADE)",
+        "CREATE INDEX partly ON child (id) WHERE id > 1",
+    ),
+    "mysql": (
+        "CREATE TABLE parent (id int AUTO_INCREMENT PRIMARY KEY, a varchar(36) DEFAULT (uuid()), b varchar(9)"
+        " DEFAULT 'x', c timestamp DEFAULT CURRENT_TIMESTAMP, CONSTRAINT positive CHECK (b > ''))",
+        "CREATE TABLE child (id int, CONSTRAINT child_id_fkey FOREIGN KEY (id) REFERENCES parent (id)"
+        " ON DELETE CASCADE, a text)",
+        "CREATE INDEX partly ON child (a(9))",
+    ),
+}
+_NAMED = {
+    "postgresql": {"column filled by a sequence parent.id"},
+    "mysql": {"column that counts by itself parent.id", "computed default of column parent.a"},
+}
+
+
+def test_what_tables_of_ones_own_lose_is_said(
+    server: Server, umami_database: str, database_url: str, cli: Cli
+) -> None:
+    backups.execute(umami_database, *_MORE[server.dialect])
+    named = _NAMED[server.dialect] | {
+        "check positive on parent",
+        "index of its own kind partly on child",
+        "ON DELETE or ON UPDATE of foreign key child_id_fkey on child",
+    }
+    made = cli("backup", "--format", "portable", "--json", url=umami_database)
+    restored = cli("restore", "latest", "--yes", "--json", url=database_url)
+    for outcome in (made, restored):
+        assert outcome.code == 0, outcome.said
+        (note,) = outcome.document["notes"]
+        assert {*note.removesuffix(".").partition(": ")[2].split("; ")} == named
+    with backups.opened(database_url) as connection:
+        parent = connection.transit().describe().table("parent")
+    assert parent is not None
+    if server.dialect == "mysql":
+        assert [column.default for column in parent.columns] == [None, None, "x", "CURRENT_TIMESTAMP"]
+
+
 @pytest.mark.usefixtures("postgresql_server")
 def test_the_latest_is_of_the_schema_that_the_url_names(
     server: Server, umami_database: str, cli: Cli

@@ -101,15 +101,16 @@ def create(
             from umami_ops.execute.restore import require_scratch
 
             require_scratch(scratch or database)
-        manifest, left_out = _make(database, store, kind, encrypt_to, jobs)
+        manifest, notes = _make(database, store, kind, encrypt_to, jobs)
         document: dict[str, Any] = manifest.to_dict() | {
             "store": store.title,
             "size_bytes": manifest.size_bytes,
+            "notes": notes,
         }
         if not as_json:
             _show_manifest(manifest, store)
-            if left_out:
-                render.print_remark("•", f"Not in it, since only tables are: {', '.join(left_out)}.")
+            for note in notes:
+                render.print_remark("•", note)
         if and_verify:
             restored = _prove(StoredBackup(store, manifest.name, keys), scratch or database)
             document["verified"] = {"rows": restored.rows, "seconds": round(restored.seconds, 3)}
@@ -139,7 +140,7 @@ def _make(
         render.Progress("backup", to_come // 10**6, unit="MB") as progress,
     ):
         made = make_backup(plan, database, installation, store, megabytes(progress))
-    return made.manifest, plan.left_out
+    return made.manifest, plan.notes
 
 
 @contextmanager

@@ -21,11 +21,14 @@ def described(
     queries = connection.dialect.queries
     columns: dict[str, list[Column]] = {}
     bound: list[tuple[str, Column]] = []
-    others = [Thing(row["kind"], row["name"]) for row in connection.rows(queries["transfer.others"])]
+    others = [
+        Thing(row["kind"], row["name"], row["relation"])
+        for row in connection.rows(queries["transfer.others"])
+    ]
     for row in connection.rows(queries["transfer.columns"]):
         default = None if row["default_value"] is None else plain_default(row["default_value"])
         if row["special"]:
-            others.append(Thing(row["special"], f"{row['relation']}.{row['name']}"))
+            others.append(Thing(row["special"], f"{row['relation']}.{row['name']}", row["relation"]))
             default = None
         column = Column(row["name"], plain_type(row["type"]), bool(row["nullable"]), default)
         columns.setdefault(row["relation"], []).append(column)
@@ -35,7 +38,7 @@ def described(
     indexes: dict[str, list[Index]] = defaultdict(list)
     for row, names in _by_name(connection.rows(queries["transfer.indexes"])):
         if row["is_special"]:
-            others.append(Thing("index of its own kind", f"{row['name']} on {row['relation']}"))
+            others.append(_on_table("index of its own kind", row))
         elif row["is_primary"]:
             primary[row["relation"]] = PrimaryKey(row["name"], tuple(part["column_name"] for part in names))
         else:
@@ -45,6 +48,8 @@ def described(
     for row, names in _by_name(connection.rows(queries["transfer.foreign_keys"])):
         own = tuple(part["column_name"] for part in names)
         other = tuple(part["referenced_column"] for part in names)
+        if row["is_special"]:
+            others.append(_on_table("ON DELETE or ON UPDATE of foreign key", row))
         keys[row["relation"]].append(ForeignKey(row["name"], own, row["referenced"], other))
     return Description(
         tuple(
@@ -60,6 +65,10 @@ def described(
         tuple(others),
         tuple(bound),
     )
+
+
+def _on_table(kind: str, row: Row) -> Thing:
+    return Thing(kind, f"{row['name']} on {row['relation']}", row["relation"])
 
 
 def _by_name(rows: list[Row]) -> Iterator[tuple[Row, list[Row]]]:

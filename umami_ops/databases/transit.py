@@ -12,7 +12,7 @@ the portable backup, restore and export.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
@@ -73,10 +73,17 @@ class Reading:
 
 @dataclass(frozen=True)
 class Thing:
-    """Something in a schema that isn't a table with columns and indexes: it can't be moved, only named."""
+    """Something in a schema that isn't a table with columns and indexes: it can't be moved, only named.
+
+    `table` is the one that it belongs to, if it does.
+    """
 
     kind: str  # view, trigger, extension, sequence, function, generated column …
     name: str
+    table: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,10 @@ class Description:
     def table(self, name: str) -> Table | None:
         """Return the table of that name, if there is one."""
         return next((table for table in self.tables if table.name == name), None)
+
+    def others_of(self, tables: Collection[str]) -> tuple[Thing, ...]:
+        """Return what belongs to these tables and has no place in them."""
+        return tuple(thing for thing in self.others if thing.table in tables)
 
 
 @dataclass(frozen=True)

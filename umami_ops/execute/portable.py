@@ -54,6 +54,8 @@ def restore_archive(database: Database, chunks: Iterable[bytes], wanted: Wanted,
         staging.swap(list(names), wanted.replaced)
     finally:
         staging.discard()
+    if lost := "; ".join(str(thing) for thing in archive.head.others if thing.table in names):
+        loader.remarks.append(f"Not restored, since no portable backup has them: {lost}.")
     return loader.remarks
 
 

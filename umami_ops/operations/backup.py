@@ -11,7 +11,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -53,6 +53,8 @@ Advanced = Callable[[int], None]
 class BackupPlan:
     """What is going to be written. `size_estimate_bytes` is what it may take in the store.
 
+    `notes` say what won't be in it.
+
     With `jobs` several tables are dumped side by side, each into a file of its own.
     """
 
@@ -62,7 +64,7 @@ class BackupPlan:
     table_bytes: int
     size_estimate_bytes: int
     encrypt_to: tuple[str, ...] = ()
-    left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     jobs: int | None = None
 
 
@@ -100,11 +102,9 @@ def plan_backup(
     if encrypt_to:
         parse_recipients(encrypt_to)
     tables = _tables(installation)
+    notes = list(_left_out(installation, tables))
     if kind == PORTABLE:
-        from umami_ops.transfer.schema import require_unbound
-
-        hint = "A dump takes it along: --format dump."
-        require_unbound(connection.transit().describe(), [table.name for table in tables], hint)
+        notes += _lost(connection, [table.name for table in tables])
     estimate = sum(
         int(table.table_bytes * (_SHARE_OF_REPLAYS if table.name == _REPLAYS else _SHARE)) for table in tables
     )
@@ -116,13 +116,29 @@ def plan_backup(
         table_bytes=sum(table.table_bytes for table in tables),
         size_estimate_bytes=estimate,
         encrypt_to=tuple(encrypt_to),
-        left_out=tuple(
-            name
-            for name, relation in installation.relations.items()
-            if relation not in tables and not name.startswith(WORKING_PREFIX)
-        ),
+        notes=tuple(notes),
         jobs=jobs,
     )
+
+
+def _left_out(installation: Installation, tables: Sequence[Relation]) -> Iterator[str]:
+    names = [
+        name
+        for name, relation in installation.relations.items()
+        if relation not in tables and not name.startswith(WORKING_PREFIX)
+    ]
+    if names:
+        yield f"Not in it, since only tables are: {', '.join(names)}."
+
+
+def _lost(connection: Connection, tables: Sequence[str]) -> Iterator[str]:
+    """Yield what the tables have that no portable backup holds. Raises Refused where that is a type."""
+    from umami_ops.transfer.schema import require_unbound
+
+    here = connection.transit().describe()
+    require_unbound(here, tables, "A dump takes it along: --format dump.")
+    if lost := here.others_of(tables):
+        yield f"Not in it, since only plain columns, keys and indexes are: {'; '.join(map(str, lost))}."
 
 
 def _check_room(store: Store, estimate_bytes: int, *, is_spooled: bool) -> None:

@@ -24,6 +24,7 @@ from umami_ops.archive.manifest import MANIFEST, FileFacts, Manifest, TableFacts
 from umami_ops.archive.store import Writer
 from umami_ops.archive.streams import ZSTD, Compressing, Hashing, Joined, decompressed, pieces
 from umami_ops.databases.base import Connection, Database
+from umami_ops.databases.transit import Thing
 from umami_ops.errors import CUT_SHORT, DatabaseFault, Refused
 from umami_ops.transfer.contents import counting, table_facts
 from umami_ops.transfer.schema import Side, rows_of
@@ -38,12 +39,13 @@ _CSV = f".csv{ZSTD}"
 
 @dataclass(frozen=True)
 class Head:
-    """What the rows of an archive are rows of."""
+    """What the rows of an archive are rows of. `others` is what the tables had that isn't in it."""
 
     dialect: str
     flavour: str
     level: int | None
     tables: tuple[Table, ...]
+    others: tuple[Thing, ...] = ()
 
     @property
     def side(self) -> Side:
@@ -60,7 +62,8 @@ class Head:
         try:
             found = json.loads(content)
             tables = tuple(_table(entry) for entry in found["tables"])
-            return cls(found["dialect"], found["flavour"], found["level"], tables)
+            others = tuple(Thing(**entry) for entry in found.get("others", ()))
+            return cls(found["dialect"], found["flavour"], found["level"], tables, others)
         except (ValueError, KeyError, TypeError):
             raise Refused(f"{SCHEMA} in the archive can't be understood.") from None
 
@@ -125,12 +128,14 @@ def pack(
     with Snapshot(database, tables, 2, "backup") as snapshot:
         reader = snapshot.connections[0]
         check(reader)
-        found = {table.name: table for table in reader.transit().describe().tables}
+        here = reader.transit().describe()
+        found = {table.name: table for table in here.tables}
         head = Head(
             database.dialect.name,
             reader.server().flavour,
             level,
             tuple(found[name] for name in tables if name in found),
+            here.others_of(tables),
         )
         if snapshot.is_shared:
             with counting(database, snapshot.connections[1], tables) as facts:

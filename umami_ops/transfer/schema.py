@@ -82,7 +82,7 @@ def translate(
     known = schema_at(target.dialect, level)
     own = schema_at(side.dialect, source_level or level)
     tables: list[Table] = []
-    remarks = [f"{thing.kind} {thing.name}" for thing in source.others]
+    remarks = [str(thing) for thing in source.others]
     here = {table.name: table for table in source.tables if not is_ours_or_prismas(table.name)}
     for name in sorted({*here, *known.table_names}):
         if name not in here:
