@@ -67,6 +67,39 @@ def test_a_partitioned_tables_rows_are_told_apart_by_their_id_alone() -> None:
     assert (both.is_told_by_key, both.identity.target.names) == (False, ("event_id", "created_at"))
 
 
+def test_an_index_gets_a_name_of_its_own_where_names_are_the_schemas() -> None:
+    """MySQL calls an index by its first column, in each table; Umami's migrations drop theirs by name."""
+    own, key = Column("user_id", "bigint"), ("user_id",)
+    indexes = (
+        Index("ours", (*key, *key)),
+        Index("user_id", key),
+        Index("website_created_at_idx", key * 3),
+    )
+    ours = [Table(name, (own,), None, indexes) for name in ("ours", "theirs")]
+    umamis = schema_at("mysql", 13).tables
+    found = translate(Description((*umamis, *ours)), MYSQL, POSTGRESQL, 13)
+    names = [index.name for table in found.tables for index in table.indexes]
+    assert len({*names, *(table.name for table in found.tables)}) == len(names) + len(found.tables)
+    assert [index.name for index in found.table("ours").indexes] == [
+        "ours_ours_idx", "user_id", "ours_website_created_at_idx_idx",
+    ]  # fmt: skip
+    assert found.table("website") == schema_at("postgresql", 13).table("website")
+    assert "index user_id on theirs: it becomes theirs_user_id_idx, as the name is taken" in found.remarks
+
+
+def test_a_key_of_text_gets_a_length_where_it_needs_one() -> None:
+    word = Table("worded", (Column("word", "text"),), PrimaryKey("worded_pkey", ("word",)))
+    code = Table("coded", (Column("code", "bytea"),), PrimaryKey("coded_pkey", ("code",)))
+    found = translate(Description((word, code)), POSTGRESQL, MYSQL, 13)
+    assert found.table("worded").column("word").type == "varchar(255)"
+    assert found.table("worded").primary_key == PrimaryKey("PRIMARY", ("word",))
+    assert found.table("coded").primary_key is None
+    assert found.remarks == (
+        "primary key of coded: MySQL indexes no such type without a length",
+        "column worded.word: text becomes varchar(255)",
+    )
+
+
 def test_users_columns_tables_and_indexes_travel() -> None:
     columns = (
         Column("note", "character varying(80)", nullable=True, default="'none'::character varying"),
