@@ -13,6 +13,7 @@ from testbed.traffic import Traffic, populate
 from tests import pruning
 from tests.command import Outcome, run
 from tests.oracle import Rules, survivors
+from umami_ops.operations.prune import Retention
 from umami_ops.umami.migrations import latest_released_level
 from umami_ops.umami.schema import Schema
 
@@ -118,3 +119,26 @@ def test_replays_alone(postgresql_server: Server, umami_database: str, schema: S
     rules = Rules(events=None, heatmaps=None, replays=datetime.now(UTC) - timedelta(days=days), sessions=None)
     done = _prune_by(umami_database, schema, rules, "--table", f"session_replay={days}d", "--json")
     assert set(done.document["deleted_rows"]) == {"session_replay"}
+
+
+def test_times_that_no_calendar_has_are_past(server: Server, umami_database: str, schema: Schema) -> None:
+    never = {"postgresql": "'-infinity'", "mysql": "'0000-00-00 00:00:00'"}[server.dialect]
+    tables = [t for t in ("website_event", "session", "session_replay", "heatmap_event") if t in schema]
+    with connect(umami_database) as loader:
+        if server.dialect == "mysql":
+            loader.execute("SET sql_mode = ''")
+        for table in tables:
+            primary_key = schema.table(table).primary_key
+            assert primary_key is not None
+            (key,) = primary_key.columns
+            (last,) = loader.execute(f"SELECT {key} FROM {table} ORDER BY created_at DESC LIMIT 1")[0]
+            loader.execute(f"UPDATE {table} SET created_at = {never} WHERE {key} = '{last}'")
+    done = pruning.prune(umami_database, Retention(horizon=_HORIZON), batch_rows=100)
+    assert done.report.stopped is None
+    assert done.report.remaining == 0
+    gone = {table: count for table, count in done.report.deleted.items() if count}
+    assert gone == {table: count for table, count in (done.plan.expected or {}).items() if count}
+    with connect(umami_database) as loader:
+        for table in set(tables) - {"session", "session_replay"}:
+            left = f"SELECT COUNT(*) FROM {table} WHERE created_at < '2025-04-20'"
+            assert loader.execute(left) == [(0,)], table

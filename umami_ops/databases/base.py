@@ -81,7 +81,7 @@ class Dialect:
     quote_character: str
     features: Features
     space_after_delete: str
-    #: A time before every row's, as the server reads it.
+    #: A time that no row's is before, as the server reads it: what no calendar has may be a row's time, too.
     earliest: str
     #: The first time of a row that is in the calendar: what is before, and no time at all, is not.
     first_moment: datetime

@@ -417,7 +417,7 @@ def _is_longer(part: Partition, period: str) -> bool:
     return part.until > end_of(period, part.since)
 
 
-def _spread(connection: Connection, since: datetime | str, until: datetime) -> dict[datetime, int]:
+def _spread(connection: Connection, since: datetime, until: datetime) -> dict[datetime, int]:
     """Return how many events there are on each day of a range."""
     rows = connection.rows(connection.dialect.queries["partition.spread"], since=since, until=until)
     return {row["day"].replace(tzinfo=UTC): int(row["events"]) for row in rows}
@@ -431,7 +431,7 @@ def _slots_in(connection: Connection, layout: Layout, source: Partition, period:
     assert source.until is not None
     if source.since is not None:
         return slots(period, source.since, source.until)
-    days = sorted(_spread(connection, connection.dialect.earliest, source.until), reverse=True)
+    days = sorted(_spread(connection, connection.dialect.first_moment, source.until), reverse=True)
     if not days:
         return iter(())
     goes_on = any(part.rows_estimate for part in layout.dated if part.since and part.since >= source.until)
