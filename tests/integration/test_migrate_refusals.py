@@ -268,6 +268,29 @@ def proofs(url: str) -> dict[str, Any]:
         }
 
 
+#: By the source: names that only one schema can hold twice, and a key that only one server takes as it is.
+NAMED = {
+    "mysql": (
+        "CREATE TABLE a_note (id bigint, user_id bigint, KEY user_id (user_id), KEY ours (id))",
+        "CREATE TABLE b_note (user_id bigint, KEY user_id (user_id))",
+    ),
+    "postgresql": (
+        "CREATE TABLE worded (word text PRIMARY KEY, n integer)",
+        "INSERT INTO worded VALUES ('one', 1), ('two', 2)",
+    ),
+}
+#: What becomes of it, by the target.
+BECOMES = {
+    "postgresql": {
+        "index user_id on b_note: it becomes b_note_user_id_idx, as the name is taken.",
+        "index ours on a_note: it becomes a_note_ours_idx, as the name is taken.",
+    },
+    "mysql": {
+        "column worded.word: text becomes varchar(255).",
+    },
+}
+
+
 def test_users_tables_and_columns_come_along(
     direction: Direction, source_at: Callable[[int], str], target_url: str
 ) -> None:
@@ -278,11 +301,14 @@ def test_users_tables_and_columns_come_along(
         "CREATE TABLE ours (id bigint NOT NULL PRIMARY KEY, word varchar(20), amount decimal(9,2))",
         "INSERT INTO ours VALUES (1, 'a\"b', 1.50), (2, NULL, -7.25), (10, '', 0)",
         "CREATE VIEW seen AS SELECT session_id FROM session",
+        *NAMED[direction.source.dialect],
     )
     outcome = run(source, target_url)
     assert outcome.code == 0, outcome.said
     assert {"ours", "session"} <= {table["table"] for table in outcome.document["proof"]}
     assert any("view seen" in note["text"] for note in outcome.document["notes"])
+    notes = {note["text"].partition(": ")[2] for note in outcome.document["notes"]}
+    assert notes.issuperset(BECOMES[direction.target.dialect]), notes
     with connect(target_url) as loader:
         rows = loader.execute("SELECT id, word, amount FROM ours ORDER BY id")
         loader.execute("SELECT note FROM session")
@@ -499,6 +525,26 @@ def test_a_user_who_may_not_create_is_refused(
             admin,
             f"DROP ROLE {READER}" if direction.target.dialect == "postgresql" else f"DROP USER {READER}@'%'",
         )
+
+
+@pytest.mark.dialects("mysql", "postgresql")
+def test_the_new_address_is_told_with_its_schema(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    source, target = source_at(13), f"{target_url}?schema=other&sslmode=prefer&sslpassword=hidden"
+    for option in ("--dry-run", "--on-nul=remove"):
+        refused = run(source, target, option)
+        assert (refused.code, "has no schema other" in refused.err) == (5, True), refused.said
+    execute(target_url, "CREATE SCHEMA other")
+    outcome = command.run(
+        "migrate", "--yes", "--on-nul=remove", url=source, env={"TARGET_DATABASE_URL": target}
+    )
+    assert outcome.code == 0, outcome.said
+    assert f"{target_url.rpartition('@')[2]}?schema=other&sslmode=prefer\n" in outcome.out
+    assert "umami-ops migrate --on-nul remove --catch-up\n" in outcome.out
+    assert "hidden" not in outcome.said
+    with moving.connect(target_url) as connection:
+        assert connection.transit().describe().tables == ()
 
 
 def test_source_and_target_must_be_two(direction: Direction, source_at: Callable[[int], str]) -> None:
