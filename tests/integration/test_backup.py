@@ -162,7 +162,7 @@ def test_what_umami_makes_just_before_it_begins_is_not_left_out(
         installation = inspect(connection)
         plan = plan_backup(connection, installation, store, kind=kind, jobs=2 if form == "folder" else None)
     made = make_backup(plan, database, installation, store)
-    assert {table.name for table in made.manifest.tables} == set(plan.tables)
+    assert {table.name for table in made.tables} == set(plan.tables)
     execute(umami_database, "CREATE TABLE new_in_umami (id integer PRIMARY KEY)")
     with pytest.raises(Refused, match="changed just when the backup began"):
         make_backup(replace(plan, name="another"), database, installation, store)

@@ -139,8 +139,8 @@ def _make(
         RunLock(database, "backup"),
         render.Progress("backup", to_come // 10**6, unit="MB") as progress,
     ):
-        made = make_backup(plan, database, installation, store, megabytes(progress))
-    return made.manifest, plan.notes
+        manifest = make_backup(plan, database, installation, store, megabytes(progress))
+    return manifest, plan.notes
 
 
 @contextmanager

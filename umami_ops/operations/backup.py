@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -66,14 +66,6 @@ class BackupPlan:
     encrypt_to: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     jobs: int | None = None
-
-
-@dataclass
-class Made:
-    """A backup that is complete."""
-
-    manifest: Manifest
-    notes: list[str] = field(default_factory=list)
 
 
 def plan_backup(
@@ -168,7 +160,7 @@ def make_backup(
     installation: Installation,
     store: Store,
     advanced: Advanced = lambda _bytes: None,
-) -> Made:
+) -> Manifest:
     """Write a backup; `advanced` hears of bytes as they come out of the database.
 
     Raises what went wrong, having left nothing in the store. Locks: as `DumpPrograms.dump` says.
@@ -179,7 +171,7 @@ def make_backup(
         manifest = write(plan, database, installation, draft, advanced)
         manifest = replace(manifest, seconds=round(time.monotonic() - began, 3))
         manifests.seal(draft, manifest)
-    return Made(manifest)
+    return manifest
 
 
 def _write_dump(
