@@ -1,4 +1,4 @@
-"""Streams for data pipelines, straight from the database: what they hold, by month, and how they are written.
+"""Streams for data pipelines, straight from the database, month by month, side by side.
 
 The queries stand in sql/*/export.sql, with Umami's own definitions of a visit, a bounce and the total time,
 and the names of its API. A stream with a time is written month by month, in UTC; each month is read in a
@@ -8,12 +8,10 @@ snapshot of its own. A month's file is never replaced by one that holds less. Ch
 from __future__ import annotations
 
 import importlib.util
-import json
-import os
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed, wait
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
 from functools import partial
@@ -21,74 +19,22 @@ from pathlib import Path
 from typing import Any
 
 from umami_ops.databases.base import Connection, Database
-from umami_ops.databases.lines import lines
 from umami_ops.errors import Interrupted, OpsError, Refused, UsageFault
+from umami_ops.operations.formats import Block, write_file
 from umami_ops.operations.inspect import Installation
 from umami_ops.operations.labels import Held, Label, Verdict, read_label, verdict
+from umami_ops.operations.streams import INTEGER, NUMBER, STREAMS, Stream
 from umami_ops.operations.websites import matching_websites
 from umami_ops.sql import Query
 from umami_ops.transfer.meanwhile import cancel
 from umami_ops.transfer.turns import Turns
 
-TEXT, INTEGER, NUMBER, TIME = "text", "integer", "number", "time"
-FORMATS = ("csv", "jsonl", "parquet")
 _LEAST_LEVEL = 13
 #: All times that there are: what else a server holds has no place in a calendar, nor in a reader of Parquet.
 _ALWAYS = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 #: Sessions that write side by side: the server groups one month while another is written.
 _SESSIONS = 2
 _CANCELLED_SECONDS = 0.5
-#: A whole piece must fit into what Arrow reads at once, however long its lines are.
-_ARROW_BLOCK_BYTES = 8 << 20
-#: Rows that make up a group in a Parquet file, which readers skip or read as one.
-_GROUP_ROWS = 25_000
-
-#: Rows as CSV, and how many they are.
-Block = tuple[bytes, int]
-_INTEGERS = frozenset({"eventType", "dataType", "visits", "views", "events", "totaltime", "pageviews",
-                       "visitors", "bounces", "y", "sessions"})  # fmt: skip
-_TIMES = frozenset({"createdAt", "updatedAt", "deletedAt", "resetAt", "dateValue", "firstAt", "lastAt"})
-_NUMBERS = frozenset({"numberValue"})
-
-
-@dataclass(frozen=True)
-class Stream:
-    """A stream by its name, which is also its query's; its columns in their order."""
-
-    name: str
-    columns: tuple[str, ...]
-    is_monthly: bool = True
-
-    def kind(self, column: str) -> str:
-        """Return what a column holds."""
-        if column in _INTEGERS:
-            return INTEGER
-        return TIME if column in _TIMES else NUMBER if column in _NUMBERS else TEXT
-
-
-def _stream(name: str, columns: str, *, is_monthly: bool = True) -> Stream:
-    return Stream(name, tuple(columns.split()), is_monthly)
-
-
-_METRICS = ("url", "referrer", "country", "device", "browser", "os", "event")
-STREAMS: Mapping[str, Stream] = {
-    stream.name: stream
-    for stream in (
-        _stream("websites", "id name domain userId teamId createdBy createdAt updatedAt deletedAt resetAt",
-                is_monthly=False),
-        _stream("sessions", "id websiteId distinctId browser os device screen language country region city"
-                " firstAt lastAt visits views events totaltime visitIds"),
-        _stream("session_stats", "websiteId pageviews visitors visits bounces totaltime"),
-        _stream("events", "id websiteId sessionId visitId createdAt hostname urlPath urlQuery referrerDomain"
-                " referrerPath referrerQuery pageTitle eventType eventName tag utmSource utmMedium"
-                " utmCampaign utmContent utmTerm gclid fbclid msclkid ttclid liFatId twclid"),
-        _stream("event_data", "websiteId eventId sessionId eventName urlPath dataKey stringValue numberValue"
-                " dateValue dataType createdAt"),
-        _stream("event_stats", "websiteId eventName events visitors visits"),
-        _stream("pageviews", "websiteId x y sessions"),
-        *(_stream(f"metrics_{name}", "websiteId x y") for name in _METRICS),
-    )
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -326,13 +272,13 @@ class _Writers:
         with session.transaction(read_only=True):
             held = partial(_held, piece, session)
             label = held(self._plan.websites)
-            if not self._may_write(path, label, piece, held):
+            if not self._maywrite_file(path, label, piece, held):
                 return None
             with closing(_read(piece, self._plan, session)) as blocks:
-                rows = _write(piece.stream, self._while_wanted(blocks), path, self._plan.format, label)
+                rows = write_file(piece.stream, self._while_wanted(blocks), path, self._plan.format, label)
         return Written(piece.stream.name, path, rows) if rows else None
 
-    def _may_write(self, path: Path, label: Label, piece: _Piece, held: Held) -> bool:
+    def _maywrite_file(self, path: Path, label: Label, piece: _Piece, held: Held) -> bool:
         """Say whether a file may be written, and note it if not."""
         if not piece.stream.is_monthly:
             return True
@@ -418,123 +364,3 @@ def _read(piece: _Piece, plan: ExportPlan, connection: Connection) -> Generator[
     text = connection.render(query, {name: given[name] for name in query.parameters})
     bare = [column for column in stream.columns if stream.kind(column) in (INTEGER, NUMBER)]
     yield from connection.csv(Query(query.name, query.about, text), stream.columns, bare)
-
-
-def _write(stream: Stream, blocks: Iterator[Block], path: Path, form: str, label: Label) -> int:
-    """Write one file with its label, 0600 whatever the umask; returns its rows.
-
-    Leaves none behind when there are none or something fails.
-    """
-    first = next(blocks, None)
-    if first is None:
-        return 0
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    hidden = path.with_name(f".{path.name}.partial")
-    hidden.unlink(missing_ok=True)
-    os.close(os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    try:
-        rows = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}[form](
-            stream, _chained(first, blocks), hidden
-        )
-        label.write(path)
-        hidden.rename(path)
-    finally:
-        with suppress(OSError):
-            hidden.unlink(missing_ok=True)
-    return rows
-
-
-def _chained(first: Block, blocks: Iterator[Block]) -> Iterator[Block]:
-    yield first
-    yield from blocks
-
-
-def _csv(stream: Stream, blocks: Iterator[Block], path: Path) -> int:
-    """Write a head and the lines as they are; a missing value is empty, an empty text is a pair of quotes."""
-    rows = 0
-    with path.open("wb") as file:
-        file.write((",".join(stream.columns) + "\n").encode())
-        for block, count in blocks:
-            file.write(block)
-            rows += count
-        file.flush()
-        os.fsync(file.fileno())
-    return rows
-
-
-def _jsonl(stream: Stream, blocks: Iterator[Block], path: Path) -> int:
-    rows = 0
-    readers = [_READERS[stream.kind(column)] for column in stream.columns]
-    with path.open("w", encoding="utf-8") as file:
-        for line in lines(block for block, _ in blocks):
-            row = {
-                column: read(value[1:-1].replace('""', '"') if value.startswith('"') else value)
-                if value
-                else None
-                for column, read, value in zip(stream.columns, readers, _cells(line), strict=True)
-            }
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-            rows += 1
-        file.flush()
-        os.fsync(file.fileno())
-    return rows
-
-
-def _cells(line: bytes) -> list[str]:
-    """Return the cells of a line as they stand, in their quotes: a comma parts them where those are even."""
-    cells: list[str] = []
-    begun = ""
-    for part in line.decode().split(","):
-        begun += part
-        if begun.count('"') & 1:
-            begun += ","
-            continue
-        cells.append(begun)
-        begun = ""
-    return cells
-
-
-_READERS: Mapping[str, Callable[[str], Any]] = {TEXT: str, TIME: str, INTEGER: int, NUMBER: float}
-
-
-def _parquet(stream: Stream, blocks: Iterator[Block], path: Path) -> int:
-    """Write by pyarrow, a block at a time: its CSV reader takes the server's bytes."""
-    arrow = _pyarrow()
-    types = {
-        TEXT: arrow.string(),
-        INTEGER: arrow.int64(),
-        NUMBER: arrow.float64(),
-        TIME: arrow.timestamp("us", "UTC"),
-    }
-    schema = arrow.schema([(column, types[stream.kind(column)]) for column in stream.columns])
-    read = arrow.csv.ReadOptions(
-        column_names=list(stream.columns), block_size=_ARROW_BLOCK_BYTES, use_threads=False
-    )
-    parse = arrow.csv.ParseOptions(newlines_in_values=True)
-    convert = arrow.csv.ConvertOptions(
-        column_types=schema, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
-    )
-    rows = held = 0
-    group: list[Any] = []
-    with arrow.parquet.ParquetWriter(path, schema, compression="zstd") as writer:
-        for block, count in blocks:
-            table = arrow.csv.read_csv(arrow.py_buffer(block), read, parse, convert)
-            if table.num_rows != count:
-                raise OpsError(f"{stream.name}: {count:,} rows became {table.num_rows:,} in {path.name}.")
-            group.append(table)
-            held += count
-            if held >= _GROUP_ROWS:
-                writer.write_table(arrow.concat_tables(group))
-                rows, held, group = rows + held, 0, []
-        if group:
-            writer.write_table(arrow.concat_tables(group))
-    return rows + held
-
-
-def _pyarrow() -> Any:
-    """Import what is slow to import: by the first who has rows, while the server prepares others'."""
-    import pyarrow
-    import pyarrow.csv
-    import pyarrow.parquet
-
-    return pyarrow
