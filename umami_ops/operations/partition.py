@@ -382,7 +382,7 @@ def _dating(connection: Connection, undated: _Undated) -> Iterator[Step]:
                 next_slice=queries["prune.next_events"].when(words),
                 work=queries[work].when(words),
                 values={"after": None, "since": None, "horizon": None, "websites": []},
-                prepare=(queries["prune.prepare_events"],),
+                prepare=(queries["prune.prepare_events"].when(words),),
             )
 
 
