@@ -94,7 +94,7 @@ def test_two_on_one_database_run_each_job_once_and_one_takes_over(
             first.wait_for("run_ended", lambda event: event["result"] == "success", count=2)
             assert first.stop() < 10
     ran = Counter(slot for sidecar in (first, second) for slot in _covered(sidecar, timedelta(seconds=1)))
-    assert len(ran) > 8
+    assert len(ran) >= 3 + 4 + 2 - 1, "as many as were waited for, but for one that may be repeated"
     # Nobody may have looked between the end of a run and that of its daemon, where that was killed.
     assert {slot for slot, times in ran.items() if times > 1} <= {second.runs()[0].slot}
 
