@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
@@ -414,3 +416,25 @@ def test_every_known_migration_is_listed_as_applied(server: Server, umami_databa
     level = latest_released_level(server.dialect)
     names = tuple(m.name for m in migrations(server.dialect) if m.level <= level)
     assert _inspected(umami_database).migrations.applied == names
+
+
+def test_a_table_that_changes_places_is_not_missing(mysql_server: Server, umami_at: Make) -> None:
+    url = umami_at(latest_released_level(mysql_server.dialect))
+    _execute(url, "CREATE TABLE other LIKE website_event")
+    swap = Query("test", "", "RENAME TABLE website_event TO gone, other TO website_event, gone TO other")
+    over = threading.Event()
+
+    def swap_and_swap() -> None:
+        with _open(url) as connection:
+            # As any command would find it: one change of places, and then none for a while.
+            while not over.wait(0.03):
+                connection.run(swap)
+
+    with ThreadPoolExecutor(1) as pool, _open(url) as connection:
+        swapping = pool.submit(swap_and_swap)
+        try:
+            for _ in range(200):
+                assert not inspect(connection).blocking
+        finally:
+            over.set()
+        swapping.result()

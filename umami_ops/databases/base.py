@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from umami_ops.databases.url import DatabaseUrl
-from umami_ops.errors import Refused
+from umami_ops.errors import ConnectionLost, DatabaseFault, Refused, TransientFault
 from umami_ops.sql import Queries, Query, queries
 
 if TYPE_CHECKING:  # each is loaded with the first verb that needs it
@@ -327,6 +327,21 @@ class Introspector:
         for row in self._connection.rows(self._queries["introspect.columns"]):
             columns.setdefault(row["relation"], {})[row["name"]] = row["type"]
         return columns
+
+    def can_read_together(self, tables: Sequence[str]) -> bool:
+        """Say whether all these tables are there to be read, once whoever has locked one is done with it.
+
+        Raises TransientFault when that takes too long. The catalogue alone can mislead: MariaDB lists a table
+        by its files, and has none under its name for a moment of RENAME TABLE.
+        """
+        names = ", ".join(self._connection.dialect.quote(table) for table in tables)
+        try:
+            self._connection.rows(Query("introspect.read_together", "", f"SELECT 1 FROM {names} LIMIT 0"))  # noqa: S608
+        except (TransientFault, ConnectionLost):
+            raise
+        except DatabaseFault:
+            return False
+        return True
 
     def missing_rights(self, tables: Sequence[str], right: str) -> list[str]:
         """Return those of `tables` on which the user surely lacks `right` (SELECT, DELETE …)."""

@@ -95,7 +95,7 @@ def inspect(connection: Connection) -> Installation:
     """
     introspector = Introspector(connection)
     try:
-        catalogue = _catalogue(connection, introspector)
+        catalogue = _settled_catalogue(connection, introspector)
     except TransientFault:
         raise _locked_out(introspector) from None
     facts, level, problems = Migrations(), None, list[Problem]()
@@ -176,6 +176,20 @@ def _catalogue(connection: Connection, introspector: Introspector) -> Catalogue:
         columns=introspector.columns(),
         elsewhere=introspector.elsewhere(),
     )
+
+
+def _settled_catalogue(connection: Connection, introspector: Introspector) -> Catalogue:
+    """Read the catalogue, and once more when a table was just changing places."""
+    catalogue = _catalogue(connection, introspector)
+    if _is_in_flux(catalogue) and introspector.can_read_together(CORE_TABLES):
+        return _catalogue(connection, introspector)
+    return catalogue
+
+
+def _is_in_flux(catalogue: Catalogue) -> bool:
+    """Whether one of the core tables is lacking beside others, as MariaDB lists them during a RENAME."""
+    listed = [catalogue.has(table) and table in catalogue.columns for table in CORE_TABLES]
+    return any(listed) and not all(listed)
 
 
 def _locked_out(introspector: Introspector) -> Refused:
