@@ -15,7 +15,7 @@ from testbed.umami import create_umami
 from tests import command, moving
 from tests.plugins.directions import Direction
 from umami_ops.operations.inspect import inspect
-from umami_ops.operations.migrate import pairs_of
+from umami_ops.operations.sides import pairs_of
 from umami_ops.transfer.comparison import sums_that_differ
 from umami_ops.transfer.schema import Side, translate
 from umami_ops.umami.migrations import migrations

@@ -205,10 +205,6 @@ class Transit(ABC):
     def analyze_statement(self, tables: Sequence[str]) -> str:
         """Return what refreshes the planner's statistics of these tables."""
 
-    @abstractmethod
-    def kind_of(self, type_: str) -> Kind:
-        """Return what a column of this type, spelt as in a Description, holds."""
-
     # --- one moment -----------------------------------------------------------------------------------
 
     @abstractmethod

@@ -12,29 +12,12 @@ from functools import cache
 import sqlglot
 from sqlglot import exp
 
-from umami_ops.databases.transit import Kind
+from umami_ops.databases.kinds import kind_of
+from umami_ops.rows import Kind
 
 #: Our dialects' names → sqlglot's.
 _SQLGLOT = {"postgresql": "postgres", "mysql": "mysql"}
 _T = exp.DataType.Type
-
-_KINDS = {
-    Kind.ID: {_T.UUID},
-    Kind.TEXT: {
-        _T.CHAR, _T.NCHAR, _T.VARCHAR, _T.NVARCHAR, _T.TEXT, _T.TINYTEXT, _T.MEDIUMTEXT, _T.LONGTEXT, _T.NAME,
-    },
-    Kind.INTEGER: {
-        _T.TINYINT, _T.SMALLINT, _T.MEDIUMINT, _T.INT, _T.BIGINT, _T.UTINYINT, _T.USMALLINT, _T.UMEDIUMINT,
-        _T.UINT, _T.UBIGINT,
-    },
-    Kind.DECIMAL: {_T.DECIMAL, _T.UDECIMAL},
-    Kind.BOOLEAN: {_T.BOOLEAN},
-    Kind.TIME: {_T.TIMESTAMP, _T.TIMESTAMPTZ, _T.TIMESTAMPLTZ, _T.TIMESTAMPNTZ, _T.DATETIME},
-    Kind.JSON: {_T.JSON, _T.JSONB},
-    Kind.BYTES: {
-        _T.BINARY, _T.VARBINARY, _T.BLOB, _T.TINYBLOB, _T.MEDIUMBLOB, _T.LONGBLOB,
-    },
-}  # fmt: skip
 
 _TO_MYSQL = {
     _T.UUID: "varchar(36)", _T.TEXT: "longtext", _T.NAME: "varchar(64)", _T.JSON: "json", _T.JSONB: "json",
@@ -54,16 +37,6 @@ _TO_POSTGRESQL = {
 
 
 @cache
-def kind_of(type_: str, dialect: str) -> Kind:
-    """Return what a column of this type holds; what isn't known is OTHER, the server's own text."""
-    parsed = _parsed(type_, dialect)
-    found = next((kind for kind, types in _KINDS.items() if parsed.this in types), Kind.OTHER)
-    if parsed.this == _T.DECIMAL and not parsed.expressions and dialect == "postgresql":
-        return Kind.OTHER  # numeric without a scale has no fixed digits
-    return found
-
-
-@cache
 def translated(type_: str, source: str, target: str) -> str | None:
     """Return the type that holds the same values in the target's dialect; None where there is none."""
     if source == target:
@@ -71,7 +44,7 @@ def translated(type_: str, source: str, target: str) -> str | None:
     parsed = _parsed(type_, source)
     arguments = [str(part.this.this) for part in parsed.expressions if isinstance(part, exp.DataTypeParam)]
     listed = ",".join(arguments)
-    kind = kind_of(type_, source)
+    kind = kind_of(type_)
     if parsed.this in (_T.VARCHAR, _T.CHAR) and listed:
         return _text_type("char" if parsed.this == _T.CHAR else "varchar", int(arguments[0]), target)
     if parsed.this == _T.VARCHAR:
@@ -113,14 +86,6 @@ def translated_default(text: str, source: str, target: str, type_: str) -> str |
     return str(value.this) if isinstance(value, exp.Literal) else None
 
 
-def time_digits(type_: str, dialect: str) -> int:
-    """Return how many digits of a second's fraction a column of this type keeps."""
-    parsed = _parsed(type_, dialect)
-    if parsed.expressions:
-        return int(parsed.expressions[0].this.this)
-    return 6 if dialect == "postgresql" else 0
-
-
 @cache
 def _parsed(type_: str, dialect: str) -> exp.DataType:
     if type_ == "tinyint(1)":
@@ -143,11 +108,3 @@ def _time_type(listed: str, source: str, target: str) -> str:
         return f"timestamp({listed or 0}) with time zone"
     # DATETIME holds all years, where TIMESTAMP ends in 2038.
     return f"datetime({listed or 6})" if source == "postgresql" else f"datetime({listed or 0})"
-
-
-def text_length(type_: str, dialect: str) -> int | None:
-    """Return how many characters a text column holds; None where there is no such limit."""
-    parsed = _parsed(type_, dialect)
-    if kind_of(type_, dialect) is not Kind.TEXT or not parsed.expressions:
-        return None
-    return int(parsed.expressions[0].this.this)

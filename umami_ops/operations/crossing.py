@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
-from umami_ops.databases import types
+from umami_ops.databases import kinds, types
 from umami_ops.databases.base import Connection
 from umami_ops.databases.transit import EVERYTHING, Offence
 from umami_ops.operations import namesakes
@@ -148,7 +148,7 @@ class Crossing:
             may_rename = policies.same_name == "rename" and self.pair.source.key is not None
             becomes = None
             if may_rename:
-                length = types.text_length(self.tables[1].column(column).type, self.sides[1].dialect)
+                length = kinds.text_length(self.tables[1].column(column).type)
                 renamed = namesakes.renames(same, [text for _, text in named], length or 255)
                 becomes = ", ".join(renamed.values())
                 expression = namesakes.renaming(connection, self.pair.source, name, renamed)
@@ -271,7 +271,7 @@ def _questions(
         return
     if target.features.char_loses_blanks and _is_padded(there) and not _is_padded(here):
         yield Offence.BLANK_END, None
-    limits = (types.text_length(here.type, source.dialect), types.text_length(there.type, target.dialect))
+    limits = (kinds.text_length(here.type), kinds.text_length(there.type))
     if limits[1] is not None and (limits[0] is None or limits[0] > limits[1]):
         yield Offence.TOO_LONG, limits[1]
 

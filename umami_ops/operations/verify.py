@@ -10,7 +10,7 @@ from typing import Any
 from umami_ops.databases.base import Connection, Database
 from umami_ops.errors import Refused
 from umami_ops.operations.inspect import inspect, require_session
-from umami_ops.operations.migrate import pairs_of, require_two
+from umami_ops.operations.sides import pairs_of, require_two
 from umami_ops.plan import TableVerdict
 from umami_ops.transfer import ledger
 from umami_ops.transfer.comparison import Comparison, sums_that_differ

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from umami_ops.databases import types
+from umami_ops.databases import kinds
 from umami_ops.databases.base import Features
 from umami_ops.databases.dialects import dialect_named
 from umami_ops.databases.transit import Description
@@ -111,8 +111,8 @@ def pair(source: Table, side: Side, target: Table, target_side: Side) -> Pair:
         name = renamed(source.name, column.name, target)
         if name in target.column_names:
             fields.append(_fields(source.name, column, side, target.column(name), target_side))
-    key = _key(source, side)
-    other = _key(target, target_side)
+    key = _key(source)
+    other = _key(target)
     same = key is not None and other is not None and renamed(source.name, key, target) == other
     return Pair(
         Rows(source.name, tuple(field for field, _ in fields), key if same else None),
@@ -214,10 +214,12 @@ def _stands_for(index: Index, others: Collection[Index]) -> bool:
 
 
 def _translated_column(table: Table, column: Column, side: Side, target: Side, remarks: list[str]) -> Column:
+    from umami_ops.databases import types
+
     type_ = types.translated(column.type, side.dialect, target.dialect)
     plain = type_ or types.any_text(target.dialect)
     is_key = table.primary_key is not None and column.name in table.primary_key.columns
-    is_text = types.kind_of(column.type, side.dialect) is Kind.TEXT
+    is_text = kinds.kind_of(column.type) is Kind.TEXT
     if is_key and is_text and plain in dialect_named(target.dialect).long_types:
         plain = types.bounded_text(_KEY_CHARACTERS, target.dialect)
     if plain != type_:
@@ -233,16 +235,18 @@ def _default(text: str | None, side: Side, target: Side, type_: str) -> str | No
     """Return a default in the other dialect's spelling; None for what is more than a value."""
     if text is None or type_ in dialect_named(target.dialect).long_types:
         return None
+    from umami_ops.databases import types
+
     return types.translated_default(text, side.dialect, target.dialect, type_)
 
 
 def _fields(table: str, column: Column, side: Side, other: Column, target: Side) -> tuple[Field, Field]:
-    kind = _kind(table, column, side, other, target)
+    kind = _kind(table, column, other)
     is_alike = side.flavour == target.flavour and column.type == other.type
     digits: tuple[int | None, int | None] = (None, None)
     if kind is Kind.TIME:
-        own = types.time_digits(column.type, side.dialect)
-        theirs = types.time_digits(other.type, target.dialect)
+        own = kinds.time_digits(column.type, side.dialect)
+        theirs = kinds.time_digits(other.type, target.dialect)
         digits = (_digits(own, theirs, side, target), _digits(theirs, own, target, side))
     return (
         Field(column.name, kind, column.nullable, digits[0], is_alike),
@@ -258,10 +262,10 @@ def _digits(own: int, other: int, side: Side, target: Side) -> int | None:
     return min(own, other)
 
 
-def _kind(table: str, column: Column, side: Side, other: Column, target: Side) -> Kind:
+def _kind(table: str, column: Column, other: Column) -> Kind:
     if column.name in id_columns(table):
         return Kind.ID
-    own, theirs = types.kind_of(column.type, side.dialect), types.kind_of(other.type, target.dialect)
+    own, theirs = kinds.kind_of(column.type), kinds.kind_of(other.type)
     if own is theirs:
         return own
     for kind in (Kind.ID, Kind.BOOLEAN, Kind.JSON, Kind.TIME, Kind.BYTES):
@@ -282,10 +286,10 @@ def _primary_key(source: Table, target: Table, names: Mapping[str, str]) -> tupl
     return min(keys, key=len, default=())
 
 
-def _key(table: Table, side: Side) -> str | None:
+def _key(table: Table) -> str | None:
     """Return the first column of the primary key, if both dialects put its values into the same order."""
     if table.primary_key is None:
         return None
     column = table.column(table.primary_key.columns[0])
-    kind = Kind.ID if column.name in id_columns(table.name) else types.kind_of(column.type, side.dialect)
+    kind = Kind.ID if column.name in id_columns(table.name) else kinds.kind_of(column.type)
     return column.name if kind in (Kind.ID, Kind.INTEGER) else None

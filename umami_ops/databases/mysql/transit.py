@@ -98,12 +98,6 @@ class MysqlTransit(Transit):
         """Return ANALYZE TABLE."""
         return f"ANALYZE TABLE {', '.join(self._quote(name) for name in tables)}"
 
-    def kind_of(self, type_: str) -> Kind:
-        """Return what a column of this type holds."""
-        from umami_ops.databases import types
-
-        return types.kind_of(type_, "mysql")
-
     # --- one moment -----------------------------------------------------------------------------------
 
     @contextmanager

@@ -17,7 +17,6 @@ from umami_ops.databases.transit import (
     Description,
     Field,
     KeyRange,
-    Kind,
     Loading,
     Moment,
     Offence,
@@ -82,12 +81,6 @@ class PostgresqlTransit(Transit):
     def analyze_statement(self, tables: Sequence[str]) -> str:
         """Return ANALYZE."""
         return f"ANALYZE {', '.join(self._quote(name) for name in tables)}"
-
-    def kind_of(self, type_: str) -> Kind:
-        """Return what a column of this type holds."""
-        from umami_ops.databases import types
-
-        return types.kind_of(type_, "postgresql")
 
     # --- one moment -----------------------------------------------------------------------------------
 
