@@ -15,6 +15,8 @@ from umami_ops.daemon.status import parsed
 from umami_ops.operations.health import CHECKS
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+#: Not `job`: that is Prometheus' own label of what it scrapes, and would become `exported_job`.
+_JOB = "job_name"
 _SEVERITIES = {"ok": 0, "info": 1, "warning": 2, "critical": 3}
 
 
@@ -64,7 +66,7 @@ class _Snapshot:
             "next_run_timestamp_seconds": "When the job runs next.",
         }
         families = {
-            name: GaugeMetricFamily(f"umami_ops_job_{name}", about, labels=["job"])
+            name: GaugeMetricFamily(f"umami_ops_job_{name}", about, labels=[_JOB])
             for name, about in wanted.items()
         }
         # What a standby's history has is old: how its jobs stand, the leader tells.
@@ -87,11 +89,11 @@ class _Snapshot:
         yield from families.values()
 
     def _totals(self) -> Iterable[Metric]:
-        runs = CounterMetricFamily("umami_ops_job_runs", "Runs of a job by result.", labels=["job", "result"])
+        runs = CounterMetricFamily("umami_ops_job_runs", "Runs of a job by result.", labels=[_JOB, "result"])
         seconds = CounterMetricFamily(
-            "umami_ops_job_seconds", "Time that runs took.", labels=["job", "result"]
+            "umami_ops_job_seconds", "Time that runs took.", labels=[_JOB, "result"]
         )
-        rows = CounterMetricFamily("umami_ops_job_rows", "Rows deleted or written.", labels=["job", "result"])
+        rows = CounterMetricFamily("umami_ops_job_rows", "Rows deleted or written.", labels=[_JOB, "result"])
         for total in self._snapshot["totals"]:
             labels = [total["job"], total["result"]]
             runs.add_metric(labels, total["runs"])
