@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -24,7 +25,13 @@ from tests.examining import (
     undone,
     until,
 )
+from umami_ops.databases.registry import open_database
+from umami_ops.databases.url import DatabaseUrl
+from umami_ops.execute import RunLock
+from umami_ops.execute import execute as carry_out
 from umami_ops.operations.health import Severity
+from umami_ops.operations.inspect import inspect
+from umami_ops.operations.partition import Enabling, plan_enable
 from umami_ops.sql import Query
 
 
@@ -244,3 +251,19 @@ def test_partitions(server: Server, umami_database: str) -> None:
     finding = finding_of(umami_database, "partitions")
     assert finding.evidence["rows"] > 0
     assert finding.cure == "umami-ops partition maintain"
+
+
+def test_a_change_of_partitions_that_was_interrupted(postgresql_server: Server, umami_database: str) -> None:
+    database = open_database(DatabaseUrl.parse(umami_database))
+    with database.connect() as connection:
+        plan = plan_enable(connection, inspect(connection), Enabling(), datetime.now(UTC))
+    titles = [step.title for step in plan.steps]
+    half = replace(plan, steps=plan.steps[: titles.index("bounding the table") + 1])
+    with RunLock(database, "test") as lock:
+        carry_out(half, database, lock=lock)
+    finding = finding_of(umami_database, "partitions")
+    assert finding.evidence["unfinished"] == "enable"
+    assert "umami-ops partition disable undoes it" in finding.cure
+    assert findings_of(umami_database, "triggers") == []
+    assert run("partition", "disable", "--yes", url=umami_database).code == 0
+    assert findings_of(umami_database, "partitions") == []

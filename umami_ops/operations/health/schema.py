@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 
+from umami_ops.databases.base import WORKING_PREFIX
 from umami_ops.operations.health.check import (
     Examination,
     Finding,
@@ -310,7 +311,8 @@ def views(examination: Examination) -> Iterator[Outcome]:
 def triggers(examination: Examination) -> Iterator[Outcome]:
     """Name the triggers on Umami's tables."""
     for row in examination.rows("triggers"):
-        if row["table"] in TABLES:
+        # Those of a change of partitions are told of by the check `partitions`.
+        if row["table"] in TABLES and not row["name"].startswith(WORKING_PREFIX):
             yield Finding(
                 Severity.INFO,
                 f"Trigger {row['name']} on {row['table']} is not Umami's and runs with every write.",

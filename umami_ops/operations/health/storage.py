@@ -408,8 +408,7 @@ def prepared_transactions(examination: Examination) -> Iterator[Outcome]:
     "through, and "
     "which makes new partitions dear.",
     rule="warning when events lie in the catch-all or the last partition ends within `partition_days`; "
-    "critical "
-    "when it has ended; only where website_event is partitioned",
+    "critical when it has ended; warning of a change of partitions that was interrupted",
     cure="umami-ops partition maintain, by a schedule.",
     thresholds=("partition_days",),
     measures={
@@ -421,18 +420,19 @@ def prepared_transactions(examination: Examination) -> Iterator[Outcome]:
 def partitions(examination: Examination) -> Iterator[Outcome]:
     """Look at the last partition's end, and into the catch-all."""
     layout = examination.connection.partitioning().layout()
+    if layout.unfinished:
+        # Of an enable, too, which leaves no partitions: until its end PostgreSQL writes false times.
+        yield Finding(
+            Severity.WARNING,
+            f"A `partition {layout.unfinished}` is at work, or was interrupted.",
+            f"If none is at work: {way_to_end(layout)}",
+            "website_event",
+            {"unfinished": layout.unfinished},
+        )
     if not layout.partitions:
         return
     yield Measure("partitions", len(layout.partitions))
     maintain = "umami-ops partition maintain"
-    if layout.unfinished:
-        yield Finding(
-            Severity.WARNING,
-            f"A partition {layout.unfinished} didn't come to its end.",
-            way_to_end(layout),
-            "website_event",
-            {"unfinished": layout.unfinished},
-        )
     if layout.catch_all is not None:
         rows = layout.catch_all.rows_estimate
         yield Measure("partition_catch_all_rows", rows)
