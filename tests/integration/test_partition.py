@@ -120,8 +120,8 @@ def test_an_autovacuum_that_takes_long_is_in_nobodys_way(
     admin_url = DatabaseUrl.parse(postgresql_server.admin_url)
     here = open_database(replace(admin_url, database=DatabaseUrl.parse(url).database))
     with connect(url) as loader, here.connect() as admin:
-        admin.run(_statement("ALTER SYSTEM SET autovacuum_naptime = 1"))
-        admin.run(_statement("SELECT pg_reload_conf()"))
+        admin.run(statement("ALTER SYSTEM SET autovacuum_naptime = 1"))
+        admin.run(statement("SELECT pg_reload_conf()"))
         try:
             loader.execute(
                 "ALTER TABLE website_event SET (autovacuum_vacuum_threshold = 1,"
@@ -136,13 +136,13 @@ def test_an_autovacuum_that_takes_long_is_in_nobodys_way(
             loader.commit()
             loader.execute("UPDATE website_event SET event_name = 'seen'")
             loader.commit()
-            _until(lambda: admin.value(_statement(_AUTOVACUUM)) == 1)
+            until(lambda: admin.value(statement(_AUTOVACUUM)) == 1)
             partition(url, *VERBS["enable"])
             assert partitions(url)
-            assert admin.value(_statement(_ENDED)) == 0, "it was waited for"
+            assert admin.value(statement(_ENDED)) == 0, "it was waited for"
         finally:
-            admin.run(_statement("ALTER SYSTEM RESET autovacuum_naptime"))
-            admin.run(_statement("SELECT pg_reload_conf()"))
+            admin.run(statement("ALTER SYSTEM RESET autovacuum_naptime"))
+            admin.run(statement("SELECT pg_reload_conf()"))
 
 
 _AUTOVACUUM = (
@@ -157,11 +157,11 @@ _ENDED = (
 )
 
 
-def _statement(text: str) -> Query:
+def statement(text: str) -> Query:
     return Query("test", "", text)
 
 
-def _until(is_so: Callable[[], bool]) -> None:
+def until(is_so: Callable[[], bool]) -> None:
     ends = time.monotonic() + 60
     while not is_so():
         assert time.monotonic() < ends
@@ -282,7 +282,7 @@ def test_no_other_table(server: Server, umami_database: str, table: str) -> None
 def test_where_detaching_is_not_safe_it_is_refused(mysql_server: Server, umami_database: str) -> None:
     url = umami_database
     partition(url, *VERBS["enable"])
-    _as_if_enabled_long_ago(url)
+    as_if_enabled_long_ago(url)
     before = [part["name"] for part in partitions(url)]
     said = partition(url, "maintain", "--keep", "1mo", "--detach", "--yes", code=5).err
     assert f"can't detach {before[0]} while others write" in said
@@ -294,7 +294,7 @@ def test_months_without_maintenance(server: Server, umami_database: str) -> None
     url = umami_database
     fill(url, 8, days=200)
     partition(url, *VERBS["enable"])
-    _as_if_enabled_long_ago(url)
+    as_if_enabled_long_ago(url)
     with connect(url) as loader:
         before = loader.execute("SELECT COUNT(*), COUNT(DISTINCT event_id) FROM website_event")
     partition(url, "maintain")
@@ -311,7 +311,7 @@ def test_an_interrupted_move_out_of_the_catch_all_is_gone_on_with(
     url = umami_database
     fill(url, 8, days=200)
     partition(url, *VERBS["enable"])
-    _as_if_enabled_long_ago(url)
+    as_if_enabled_long_ago(url)
     monkeypatch.setattr(postgresql_partitioning, "MOST_ROWS_AT_ONCE", 10)
     monkeypatch.setattr(mysql_partitioning, "_MOST_ROWS_AT_ONCE", 10)
     _begin_to_maintain(url)
@@ -338,7 +338,7 @@ def _begin_to_maintain(url: str) -> None:
                 connection.run(statement)
 
 
-def _as_if_enabled_long_ago(url: str) -> None:
+def as_if_enabled_long_ago(url: str) -> None:
     """Cut the partition of history off months ago, with the rest in the catch-all."""
     parts = partitions(url)
     month = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)

@@ -286,12 +286,18 @@ $park$""",
         return [*cleared, *added, analyze(quoted(_DEFAULT))]
 
     def _add(self, slot: Slot) -> Change:
+        """Return the step that adds one partition, with what lies in the default one of its time.
+
+        The lock of the table itself, which queries take before they read what partitions there are, keeps
+        out who would wait for the default one: an INSERT would find that its constraint has changed, and
+        fail, and a SELECT or DELETE would miss the rows that were moved.
+        """
         name, columns = partition_name(slot.label), self._catalogue.column_list(TABLE)
         within = self._catalogue.within(slot)
         return change(
             f"adding {name}",
-            f"{WRITERS_GO_ON}; ACCESS EXCLUSIVE on its default partition for an instant",
-            f"LOCK TABLE ONLY {quoted(TABLE)} IN SHARE UPDATE EXCLUSIVE MODE",
+            INSTANT,
+            f"LOCK TABLE ONLY {quoted(TABLE)} IN ACCESS EXCLUSIVE MODE",
             f"LOCK TABLE {quoted(_DEFAULT)} IN ACCESS EXCLUSIVE MODE",
             f"CREATE TABLE {quoted(name)} (LIKE {quoted(TABLE)} INCLUDING DEFAULTS INCLUDING STORAGE"
             " INCLUDING GENERATED)",
