@@ -10,6 +10,7 @@ from typing import Any
 
 from umami_ops.rows import KeyRange, Pair
 from umami_ops.sql import Query
+from umami_ops.umami.schema import Table
 
 #: Table → rows.
 Counts = Mapping[str, int]
@@ -170,15 +171,14 @@ class Change:
 class TableMove:
     """One table of a move: how its rows travel, how many there are about, and what makes it on the target.
 
-    `create` is empty where the target has the table already. Each of `index` may run beside the others, under
-    the name that it makes; `finish` is quick and comes last.
+    `create` is empty where the target has the table already. `table` is what it becomes: the keys and indexes
+    that it has not by then follow the rows.
     """
 
     pair: Pair
     rows: int
     create: tuple[Query, ...]
-    index: tuple[tuple[str, Query], ...]
-    finish: tuple[Query, ...]
+    table: Table
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,8 @@ class Move:
     has. `conclude` runs when both sides were proven equal: Prisma's records come last. With `catch_up` the
     target has been filled before, and only what differs is copied; `delete_extra` lets it delete rows that
     the source doesn't have.
-    `source_state` marks the schema that all this was planned for: with another one it is not carried out.
+    `source_state` marks the schema that all this was planned for, as `target_state` does the target's for
+    `catch_up`: with another one it is not carried out.
     """
 
     title: str
@@ -206,6 +207,7 @@ class Move:
     conclude: tuple[Query, ...] = ()
     catch_up: bool = False
     delete_extra: bool = False
+    target_state: str | None = None
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from tests import command, moving
 from tests.plugins.directions import Direction
 from umami_ops.databases.base import Connection
 from umami_ops.sql import Query
+from umami_ops.umami.schema import schema_at
 
 START, END = datetime(2025, 1, 1, tzinfo=UTC), datetime(2025, 3, 1, tzinfo=UTC)
 _OURS = ("DATABASE_URL", "DIRECT_DATABASE_URL", "TARGET_DATABASE_URL", "UMAMI_OPS_")
@@ -278,6 +279,23 @@ def test_a_column_that_came_in_between_comes_along(direction: Direction, both: t
     assert_equal(source, target)
 
 
+@pytest.mark.dialects("postgresql", "mysql")
+def test_an_index_that_is_there_already_keeps_no_other_away(
+    direction: Direction, both: tuple[str, str]
+) -> None:
+    source, target = both
+    begin_and_stop(source, target)
+    with connect(target) as loader:
+        loader.execute("CREATE INDEX session_created_at_idx ON session (created_at)")
+    code, _, err = Run(source, target).wait()
+    assert code == 0, err
+    with moving.connect(target) as connection:
+        found = connection.transit().describe().table("session")
+    wanted = schema_at("mysql", 13).table("session").indexes
+    assert found is not None
+    assert {index.name for index in wanted} == {index.name for index in found.indexes}
+
+
 def begin_and_stop(source: str, target: str) -> None:
     run = Run(source, target)
     wait_for(target, run, 8)
@@ -296,9 +314,16 @@ def test_another_source_is_not_mixed_in(
 ) -> None:
     source, target = both
     begin_and_stop(source, target)
-    code, _, err = Run(source_at(13), target).wait()
-    assert code == 5
-    assert "Another move has begun here" in err
+    others = [source_at(13)]
+    if direction.source.dialect == "postgresql":  # another schema of the same database
+        others.append(f"{source}?schema=theirs")
+        with connect(source) as loader:
+            loader.execute("CREATE SCHEMA theirs")
+        create_umami(others[-1], 13)
+    for other in others:
+        code, _, err = Run(other, target).wait()
+        assert code == 5
+        assert "Another move has begun here" in err
 
 
 def test_a_target_that_goes_away_is_an_error_and_nothing_is_lost(

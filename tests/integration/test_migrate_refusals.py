@@ -22,6 +22,7 @@ from umami_ops.execute import RunLock
 from umami_ops.execute import execute as carry_out
 from umami_ops.operations import namesakes
 from umami_ops.operations.migrate import Wish, plan_migrate
+from umami_ops.transfer import ledger
 from umami_ops.umami.migrations import latest_released_level
 from umami_ops.umami.schema import schema_at
 
@@ -407,6 +408,40 @@ def test_what_has_come_to_the_target_since_the_plan_stays(
         carry_out(plan, target, lock=lock, source=source)
     assert caught.value.done == "Nothing was changed."
     assert proofs(target_url) == before
+
+
+def test_what_has_begun_at_a_complete_target_since_the_plan_is_noticed(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    """A move by somebody else, broken off; or Umami's next migration, while a person reads the plan."""
+    source = open_database(DatabaseUrl.parse(source_at(13)))
+    target = open_database(DatabaseUrl.parse(target_url))
+    create_umami(target_url, 13)
+    execute(target_url, "DELETE FROM website")
+    with source.connect() as here, target.connect() as there:
+        plan = plan_migrate(here, there, Wish(catch_up=True))
+        execute(target_url, "ALTER TABLE session ADD COLUMN note varchar(40)")
+        with RunLock(target, "migrate") as lock, pytest.raises(Refused, match="its schema"):
+            carry_out(plan, target, lock=lock, source=source)
+        plan = plan_migrate(here, there, Wish(catch_up=True))
+        ledger.begin(there, "another", 13)
+        there.commit()
+        with RunLock(target, "migrate") as lock, pytest.raises(Refused, match="the ledger"):
+            carry_out(plan, target, lock=lock, source=source)
+
+
+@pytest.mark.dialects("mysql", "postgresql")
+def test_values_without_a_text_are_refused(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    source = source_at(13)
+    execute(source, "ALTER TABLE session ADD COLUMN place point", "UPDATE session SET place = POINT(1, 2)")
+    refused = run(source, target_url)
+    assert (refused.code, "session.place has a type that can't be taken along: point" in refused.err) == (
+        5, True,
+    ), refused.said  # fmt: skip
+    with moving.connect(target_url) as connection:
+        assert connection.transit().describe().tables == ()
 
 
 @pytest.mark.dialects("postgresql", "mysql")

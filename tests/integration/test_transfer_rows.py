@@ -90,6 +90,28 @@ def test_local_infile_switched_off_gives_the_same_rows(
         admin.close()
 
 
+def test_bytes_are_inserted_as_they_are_loaded(
+    mysql_server: Server, connection: Connection, umami_database: str
+) -> None:
+    """Columns of users' own, where bytes have to become literals."""
+    made = "CREATE TABLE mine (id bigint PRIMARY KEY, raw blob, fixed binary(3) NOT NULL, said varchar(20))"
+    connection.run(Query("test", "", made))
+    row = b"(1, x'005c27220a2c', x'ff0027', 'a,\"b'), (2, '', x'000000', '\\\\x41'), (3, NULL, '   ', NULL)"
+    connection.run(Query("test", "", f"INSERT INTO mine VALUES {row.decode()}"))
+    rows = moving.rows_in(connection, "mine")
+    before, proven = bytes_of(connection, rows), connection.transit().prove(rows)
+    connection.run(Query("test", "", "DELETE FROM mine"))
+    with moving.connect(mysql_server.as_admin(umami_database)) as admin:
+        allowed = admin.value(Query("test", "", "SELECT @@global.local_infile AS allowed"))
+        admin.run(Query("test", "", "SET GLOBAL local_infile = 0"))
+        try:
+            assert connection.transit().write(rows, [before]) == 3
+        finally:
+            admin.run(Query("test", "", f"SET GLOBAL local_infile = {allowed}"))
+    assert bytes_of(connection, rows) == before
+    assert connection.transit().prove(rows) == proven
+
+
 def test_a_row_that_does_not_fit_is_refused_not_cut(connection: Connection) -> None:
     rows = fill(connection, 3)
     good = bytes_of(connection, rows)

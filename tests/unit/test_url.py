@@ -150,3 +150,14 @@ def test_no_repr_and_no_str_holds_the_password() -> None:
     url = DatabaseUrl.parse(f"postgresql://u:{SECRET}@h/d")
     assert SECRET not in f"{url!r} {url}"
     assert str(url) == "postgresql://u@h:5432/d"
+
+
+def test_a_place_is_told_by_its_schema_and_by_nothing_secret() -> None:
+    def place(text: str) -> str:
+        return DatabaseUrl.parse(text).place
+
+    plain = "postgresql://umami@db:5432/umami"
+    assert place("postgres://umami:secret@db/umami?sslmode=require") == plain
+    assert place("postgresql://umami:other@db:5432/umami?schema=public") == plain
+    assert place("postgresql://umami:secret@db/umami?schema=theirs") == f"{plain}?schema=theirs"
+    assert place("mysql://umami:secret@db/umami?schema=theirs") == "mysql://umami@db:3306/umami"

@@ -65,6 +65,8 @@ class Features:
     keys_ignore_case: bool
     #: Does CHAR give its values back without the blanks at their end?
     char_loses_blanks: bool
+    #: Has every type a text that another dialect can keep? Those of places and vectors may have none.
+    types_have_text: bool
     #: Are times written with all digits that their column keeps, zeros included?
     times_show_all_digits: bool
 

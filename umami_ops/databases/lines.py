@@ -42,18 +42,21 @@ def whole(pieces: Iterable[bytes]) -> Iterator[bytes]:
         yield held
 
 
-def values(line: bytes) -> list[str | None]:
-    """Return the values of a row, None for NULL."""
-    fields: list[str | None] = []
+def fields(line: bytes) -> Iterator[bytes]:
+    """Yield what stands between the commas of a row, quotes and all."""
     begun = b""
     for part in line.split(b","):
         begun += part
         if begun.count(b'"') & 1:
             begun += b","
             continue
-        fields.append(_value(begun))
+        yield begun
         begun = b""
-    return fields
+
+
+def values(line: bytes) -> list[str | None]:
+    """Return the values of a row, None for NULL."""
+    return [_value(field) for field in fields(line)]
 
 
 def _value(field: bytes) -> str | None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Protocol
 
@@ -191,15 +191,19 @@ class Transit(ABC):
         """Return what creates the table without secondary indexes: right for a fast load."""
 
     @abstractmethod
-    def index_statements(self, table: Table) -> list[str]:
+    def index_statements(self, table: Table, own: Table | None = None) -> list[str]:
         """Return what makes keys and indexes after the load, in as few passes as the server allows.
 
-        Each statement may run in a session of its own, beside the others.
+        Each statement may run in a session of its own, beside the others. `own` is the table as it is: what
+        that has by the same name is left out.
         """
 
     @abstractmethod
-    def finish_statements(self, table: Table) -> list[str]:
-        """Return what is quick once the indexes stand: the primary key on its index, foreign keys."""
+    def finish_statements(self, table: Table, own: Table | None = None) -> list[str]:
+        """Return what is quick once the indexes stand: the primary key on its index, foreign keys.
+
+        What `own`, the table as it is, has already is left out.
+        """
 
     @abstractmethod
     def analyze_statement(self, tables: Sequence[str]) -> str:
@@ -398,6 +402,20 @@ class Transit(ABC):
     def _where_keys(self, rows: Rows, keys: Sequence[str]) -> str:
         listed = ", ".join(self._session.literal(key) for key in keys)
         return f" WHERE {self._key(rows)} IN ({listed})" if listed else " WHERE 1 = 0"
+
+
+def left_of(table: Table, own: Table | None) -> Table:
+    """Return a table without the keys and indexes that the one which is there has by the same name."""
+    if own is None:
+        return table
+    built = {index.name for index in own.indexes}
+    bound = {key.name for key in own.foreign_keys}
+    return replace(
+        table,
+        primary_key=None if own.primary_key else table.primary_key,
+        indexes=tuple(index for index in table.indexes if index.name not in built),
+        foreign_keys=tuple(key for key in table.foreign_keys if key.name not in bound),
+    )
 
 
 def _is_plainly_nullable(item: Field) -> bool:

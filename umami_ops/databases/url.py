@@ -11,6 +11,9 @@ from umami_ops.errors import UsageFault
 #: Scheme → dialect. Prisma knows no `mariadb://`, people write it all the same.
 SCHEMES = {"postgresql": "postgresql", "postgres": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
 
+#: The schema that is meant where none is named.
+_SCHEMA = "public"
+
 _EXAMPLE = "postgresql://user:password@host:5432/umami or mysql://user:password@host:3306/umami"
 
 
@@ -81,7 +84,13 @@ class DatabaseUrl:
     @property
     def effective_schema(self) -> str:
         """The schema that is meant: PostgreSQL's public where none is named; on MySQL the database itself."""
-        return (self.schema or "public") if self.dialect == "postgresql" else self.database
+        return (self.schema or _SCHEMA) if self.dialect == "postgresql" else self.database
+
+    @property
+    def place(self) -> str:
+        """What tells one database from another, without a secret: its address, and a schema that is named."""
+        is_named = self.dialect == "postgresql" and self.effective_schema != _SCHEMA
+        return f"{self}?{urlencode({'schema': self.effective_schema})}" if is_named else str(self)
 
     @property
     def is_pooled(self) -> bool:

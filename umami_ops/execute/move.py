@@ -21,7 +21,7 @@ from umami_ops.execute.events import Observer, RowsMoved, StepBegan, Trouble
 from umami_ops.execute.lock import RunLock
 from umami_ops.execute.patience import Ended, Patience
 from umami_ops.execute.stop import StopSignal
-from umami_ops.plan import Changed, Move, Report, TableMove
+from umami_ops.plan import Changed, Move, Report
 from umami_ops.rows import KeyRange, Pair, Rows
 from umami_ops.sql import Query
 from umami_ops.transfer import ledger, ranges
@@ -29,7 +29,6 @@ from umami_ops.transfer.comparison import Comparison, Found, sums_that_differ
 from umami_ops.transfer.proof import Differences
 from umami_ops.transfer.schema import is_ours
 from umami_ops.transfer.snapshot import Snapshot, state_of
-from umami_ops.umami.schema import Table
 
 _Work = TypeVar("_Work")
 
@@ -95,9 +94,9 @@ class Mover:
     def _prepare(self) -> ledger.Begun:
         """Clear and create what the plan says, and open the ledger; return what has arrived before."""
         with self._patience.connect() as connection:
-            if self.step.catch_up:
-                return ledger.Begun(self.step.source, self.step.level)
             found = self._as_planned(connection)
+            if self.step.catch_up:
+                return found
             self._patience.insist(connection, lambda: self._begin(connection))
             wanted = [
                 *(queries for _, queries in self.step.empty),
@@ -120,6 +119,10 @@ class Mover:
         anew = ledger.Begun(self.step.source, self.step.level)
         # A ledger that the plan doesn't go on with is cleared away, be it damaged.
         found = ledger.begun(connection) if self.step.goes_on else anew
+        if self.step.catch_up and ledger.entries(connection):
+            found = None
+        elif self.step.catch_up and state_of(connection) != self.step.target_state:
+            changed.add("its schema, or Prisma's records")
         if found is None or (found.source, found.level) != (anew.source, anew.level):
             changed.add("the ledger of the move")
         elif not changed:
@@ -248,29 +251,27 @@ class Mover:
 
     def _index(self) -> None:
         """Build what isn't there, side by side; then keys and foreign keys; then fresh statistics."""
-        with self.target.connect("umami-ops migrate") as connection:
-            here = {
-                (table.name, index.name)
-                for table in connection.transit().describe().tables
-                for index in (*table.indexes, *([table.primary_key] if table.primary_key else ()))
-            }
         moves = sorted(self.step.tables, key=lambda move: move.rows, reverse=True)
-        left = [
-            query
-            for move in moves
-            for name, query in move.index
-            if (move.pair.target.table, name) not in here
-        ]
-        left.reverse()
+        with self.target.connect("umami-ops migrate") as connection:
+            transit = connection.transit()
+            here = transit.describe()
+            texts = [
+                text
+                for move in moves
+                for text in transit.index_statements(move.table, here.table(move.table.name))
+            ]
+        left = [Query("migrate.index", "", text) for text in reversed(texts)]
         fresh = [move.pair.target.table for move in reversed(moves)]
         with ThreadPoolExecutor(max_workers=self.jobs) as pool:
             for done in [pool.submit(self._build, left, fresh) for _ in range(self.jobs)]:
                 done.result()
         self._patience.check()
         with self._patience.connect(wait_seconds=60) as connection:
-            tables = {table.name: table for table in connection.transit().describe().tables}
-            for move in moves:
-                self._finish(connection, move, tables[move.pair.target.table])
+            transit = connection.transit()
+            here = transit.describe()
+            for table in (move.table for move in moves):
+                for text in transit.finish_statements(table, here.table(table.name)):
+                    self._patience.run(connection, Query("migrate.finish", "", text))
 
     def _build(self, left: list[Query], fresh: list[str]) -> None:
         """Build one index after the other in a session that a reason to stop cancels; then the statistics."""
@@ -286,15 +287,6 @@ class Mover:
     def _taken(self, left: list[_Work]) -> _Work | None:
         with self._mutex:
             return left.pop() if left else None
-
-    def _finish(self, connection: Connection, move: TableMove, table: Table) -> None:
-        """Run what is quick, unless an earlier run has done so."""
-        has_key = table.primary_key is not None
-        names = {key.name for key in table.foreign_keys}
-        for statement in move.finish:
-            is_key = "PRIMARY KEY" in statement.text
-            if not (has_key if is_key else any(f"{name}" in statement.text for name in names)):
-                self._patience.run(connection, statement)
 
     # --- proof ----------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ Everything that could forbid it is asked first, of both sides, and nothing is wr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -141,7 +141,7 @@ class _Planner:
         rows = {move.pair.target.table: move.rows for move in moves}
         step = Move(
             title="catch up" if state == "filled" else "move",
-            source=str(self._source.url),
+            source=self._source.url.place,
             source_state=state_of(self._source),
             level=self._level,
             tables=tuple(moves),
@@ -152,8 +152,9 @@ class _Planner:
             conclude=() if state == "filled" else tuple(conclusion(self._source, self._target, self._level)),
             catch_up=state == "filled",
             delete_extra=self._wish.delete_extra,
+            target_state=state_of(self._target) if state == "filled" else None,
         )
-        facts = self._facts(step, findings, state)
+        facts = self._facts(step, findings, state, stays)
         return Plan("migrate", facts, (step,), rows, sum(rows.values()), tuple(self._notes))
 
     # --- levels ---------------------------------------------------------------------------------------
@@ -205,7 +206,7 @@ class _Planner:
             if self._wish.replace:
                 return None
             raise
-        if begun is None or (begun.source, begun.level) == (str(self._source.url), self._level):
+        if begun is None or (begun.source, begun.level) == (self._source.url.place, self._level):
             return begun
         if self._wish.replace:
             return None
@@ -265,7 +266,13 @@ class _Planner:
                 dropped = [own.name for own, wanted in pairs if wanted and not _is_complete(own, wanted)]
                 dropped.append(prisma.NAME)
             case "begun":
-                dropped = [own.name for own, wanted in pairs if wanted and not _takes(own, wanted)]
+                rows = {table.name for table in self._source_schema.tables}
+                dropped = [
+                    own.name
+                    for own, wanted in pairs
+                    # Those that stay empty are made whole at once: a half made one begins anew.
+                    if wanted and not (_takes if own.name in rows else _is_complete)(own, wanted)
+                ]
         if dropped:
             require_detached(self._target, dropped)
         return dropped
@@ -302,17 +309,18 @@ class _Planner:
             create=()
             if is_there
             else tuple(_query("create", text) for text in transit.create_statements(table)),
-            index=tuple(self._indexes(table)),
-            finish=tuple(_query("finish", text) for text in transit.finish_statements(table)),
+            table=table,
         )
 
-    def _indexes(self, table: Table) -> Iterator[tuple[str, Query]]:
-        """Return what builds indexes, each with the name of one that it makes."""
-        names = [index.name for index in table.indexes]
-        for text in self._target.transit().index_statements(table):
-            name = next((name for name in names if self._target.dialect.quote(name) in text), None)
-            key = table.primary_key.name if table.primary_key else ""
-            yield name or key, _query("index", text)
+    def _ddl(self, step: Move, stays: Collection[str]) -> Iterator[str]:
+        """Return all that makes tables, keys and indexes, as far as they aren't there."""
+        transit = self._target.transit()
+        for move in step.tables if not step.catch_up else ():
+            own = self._target_schema.table(move.table.name) if move.table.name in stays else None
+            yield from (query.text for query in move.create)
+            yield from transit.index_statements(move.table, own)
+            yield from transit.finish_statements(move.table, own)
+        yield from (query.text for _, queries in step.empty for query in queries)
 
     def _with_shares(self, both: Pair) -> Pair:
         """Going down to v2, put a website's first share back into its row."""
@@ -352,7 +360,9 @@ class _Planner:
         if state == "begun":
             self._notes.append(Note("A move from this source has begun here and goes on where it stopped."))
 
-    def _facts(self, step: Move, findings: Iterable[Finding], state: str) -> dict[str, Any]:
+    def _facts(
+        self, step: Move, findings: Iterable[Finding], state: str, stays: Collection[str]
+    ) -> dict[str, Any]:
         source, target = self._source.server(), self._target.server()
         sizes = {name: relation.table_bytes for name, relation in self._here.relations.items()}
         total = sum(move.rows for move in step.tables)
@@ -370,12 +380,7 @@ class _Planner:
             "seconds_estimate": round(total / _ROWS_A_SECOND),
             "findings": [finding.to_dict() for finding in findings],
             "dropped": [query.text for query in step.clear],
-            "ddl": [
-                query.text
-                for move in step.tables
-                for query in (*move.create, *(index for _, index in move.index), *move.finish)
-            ]
-            + [query.text for _, queries in step.empty for query in queries],
+            "ddl": list(self._ddl(step, stays)),
             "tables": [
                 {
                     "table": move.pair.target.table,
@@ -394,8 +399,9 @@ def _takes(own: Table, wanted: Table) -> bool:
 
 
 def _is_complete(own: Table, wanted: Table) -> bool:
-    """Whether it has the planned indexes, too: MySQL makes all of a table's or none."""
-    return _takes(own, wanted) and {i.name for i in wanted.indexes} <= {i.name for i in own.indexes}
+    """Whether it is what is planned, its keys and indexes included."""
+    is_keyed = own.primary_key is not None or wanted.primary_key is None
+    return _takes(own, wanted) and is_keyed and {*wanted.indexes} <= {*own.indexes}
 
 
 def _require_dialect(target: Connection, wish: Wish) -> None:

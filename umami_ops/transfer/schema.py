@@ -77,7 +77,8 @@ def translate(
 
     All of Umami's tables at that level are there, with every column and index that its migrations make, in
     their order; users' columns, indexes and tables follow. What Umami has on the source's side alone is left
-    out, with a remark. Raises Refused for a type that another server of the same dialect may not have.
+    out, with a remark. Raises Refused for a type that another server of the same dialect may not
+    have, and for one without a text where the other dialect is to read it.
     """
     known = schema_at(target.dialect, level)
     own = schema_at(side.dialect, source_level or level)
@@ -95,6 +96,8 @@ def translate(
             require_unbound(
                 source, [name], "A dump takes it along: `umami-ops backup`, then `restore --target-url`."
             )
+        elif not side.features.types_have_text:
+            require_unbound(source, [name], "Drop it, or keep what it holds in a column of text.")
         umami = known.table(name) if name in known else None
         added = _without(here[name], own.table(name), umami, remarks) if umami and name in own else here[name]
         tables.append(_translated(added, umami, side, target, remarks))

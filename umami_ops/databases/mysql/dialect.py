@@ -24,6 +24,7 @@ MYSQL = Dialect(
         timestamps_end_in_2038=True,
         keys_ignore_case=True,
         char_loses_blanks=True,
+        types_have_text=False,
         times_show_all_digits=True,
     ),
     space_after_delete="The space is reusable for new rows, but not returned to the disk.",

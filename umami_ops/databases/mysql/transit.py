@@ -14,10 +14,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from umami_ops.databases.catalogue import described
-from umami_ops.databases.lines import lines
+from umami_ops.databases.lines import fields, lines
 from umami_ops.databases.mysql import canonical
 from umami_ops.databases.transit import (
     EVERYTHING,
+    NULL,
     Description,
     Field,
     KeyRange,
@@ -28,6 +29,7 @@ from umami_ops.databases.transit import (
     Reading,
     Rows,
     Transit,
+    left_of,
 )
 from umami_ops.errors import ConnectionLost, DatabaseFault, TransientFault
 from umami_ops.sql import Query
@@ -82,17 +84,17 @@ class MysqlTransit(Transit):
 
         return [ddl.table_statement(table)]
 
-    def index_statements(self, table: Table) -> list[str]:
+    def index_statements(self, table: Table, own: Table | None = None) -> list[str]:
         """Return one ALTER TABLE: all indexes are built in one pass over the rows."""
         from umami_ops.databases.mysql import ddl
 
-        return ddl.index_statements(table)
+        return ddl.index_statements(left_of(table, own))
 
-    def finish_statements(self, table: Table) -> list[str]:
+    def finish_statements(self, table: Table, own: Table | None = None) -> list[str]:
         """Return the foreign keys."""
         from umami_ops.databases.mysql import ddl
 
-        return ddl.foreign_key_statements(table)
+        return ddl.foreign_key_statements(left_of(table, own))
 
     def analyze_statement(self, tables: Sequence[str]) -> str:
         """Return ANALYZE TABLE."""
@@ -197,16 +199,15 @@ class MysqlTransit(Transit):
         """Load bytes by LOAD DATA LOCAL, whose errors come as warnings, or by long INSERTs."""
         if self.loading().in_bulk:
             return self._connection.load(_query(self._load_statement(rows), f"write_{rows.table}"), pieces)
-        if any(item.kind is Kind.BYTES for item in rows.fields):
-            raise DatabaseFault(
-                f"{rows.table} has binary columns, which only LOAD DATA can load.",
-                hint="Switch it on at the target: SET GLOBAL local_infile = 1.",
-            )
+        found = lines(pieces)
+        binary = [place for place, item in enumerate(rows.fields) if item.kind is Kind.BYTES]
+        if binary:
+            found = (_with_literals(line, binary) for line in found)
         taken = 0
         self._connection.run(_query(_PLAIN))
         columns = ", ".join(self._quote(name) for name in rows.names)
         head = f"INSERT INTO {self._quote(rows.table)} ({columns}) VALUES (".encode()  # noqa: S608
-        for batch in _in_batches(lines(pieces)):
+        for batch in _in_batches(found):
             statement = head + b"),(".join(batch) + b")"
             taken += self._connection.insert(_query("", f"write_{rows.table}"), statement)
         self._connection.run(_query(_SETTINGS))
@@ -332,6 +333,15 @@ _EMPTY = "''"
 
 def _place_in_writing(table: str) -> tuple[int, str]:
     return (_WRITTEN.index(table) if table in _WRITTEN else len(_WRITTEN), table)
+
+
+def _with_literals(line: bytes, binary: Sequence[int]) -> bytes:
+    r"""Return a row with MySQL's literals of bytes (x'…') in the place of text that tells them ("\x…")."""
+    parts = list(fields(line))
+    for place in binary:
+        if parts[place] != NULL:
+            parts[place] = b"x'%b'" % parts[place][3:-1]
+    return b",".join(parts)
 
 
 def _in_batches(rows: Iterable[bytes]) -> Iterator[list[bytes]]:

@@ -24,6 +24,7 @@ POSTGRESQL = Dialect(
         timestamps_end_in_2038=False,
         keys_ignore_case=False,
         char_loses_blanks=False,
+        types_have_text=True,
         times_show_all_digits=False,
     ),
     space_after_delete="The space is reusable for new rows once autovacuum has passed,"

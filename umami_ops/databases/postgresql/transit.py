@@ -23,6 +23,7 @@ from umami_ops.databases.transit import (
     Reading,
     Rows,
     Transit,
+    left_of,
 )
 from umami_ops.sql import Query
 from umami_ops.umami.schema import Index, Table
@@ -54,18 +55,20 @@ class PostgresqlTransit(Transit):
 
         return [ddl.table_statement(replace(table, primary_key=None))]
 
-    def index_statements(self, table: Table) -> list[str]:
+    def index_statements(self, table: Table, own: Table | None = None) -> list[str]:
         """Return a statement for each index; the primary key's is one among them, and may be built beside."""
         from umami_ops.databases.postgresql import ddl
 
-        key = table.primary_key
+        key = left_of(table, own).primary_key
         unique = [Index(key.name, key.columns, unique=True)] if key else []
-        return ddl.index_statements(replace(table, indexes=(*unique, *table.indexes)))
+        whole = replace(table, indexes=(*unique, *table.indexes))
+        return ddl.index_statements(left_of(whole, own))
 
-    def finish_statements(self, table: Table) -> list[str]:
+    def finish_statements(self, table: Table, own: Table | None = None) -> list[str]:
         """Return what makes the index the primary key, which reads no row again, and foreign keys."""
         from umami_ops.databases.postgresql import ddl
 
+        table = left_of(table, own)
         key = table.primary_key
         quote = self._quote
         attach = (
