@@ -39,7 +39,7 @@ class Batches:
     With `apart` workers keep away from each other: each cuts its slices off a stretch of its own, which is
     a range from one time (`since`) to another (`horizon`). `work` must not look at `horizon` then.
 
-    `lock` is what each transaction locks, in words.
+    A slice grows to `most_rows` keys at most. `lock` is what each transaction locks, in words.
     """
 
     title: str
@@ -50,6 +50,7 @@ class Batches:
     prepare: tuple[Query, ...] = ()
     apart: bool = False
     is_kept: bool = False
+    most_rows: int = 50_000
     lock: str = "the rows of one batch, of about 250 ms"
 
 

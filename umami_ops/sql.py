@@ -24,8 +24,6 @@ import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from textwrap import indent
 
@@ -137,11 +135,14 @@ def queries(dialect: str) -> Queries:
     return Queries(dialect)
 
 
-def resource(path: str) -> Traversable:
-    """Return a file or folder of sql/: inside the installed package, or in the checkout it runs from."""
-    inside = files("umami_ops") / "_sql"
+def resource(path: str) -> Path:
+    """Return a file or folder of sql/: inside the installed package, or in the checkout it runs from.
+
+    Not by importlib.resources, which loads what unpacks archives: that takes longer than to read all queries.
+    """
+    inside = Path(__file__).parent / "_sql"
     root = inside if inside.is_dir() else Path(__file__).parents[1] / "sql"
-    return root.joinpath(*path.split("/"))
+    return root / path
 
 
 def _load(dialect: str) -> Iterable[tuple[str, Query]]:

@@ -7,6 +7,18 @@
 -- has_<table> for the tables this database has; keeps_<table> (what is deleted
 -- there is left in umami_ops_kept_<table>).
 
+-- part: event_slice
+-- The events (e) of a slice.
+AND e.created_at >= CAST(:since AS timestamptz) --? dated
+AND e.created_at <= CAST(:until AS timestamptz) --? dated
+AND (CAST(:after AS uuid) IS NULL OR e.created_at > CAST(:since AS timestamptz) OR e.event_id > CAST(:after AS uuid)) --? dated
+AND (e.created_at < CAST(:until AS timestamptz) OR e.event_id <= CAST(:last AS uuid)) --? dated
+AND e.created_at IS NULL --? undated
+AND (CAST(:after AS uuid) IS NULL OR e.event_id > CAST(:after AS uuid)) --? undated
+AND e.event_id <= CAST(:last AS uuid) --? undated
+AND e.website_id = CAST(:website_id AS uuid) --? website
+AND e.website_id <> ALL(CAST(:websites AS uuid[])) --? except
+
 -- part: in_scope
 -- Of the websites chosen, for the table t.
 AND t.website_id = ANY(CAST(:websites AS uuid[])) --? only
@@ -175,18 +187,11 @@ LIMIT 1;
 
 -- name: delete_events
 -- Deletes a slice of events with their event_data and revenue: one statement, one snapshot, one look at each index.
+-- Of a session's revenue each row's event is looked up, in that snapshot, where it stands still: a session has few.
 WITH gone_event AS (
   DELETE FROM website_event AS e
   WHERE TRUE
-    AND e.created_at >= CAST(:since AS timestamptz) --? dated
-    AND e.created_at <= CAST(:until AS timestamptz) --? dated
-    AND (CAST(:after AS uuid) IS NULL OR e.created_at > CAST(:since AS timestamptz) OR e.event_id > CAST(:after AS uuid)) --? dated
-    AND (e.created_at < CAST(:until AS timestamptz) OR e.event_id <= CAST(:last AS uuid)) --? dated
-    AND e.created_at IS NULL --? undated
-    AND (CAST(:after AS uuid) IS NULL OR e.event_id > CAST(:after AS uuid)) --? undated
-    AND e.event_id <= CAST(:last AS uuid) --? undated
-    AND e.website_id = CAST(:website_id AS uuid) --? website
-    AND e.website_id <> ALL(CAST(:websites AS uuid[])) --? except
+    --+ event_slice
   RETURNING e.event_id, e.session_id --? !keeps_website_event
   RETURNING e.* --? keeps_website_event
 )
@@ -202,10 +207,13 @@ WITH gone_event AS (
 --? has_revenue
 , gone_revenue AS (
   DELETE FROM revenue AS r
-  USING gone_event AS x
-  WHERE r.session_id = ANY(ARRAY(SELECT DISTINCT y.session_id FROM gone_event AS y ORDER BY y.session_id))
-    AND r.event_id = x.event_id
-    AND r.session_id = x.session_id
+  WHERE r.session_id = ANY(ARRAY(SELECT DISTINCT x.session_id FROM gone_event AS x ORDER BY x.session_id))
+    AND (
+      SELECT TRUE FROM website_event AS e
+      WHERE e.event_id = r.event_id
+        AND e.session_id = r.session_id
+        --+ event_slice
+    )
   RETURNING 1 --? !keeps_revenue
   RETURNING r.* --? keeps_revenue
 )
@@ -578,14 +586,13 @@ SELECT
 -- name: count_astray_revenue
 -- Revenue past the horizon that names another session than its event does: a look-up for each row of revenue, where
 -- a join would walk through all events.
-SELECT COUNT(*) AS revenue
-FROM revenue AS r
-WHERE (
-  SELECT BOOL_OR(e.session_id <> r.session_id)
-  FROM website_event AS e
-  WHERE e.event_id = r.event_id
-    AND (e.created_at < :event_horizon OR (CAST(:null_past AS boolean) AND e.created_at IS NULL))
-);
+SELECT COUNT(*) FILTER (WHERE EXISTS (
+    SELECT FROM website_event AS e
+    WHERE e.event_id = r.event_id
+      AND e.session_id <> r.session_id
+      AND (e.created_at < :event_horizon OR (CAST(:null_past AS boolean) AND e.created_at IS NULL))
+  )) AS revenue
+FROM revenue AS r;
 
 -- name: count_heatmaps
 -- Heatmap events past their horizon.

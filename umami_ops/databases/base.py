@@ -83,6 +83,9 @@ class Dialect:
     quote_character: str
     features: Features
     space_after_delete: str
+    #: So many keys at most are looked at by a transaction that deletes: where few of those before had to go,
+    #: a slice has grown, and all of the next may have to.
+    most_rows_deleted: int
     #: A time that no row's is before, as the server reads it: what no calendar has may be a row's time, too.
     earliest: str
     #: The first time of a row that is in the calendar: what is before, and no time at all, is not.

@@ -1,7 +1,6 @@
 """Batches: slice after slice, a transaction each, by workers side by side, until none is left.
 
-A slice is retried when others were at work on its rows, and after a lost connection; its size is steered so
-that a transaction takes about a quarter of a second.
+A slice is retried when others were at work on its rows, and after a lost connection; its size follows a Pace.
 """
 
 from __future__ import annotations
@@ -18,12 +17,11 @@ from umami_ops.databases.base import Connection
 from umami_ops.errors import ConnectionFault, ConnectionLost, OpsError, Refused, TransientFault
 from umami_ops.execute.events import BatchDone, Observer, Trouble
 from umami_ops.execute.lock import RunLock
+from umami_ops.execute.pace import Pace
 from umami_ops.execute.sessions import Sessions
 from umami_ops.execute.stop import StopSignal
 from umami_ops.plan import Batches, Report
 
-_TARGET_SECONDS = 0.25
-_SMALLEST_BATCH, _FIRST_BATCH, _LARGEST_BATCH = 50, 500, 50_000
 #: A worker's own stretch, in slices.
 _STRETCH = 8
 _TRIES = 7
@@ -82,7 +80,7 @@ class Crew:
 
     def work(self, jobs: int) -> None:
         """Run the step to its end, or to a reason to stop."""
-        self._rows = min(_FIRST_BATCH, self.most_rows or _FIRST_BATCH)
+        self._pace = Pace(self.step.most_rows, given=self.most_rows)
         self._cursors = [dict(cursor) for cursor in self.step.cursors]
         self._workers_left = jobs - 1
         self._run_worker()
@@ -123,7 +121,7 @@ class Crew:
 
     def cut(self, connection: Connection, cursor: dict[str, Any]) -> _Slice | None:
         """Cut the next slice off a cursor, which then stands at the slice's end; None when it is used up."""
-        values = {**self.step.values, **cursor, "batch_rows": self._rows}
+        values = {**self.step.values, **cursor, "batch_rows": self._pace.rows}
         rows = connection.rows(self.step.next_slice, **values)
         if not rows:
             return None
@@ -141,7 +139,7 @@ class Crew:
         with self._mutex:
             while self._cursors and not self.is_ending:
                 cursor = self._cursors[0]
-                values = {**self.step.values, **cursor, "batch_rows": self._rows * _STRETCH}
+                values = {**self.step.values, **cursor, "batch_rows": self._pace.rows * _STRETCH}
                 rows = connection.rows(self.step.next_slice, **values)
                 if rows and rows[0]["picked"] == values["batch_rows"] and rows[0]["until"] != values["since"]:
                     stretch = {**cursor, "horizon": rows[0]["until"]}
@@ -166,7 +164,7 @@ class Crew:
         seconds = time.monotonic() - began
         with self._mutex:
             self._note(deleted, seconds)
-            self._adapt(found.picked, seconds)
+            self._pace.adapt(found.picked, seconds)
         self.observer(BatchDone(self.step.title, deleted, found.picked, seconds))
 
     def _fence(self, connection: Connection) -> None:
@@ -182,23 +180,11 @@ class Crew:
         self.report.transaction_seconds.append(seconds)
         self.report.longest_transaction_seconds = max(self.report.longest_transaction_seconds, seconds)
 
-    def _adapt(self, picked: int, seconds: float) -> None:
-        """Steer the size of the next batch so that a transaction takes about a quarter of a second."""
-        if picked < self._rows and seconds < _TARGET_SECONDS:
-            return  # the rest of a range says nothing about a full batch
-        factor = min(4.0, max(0.25, _TARGET_SECONDS / max(seconds, 1e-6)))
-        wanted = int(picked * factor)
-        self._rows = self._bounded(wanted)
-
-    def _bounded(self, rows: int) -> int:
-        """Keep a batch's size in its bounds, of which the one that a person gave wins."""
-        return min(max(rows, _SMALLEST_BATCH), self.most_rows or _LARGEST_BATCH)
-
     def note_retry(self, text: str) -> None:
         """Count a retry, say why, and let the next batch be smaller."""
         with self._mutex:
             self.report.retries += 1
-            self._rows = self._bounded(self._rows // 2)
+            self._pace.shrink()
         self.observer(Trouble(f"{text}; trying that batch again"))
 
     def note_reconnect(self, text: str) -> None:

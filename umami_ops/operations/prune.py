@@ -18,7 +18,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 from umami_ops.databases.base import Connection, Database, Dialect
@@ -26,7 +25,7 @@ from umami_ops.errors import Refused, UsageFault
 from umami_ops.operations.inspect import Installation
 from umami_ops.operations.websites import Scope, scope_of
 from umami_ops.plan import Batches, Note, Plan, Rebuild, Remaining, Report, Statements, Step
-from umami_ops.transfer.meanwhile import meanwhile
+from umami_ops.transfer.meanwhile import aside
 
 #: The tables that may have a horizon of their own; all others follow what they hang on.
 OWN_HORIZON = ("website_event", "heatmap_event", "session_replay")
@@ -128,7 +127,7 @@ def _noting(planner: _Planner, beside: Database | None) -> Iterator[Sequence[Not
             session.run(session.dialect.queries["prune.worker_settings"])
             kept.extend(planner.on(session).notes())
 
-    with beside.connect("umami-ops prune") as session, meanwhile(beside, session, partial(note, session)):
+    with aside(beside, "umami-ops prune", note):
         yield kept
 
 
@@ -284,6 +283,8 @@ class _Planner:
 
     def about_rebuild(self, events: int) -> Iterator[Note]:
         """Offer --rebuild when it pays, or say what room it takes; raises Refused when there is less."""
+        if not self._retention.rebuild and not self._connection.dialect.features.rebuild_pays:
+            return
         tables = [self._installation.relations[t] for t in _REBUILT if self._installation.has(t)]
         rows = max(1, self._installation.relations["website_event"].rows_estimate)
         share_kept = max(0.0, 1 - events / rows)
@@ -425,6 +426,7 @@ class _Planner:
             cursors=cursors,
             prepare=tuple(query.when(chosen) for query in prepare),
             is_kept=self._retention.archived,
+            most_rows=self._connection.dialect.most_rows_deleted,
         )
 
     def _cursors(self, website_ids: Iterable[str]) -> tuple[Mapping[str, Any], ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from umami_ops.databases.base import Connection, Database
@@ -16,7 +16,30 @@ def meanwhile(database: Database, session: Connection, task: Callable[[], object
 
     Raises what the task raised. Where the block fails, the session's statement is cancelled.
     """
-    number = int(session.value(session.dialect.queries["lock.session"]))
+    with _beside(database, task, [_number(session)]):
+        yield
+
+
+@contextmanager
+def aside(database: Database, purpose: str, task: Callable[[Connection], object]) -> Iterator[None]:
+    """Carry a task out as `meanwhile` does, by a session of its own: to open it takes its time, too."""
+    numbers: list[int] = []
+
+    def run() -> None:
+        with database.connect(purpose) as session:
+            numbers.append(_number(session))
+            try:
+                task(session)
+            finally:
+                numbers.clear()
+
+    with _beside(database, run, numbers):
+        yield
+
+
+@contextmanager
+def _beside(database: Database, task: Callable[[], object], numbers: Sequence[int]) -> Iterator[None]:
+    """Run the task in a thread; where the block fails, cancel what the sessions of these numbers do."""
     faults: list[BaseException] = []
 
     def run() -> None:
@@ -32,11 +55,16 @@ def meanwhile(database: Database, session: Connection, task: Callable[[], object
         thread.join()
     except BaseException:
         while thread.is_alive():
-            cancel(database, number)
+            for number in tuple(numbers):
+                cancel(database, number)
             thread.join(0.5)
         raise
     if faults:
         raise faults[0]
+
+
+def _number(session: Connection) -> int:
+    return int(session.value(session.dialect.queries["lock.session"]))
 
 
 def cancel(database: Database, number: int) -> None:

@@ -28,6 +28,7 @@ MYSQL = Dialect(
         times_show_all_digits=True,
     ),
     space_after_delete="The space is reusable for new rows, but not returned to the disk.",
+    most_rows_deleted=5_000,
     earliest="0000-00-00 00:00:00",
     first_moment=datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC),
     primary_key_name="PRIMARY",

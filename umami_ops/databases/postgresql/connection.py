@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import re
 import select
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -239,6 +238,8 @@ class PostgresqlConnection(Connection):
         That it does is known by its address, and by its data folder being here. Who isn't in pg_monitor is
         not told where that is.
         """
+        import shutil  # with all that it could unpack, for those who ask
+
         place = self.row(self.dialect.queries["introspect.data_folder"])
         if place["folder"] is None:
             return None

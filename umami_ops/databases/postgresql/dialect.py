@@ -29,6 +29,7 @@ POSTGRESQL = Dialect(
     ),
     space_after_delete="The space is reusable for new rows once autovacuum has passed,"
     " but not returned to the disk.",
+    most_rows_deleted=50_000,
     earliest="-infinity",
     first_moment=datetime.min.replace(tzinfo=UTC),
     primary_key_name="{}_pkey",
