@@ -509,6 +509,12 @@ WHERE s.session_id IN :doomed
     WHERE d.session_id = s.session_id AND COALESCE(d.created_at >= :horizon, NOT :null_past)
   )
   --? end
+  --? has_session_link
+  AND NOT EXISTS (
+    SELECT 1 FROM session_link AS l
+    WHERE l.session_id = s.session_id AND COALESCE(l.created_at >= :horizon, NOT :null_past)
+  )
+  --? end
 ;
 --? keeps_session_data
 -- copies: session_data

@@ -452,6 +452,13 @@ SELECT
       AND COALESCE(d.created_at >= :horizon, NOT CAST(:null_past AS boolean))
   )
   --? end
+  --? has_session_link
+  + (
+    SELECT COUNT(*) FROM session_link AS l
+    WHERE l.session_id = ANY(ARRAY(SELECT g.session_id FROM umami_ops_gone_session AS g))
+      AND COALESCE(l.created_at >= :horizon, NOT CAST(:null_past AS boolean))
+  )
+  --? end
   AS returned;
 --? has_session_data
 -- deletes: session_data

@@ -138,10 +138,10 @@ class Scene:
         self.assert_done()
 
 
-def scene_on(server: Server, events: int) -> Scene:
+def scene_on(server: Server, events: int, level: int | None = None) -> Scene:
     """Make a database on a server, with traffic of which more than half is past the horizon."""
     url = server.create_database()
-    level = latest_released_level(server.dialect)
+    level = level or latest_released_level(server.dialect)
     create_umami(url, level, indexes=False)
     populate(url, Traffic(START, END, seed=9, events=events), level)
     build_indexes(url, level)

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from testbed.bulk import Loader, connect
+from testbed.servers import Server
 from tests import pruning
-from tests.fault.scene import HORIZON, RETENTION, Scene, sessions_that_wait
+from tests.fault.scene import HORIZON, RETENTION, Scene, scene_on, sessions_that_wait
 from umami_ops.execute import Event, StepBegan
+from umami_ops.umami.schema import latest_level
 
 _LONGEST_WAIT_SECONDS = 1
 _NOW = HORIZON + timedelta(days=70)
@@ -195,3 +197,33 @@ def test_a_deadlock_is_tried_again(scene: Scene) -> None:
     assert ended.document["retries"] >= 1
     scene.assert_nothing_is_half_deleted()
     scene.finish()
+
+
+def test_who_returns_while_his_session_goes_keeps_it(server: Server) -> None:
+    scene = scene_on(server, events=600, level=latest_level(server.dialect))
+    gone = pruning.keys_in(scene.before, scene.schema)["session"] - scene.expected["session"]
+    ((session,), *_) = sorted(gone)
+    website = next(row["website_id"] for row in scene.before["session"] if row["session_id"] == session)
+    # What a visitor may bring without an event, by identify().
+    brought, columns, values = (
+        ("session_link", "distinct_id", "'bob'")
+        if "session_link" in scene.schema
+        else ("session_data", "session_data_id, data_key, data_type", f"'{uuid.uuid4()}', 'plan', 1")
+    )
+    admin = server.as_admin(scene.url)
+    with connect(admin) as visitor, connect(admin) as watcher:
+        visitor.execute(
+            f"INSERT INTO {brought} (website_id, session_id, created_at, {columns}) "
+            f"VALUES ('{website}', '{session}', '{_NOW:%Y-%m-%d %H:%M:%S}', {values})"
+        )
+        visitor.execute(f"SELECT session_id FROM session WHERE session_id = '{session}' FOR UPDATE")
+        run = scene.prune("--jobs", "1")
+        while not sessions_that_wait(watcher):
+            assert not run.is_over, run.wait().said
+        visitor.commit()
+    ended = run.wait()
+    assert ended.code == 0, ended.said
+    with connect(scene.url) as loader:
+        for table in ("session", brought):
+            assert loader.execute(f"SELECT session_id FROM {table} WHERE session_id = '{session}'"), table
+    server.drop_database(scene.url)
