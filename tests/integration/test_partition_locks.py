@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from testbed.bulk import connect
@@ -13,8 +14,11 @@ from tests import backups
 from tests.integration.test_partition import VERBS, as_if_enabled_long_ago, partition, statement, until
 from tests.visitors import RESET, STILL, fill
 from umami_ops.databases.base import Connection
+from umami_ops.databases.registry import open_database
+from umami_ops.databases.url import DatabaseUrl
+from umami_ops.execute import RunLock, execute
 from umami_ops.operations.inspect import inspect
-from umami_ops.operations.partition import Upkeep, plan_maintain
+from umami_ops.operations.partition import Upkeep, plan_maintain, plan_split
 from umami_ops.plan import Change, Plan
 
 _ID = "gen_random_uuid()"
@@ -69,3 +73,41 @@ def test_who_comes_while_a_partition_is_added_waits_for_it(
                     until(lambda: looking.value(statement(_WAITING)) == len(visits))
                 connection.run(step.statements[-1])
         assert [answer.result() for answer in answers.values()] == [1, events, events]
+
+
+def test_the_exchange_of_a_split_reads_no_table_as_a_whole(
+    postgresql_server: Server, umami_database: str
+) -> None:
+    """Others wait for it; and what the planner knows of the noted keys is the size of their file."""
+    url = umami_database
+    fill(url, 12)
+    partition(url, *VERBS["enable"])
+    with backups.opened(url) as connection:
+        plan = plan_split(connection, inspect(connection), "quarter")
+        database = open_database(DatabaseUrl.parse(url))
+        exchange = next(
+            number for number, step in enumerate(plan.steps) if step.title.startswith("exchanging")
+        )
+        with RunLock(database, plan.operation) as lock:
+            execute(replace(plan, steps=plan.steps[:exchange]), database, lock=lock)
+        connection.run(statement(_MUCH_WAS_NOTED))
+        connection.run(statement("DELETE FROM _umami_ops_noted WHERE id > 5"))
+        step = plan.steps[exchange]
+        assert isinstance(step, Change)
+        read: list[str] = []
+        with connection.transaction():
+            for text in step.statements:
+                if text.text.startswith(("DELETE", "INSERT")):
+                    lines = connection.rows(statement(f"EXPLAIN {text.text}"))
+                    read += [line["QUERY PLAN"] for line in lines if "Seq Scan" in line["QUERY PLAN"]]
+                elif text.text.startswith("ALTER"):
+                    break
+                connection.run(text)
+    assert read
+    assert [line for line in read if "_umami_ops_noted" not in line] == []
+
+
+_MUCH_WAS_NOTED = (
+    "INSERT INTO _umami_ops_noted (event_id, created_at)"
+    " SELECT event_id, created_at FROM website_event, generate_series(1, 10)"
+)
