@@ -322,6 +322,25 @@ def test_an_interrupted_move_out_of_the_catch_all_is_gone_on_with(
     assert partition(url, "maintain", "--json").document["steps"] == []
 
 
+def test_an_interrupted_move_out_of_a_catch_all_that_is_empty_by_now(
+    postgresql_server: Server, umami_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A website was reset meanwhile: what the interrupted run prepared bears the names that are wanted."""
+    url = umami_database
+    fill(url, 8, days=200)
+    partition(url, *VERBS["enable"])
+    as_if_enabled_long_ago(url)
+    with monkeypatch.context() as patch:
+        patch.setattr(postgresql_partitioning, "MOST_ROWS_AT_ONCE", 10)
+        _begin_to_maintain(url)
+    with connect(url) as loader:
+        loader.execute("DELETE FROM website_event")
+        loader.commit()
+    partition(url, "maintain")
+    assert_nothing_is_left_behind(url)
+    assert len(spans(url)) > 3
+
+
 def _begin_to_maintain(url: str) -> None:
     """Run what makes the new tables and follows the writers, and no more."""
     with backups.opened(url) as connection:

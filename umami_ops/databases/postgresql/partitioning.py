@@ -279,11 +279,12 @@ $park$""",
             catch_all = self.layout().catch_all
             assert catch_all is not None
             return self.split([(catch_all, slots)])
-        added = [self._add(slot) for slot in slots]
-        if not crowd:
-            return [*added]
-        cleared = Resettling(self._connection, self._catalogue).clear(self._leftovers())
-        return [*cleared, *added, analyze(quoted(_DEFAULT))]
+        # An interrupted resettling of a catch-all that is empty by now has tables of these names.
+        is_in_the_way = not {slot.label for slot in self._begun()}.isdisjoint(slot.label for slot in slots)
+        resettling = Resettling(self._connection, self._catalogue)
+        steps: list[Step] = resettling.clear(self._leftovers()) if is_in_the_way else []
+        steps += [self._add(slot) for slot in slots]
+        return [*steps, analyze(quoted(_DEFAULT))] if crowd else steps
 
     def _add(self, slot: Slot) -> Change:
         """Return the step that adds one partition, with what lies in the default one of its time.
