@@ -8,10 +8,19 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import pytest
+
 from testbed.bulk import connect
 from testbed.servers import Server
 from tests import backups
-from tests.integration.test_partition import VERBS, as_if_enabled_long_ago, partition, statement, until
+from tests.integration.test_partition import (
+    VERBS,
+    as_if_enabled_long_ago,
+    assert_nothing_is_left_behind,
+    partition,
+    statement,
+    until,
+)
 from tests.visitors import RESET, STILL, fill
 from umami_ops.databases.base import Connection
 from umami_ops.databases.registry import open_database
@@ -83,17 +92,9 @@ def test_the_exchange_of_a_split_reads_no_table_as_a_whole(
     fill(url, 12)
     partition(url, *VERBS["enable"])
     with backups.opened(url) as connection:
-        plan = plan_split(connection, inspect(connection), "quarter")
-        database = open_database(DatabaseUrl.parse(url))
-        exchange = next(
-            number for number, step in enumerate(plan.steps) if step.title.startswith("exchanging")
-        )
-        with RunLock(database, plan.operation) as lock:
-            execute(replace(plan, steps=plan.steps[:exchange]), database, lock=lock)
+        step = _split_until(connection, url, "exchanging")
         connection.run(statement(_MUCH_WAS_NOTED))
         connection.run(statement("DELETE FROM _umami_ops_noted WHERE id > 5"))
-        step = plan.steps[exchange]
-        assert isinstance(step, Change)
         read: list[str] = []
         with connection.transaction():
             for text in step.statements:
@@ -110,4 +111,49 @@ def test_the_exchange_of_a_split_reads_no_table_as_a_whole(
 _MUCH_WAS_NOTED = (
     "INSERT INTO _umami_ops_noted (event_id, created_at)"
     " SELECT event_id, created_at FROM website_event, generate_series(1, 10)"
+)
+
+
+def _split_until(connection: Connection, url: str, title: str) -> Change:
+    """Carry a split out up to a step of this title, and return that one."""
+    plan = plan_split(connection, inspect(connection), "quarter")
+    number = [step.title.startswith(title) for step in plan.steps].index(True)
+    database = open_database(DatabaseUrl.parse(url))
+    with RunLock(database, plan.operation) as lock:
+        execute(replace(plan, steps=plan.steps[:number]), database, lock=lock)
+    found = plan.steps[number]
+    assert isinstance(found, Change)
+    return found
+
+
+@pytest.mark.parametrize(
+    "upgrade",
+    [
+        "DROP INDEX website_event_created_at_idx; CREATE INDEX z ON website_event (hostname, tag)",
+        "ALTER TABLE website_event ALTER hostname TYPE varchar(101)",
+    ],
+)
+def test_a_split_begins_anew_after_an_upgrade(
+    postgresql_server: Server, umami_database: str, upgrade: str
+) -> None:
+    """Its new tables have the columns and indexes of before, which would stay, or couldn't be attached."""
+    url = umami_database
+    fill(url, 6)
+    partition(url, *VERBS["enable"])
+    with backups.opened(url) as connection:
+        _split_until(connection, url, "exchanging")
+        going_on = plan_split(connection, inspect(connection), "quarter")
+        assert not [step.title for step in going_on.steps if step.title.startswith(("following", "copying"))]
+    with connect(url) as loader:
+        for text in upgrade.split("; "):
+            loader.execute(text)
+        loader.commit()
+    partition(url, *VERBS["split"])
+    assert_nothing_is_left_behind(url)
+    with connect(url) as loader:
+        assert len(loader.execute(_NUMBERS_OF_INDEXES)) == 1
+
+
+_NUMBERS_OF_INDEXES = (
+    "SELECT DISTINCT COUNT(*) FROM pg_indexes WHERE tablename LIKE 'website_event%' GROUP BY tablename"
 )

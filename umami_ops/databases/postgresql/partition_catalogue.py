@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from umami_ops.databases.base import Connection
+from umami_ops.databases.base import Connection, Row
 from umami_ops.databases.partitioning import Slot
 from umami_ops.databases.postgresql.dialect import POSTGRESQL
 from umami_ops.sql import Query
@@ -34,6 +34,10 @@ class Catalogue:
     def columns(self, table: str) -> list[str]:
         """Return the names of a table's columns in their order."""
         return [row["name"] for row in self._connection.rows(_COLUMNS, name=table)]
+
+    def definitions(self, table: str) -> list[Row]:
+        """Return a table's columns in their order, with their types."""
+        return self._connection.rows(_DEFINITIONS, name=table)
 
     def column_list(self, table: str) -> str:
         """Return the columns as they stand in an INSERT and its SELECT."""
@@ -104,6 +108,13 @@ _COLUMNS = Query(
     "The columns of a table that are written, in their order.",
     "SELECT a.attname AS name FROM pg_attribute AS a"
     f" WHERE a.attrelid = {_HERE} AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''"
+    " ORDER BY a.attnum",
+)
+_DEFINITIONS = Query(
+    "partition.definitions",
+    "The columns of a table in their order, with their types and whether they may be NULL.",
+    "SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type, a.attnotnull AS is_not_null"
+    f" FROM pg_attribute AS a WHERE a.attrelid = {_HERE} AND a.attnum > 0 AND NOT a.attisdropped"
     " ORDER BY a.attnum",
 )
 _INDEXES = Query(

@@ -107,14 +107,28 @@ class Resettling:
             )
 
     def _is_going_on(self, source: Partition, stages: Sequence[_Stage]) -> bool:
-        """Say whether an interrupted run left just these tables, with the table's columns of today."""
+        """Say whether an interrupted run left just these tables, with today's columns and indexes.
+
+        Umami may have been upgraded since. Indexes are numbered: one with another's number would stay.
+        """
         followed = [row["name"] for row in self._connection.rows(_FOLLOWED)]
         there = {row["name"] for row in self.staged()}
         return (
             followed == [source.name]
             and there == {stage.name for stage in stages}
-            and self._catalogue.columns(_STAGE) == self._catalogue.columns(TABLE)
+            and self._catalogue.definitions(_STAGE) == self._catalogue.definitions(TABLE)
+            and all(self._built(stage).items() <= self._indexes_of(stage).items() for stage in stages)
         )
+
+    def _built(self, stage: _Stage) -> dict[str, str]:
+        """Return the indexes that stand on a new table, as the catalogue defines them."""
+        found = self._catalogue.indexes(stage.name)
+        return {index.name: index.tail for index in found if not index.is_primary}
+
+    def _indexes_of(self, stage: _Stage) -> dict[str, str]:
+        """Return the indexes that a new table gets, under names of its own."""
+        found = [index for index in self._catalogue.indexes(TABLE) if not index.is_primary]
+        return {f"{stage.name}_i{number}": index.tail for number, index in enumerate(found)}
 
     # --- what to do -----------------------------------------------------------------------------------
 
@@ -172,11 +186,9 @@ $noted$""",
             ]
         if stage.bounds == "DEFAULT":
             return steps  # few rows: it gets its indexes, and their names, when it takes the old one's place
-        indexes = [index for index in self._catalogue.indexes(TABLE) if not index.is_primary]
         builds = [
-            f"CREATE INDEX IF NOT EXISTS {quoted(f'{stage.name}_i{number}')} ON {quoted(stage.name)}"
-            f" USING {index.tail}"
-            for number, index in enumerate(indexes)
+            f"CREATE INDEX IF NOT EXISTS {quoted(name)} ON {quoted(stage.name)} USING {tail}"
+            for name, tail in self._indexes_of(stage).items()
         ]
         if builds:
             steps.append(alone(f"building the indexes of {stage.name}", NOBODY, ROOM_TO_SORT, *builds))
