@@ -218,6 +218,21 @@ def test_what_a_killed_rebuild_left_is_named_and_cleared(traffic: str) -> None:
         assert not [row for row in loader.execute("SHOW TABLES") if row[0].startswith("_umami_ops")]
 
 
+def test_what_a_rebuild_left_that_was_killed_after_the_swap_is_cleared_though_no_row_goes(
+    traffic: str,
+) -> None:
+    with connect(traffic) as loader:
+        loader.execute("CREATE TABLE _umami_ops_old_event_data LIKE event_data")
+    arguments = ("prune", "--before", "2020-01-01")
+    asked = command.run(*arguments, url=traffic)
+    assert asked.code == 5, asked.said
+    assert "nothing to do" not in asked.out
+    assert command.run(*arguments, "--yes", url=traffic).code == 0
+    with connect(traffic) as loader:
+        assert not [row for row in loader.execute("SHOW TABLES") if row[0].startswith("_umami_ops")]
+    assert command.run(*arguments, url=traffic).code == 0
+
+
 def test_a_second_run_beside_it_finds_the_lock(traffic: str) -> None:
     found: list[command.Outcome] = []
 

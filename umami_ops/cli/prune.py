@@ -131,7 +131,7 @@ def prune(
     store = options.open_store_from_options(place) if place else None
     database = options.open_from_options(needs_session=True)
     plan = _plan(database, retention, store, dry_run=dry_run, yes=yes, as_json=as_json)
-    if dry_run or (plan.expected is not None and not any(plan.expected.values())):
+    if dry_run or not pruning.has_work(plan):
         return
     pace = {"jobs": jobs, "batch_rows": batch_size, "pause_seconds": pause or 0.0}
     report, archive = _run(database, retention, plan, store, max_duration, pace)
@@ -182,8 +182,8 @@ def _plan(
             return plan
         if not as_json:
             pruning.show_plan(plan, connection)
-    if plan.expected is None or any(plan.expected.values()):
-        render.confirm("Delete these rows?", yes)
+    if pruning.has_work(plan):
+        render.confirm(pruning.question(plan), yes)
     elif as_json:
         render.print_json(plan.to_dict())
     else:

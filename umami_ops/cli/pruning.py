@@ -72,6 +72,22 @@ def _ordered(counts: Mapping[str, int]) -> dict[str, int]:
     return {table: counts[table] for table in _ORDER if table in counts}
 
 
+def has_work(plan: Plan) -> bool:
+    """Say whether a plan changes anything: rows go, or what a killed run left is cleared away."""
+    return plan.expected is None or any(plan.expected.values()) or bool(_beside_rows(plan))
+
+
+def question(plan: Plan) -> str:
+    """Return what is asked before a plan is carried out."""
+    if plan.expected is None or any(plan.expected.values()):
+        return "Delete these rows?"
+    return f"Nothing is past the horizon. Go on with {', '.join(_beside_rows(plan))}?"
+
+
+def _beside_rows(plan: Plan) -> list[str]:
+    return [step.title for step in plan.steps if isinstance(step, Statements | Change)]
+
+
 def is_rebuild(plan: Plan) -> bool:
     """Say whether a plan makes tables anew."""
     return any(isinstance(step, Rebuild) for step in plan.steps)
