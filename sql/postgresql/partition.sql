@@ -74,10 +74,15 @@ FROM pg_class AS c
 JOIN target AS x ON x.oid = c.oid
 WHERE c.relrowsecurity
 UNION ALL
-SELECT 'the publication ' || p.pubname
-FROM pg_publication_rel AS m
-JOIN target AS x ON x.oid = m.prrelid
-JOIN pg_publication AS p ON p.oid = m.prpubid
+SELECT DISTINCT 'the publication ' || p.pubname
+FROM pg_publication_tables AS p
+JOIN target AS x ON TRUE
+WHERE p.schemaname = current_schema()
+  AND p.tablename IN (
+    SELECT c.relname
+    FROM pg_class AS c
+    WHERE c.oid = x.oid OR c.oid IN (SELECT i.inhrelid FROM pg_inherits AS i WHERE i.inhparent = x.oid)
+  )
 UNION ALL
 SELECT 'the table ' || c.relname || ', which inherits'
 FROM pg_inherits AS i

@@ -8,6 +8,7 @@ import sys
 import time
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -97,6 +98,28 @@ def test_events_without_a_time_whose_session_has_none_can_go_alone(
         ((kept, when),) = loader.execute("SELECT event_id, created_at FROM website_event")
         ((data,),) = loader.execute("SELECT website_event_id FROM event_data")
     assert (str(kept), f"{when:%Y-%m-%d %H:%M:%S}", str(data)) == (_ID, "2025-02-03 04:05:06", _ID)
+
+
+@pytest.mark.parametrize("tables", ["TABLE website_event", "TABLES IN SCHEMA public", "ALL TABLES"])
+def test_a_publication_is_refused(postgresql_server: Server, umami_database: str, tables: str) -> None:
+    """On the way there and back: what it publishes would bear the names of partitions, or lose them."""
+    url = umami_database
+    if tables != "TABLE website_event":  # takes more than to own the table
+        url = _as_superuser(postgresql_server, url)
+    for verb in ("enable", "disable"):
+        with connect(url) as loader:
+            loader.execute(f"CREATE PUBLICATION mine FOR {tables}")
+            loader.commit()
+        assert "website_event has the publication mine" in partition(url, *VERBS[verb], code=5).err
+        with connect(url) as loader:
+            loader.execute("DROP PUBLICATION mine")
+            loader.commit()
+        partition(url, *VERBS[verb])
+
+
+def _as_superuser(server: Server, url: str) -> str:
+    admin = urlsplit(server.admin_url)
+    return admin._replace(path=urlsplit(url).path).geturl()
 
 
 def test_what_would_be_lost_is_refused(postgresql_server: Server, umami_database: str) -> None:
