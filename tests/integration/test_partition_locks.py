@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -27,7 +28,14 @@ from umami_ops.databases.registry import open_database
 from umami_ops.databases.url import DatabaseUrl
 from umami_ops.execute import RunLock, execute
 from umami_ops.operations.inspect import inspect
-from umami_ops.operations.partition import Upkeep, plan_maintain, plan_split
+from umami_ops.operations.partition import (
+    Enabling,
+    Upkeep,
+    plan_disable,
+    plan_enable,
+    plan_maintain,
+    plan_split,
+)
 from umami_ops.plan import Change, Plan
 
 _ID = "gen_random_uuid()"
@@ -116,14 +124,22 @@ _MUCH_WAS_NOTED = (
 
 def _split_until(connection: Connection, url: str, title: str) -> Change:
     """Carry a split out up to a step of this title, and return that one."""
-    plan = plan_split(connection, inspect(connection), "quarter")
+    rest = _carry_out_until(url, plan_split(connection, inspect(connection), "quarter"), title)
+    assert isinstance(rest.steps[0], Change)
+    return rest.steps[0]
+
+
+def _carry_out_until(url: str, plan: Plan, title: str) -> Plan:
+    """Carry a plan out up to a step of this title, and return what is left of it."""
     number = [step.title.startswith(title) for step in plan.steps].index(True)
+    _carry_out(url, replace(plan, steps=plan.steps[:number]))
+    return replace(plan, steps=plan.steps[number:])
+
+
+def _carry_out(url: str, plan: Plan) -> None:
     database = open_database(DatabaseUrl.parse(url))
     with RunLock(database, plan.operation) as lock:
-        execute(replace(plan, steps=plan.steps[:number]), database, lock=lock)
-    found = plan.steps[number]
-    assert isinstance(found, Change)
-    return found
+        execute(plan, database, lock=lock)
 
 
 @pytest.mark.parametrize(
@@ -157,3 +173,42 @@ def test_a_split_begins_anew_after_an_upgrade(
 _NUMBERS_OF_INDEXES = (
     "SELECT DISTINCT COUNT(*) FROM pg_indexes WHERE tablename LIKE 'website_event%' GROUP BY tablename"
 )
+
+
+@pytest.mark.parametrize("verb", ["enable", "disable"])
+def test_nobody_waits_behind_a_batch_that_waits_for_a_long_writer(
+    postgresql_server: Server, umami_database: str, verb: str
+) -> None:
+    url = umami_database
+    fill(url, 8)
+    with connect(url) as loader:
+        loader.execute(
+            "UPDATE website_event SET created_at = '2031-01-02' WHERE website_id = '" + STILL + "'"
+        )
+        loader.commit()
+    with backups.opened(url) as connection:
+        if verb == "enable":
+            plan = plan_enable(connection, inspect(connection), Enabling(), datetime.now(UTC))
+            rest = _carry_out_until(url, plan, "giving parked events")
+        else:
+            partition(url, *VERBS["enable"])
+            plan = plan_disable(connection, inspect(connection))
+            rest = _carry_out_until(url, plan, "moving the rows of _umami_ops_rest_3")
+    longest = 0.0
+    with connect(url) as long, connect(url) as short, ThreadPoolExecutor() as threads:
+        long.execute(f"UPDATE website_event SET tag = 'seen' WHERE website_id = '{STILL}'")
+        running = threads.submit(_carry_out, url, rest)
+        ends = time.monotonic() + 2.5
+        while time.monotonic() < ends:
+            began = time.monotonic()
+            short.execute(f"DELETE FROM website_event WHERE event_id = {_ID}")
+            short.commit()
+            longest = max(longest, time.monotonic() - began)
+        assert not running.done()
+        long.commit()
+        running.result()
+        assert long.execute(
+            "SELECT DISTINCT tag, created_at::date::text FROM website_event WHERE tag <> ''"
+        ) == [("seen", "2031-01-02")]
+    assert longest < 0.9
+    assert_nothing_is_left_behind(url)

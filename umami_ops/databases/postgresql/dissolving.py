@@ -18,6 +18,7 @@ from umami_ops.databases.postgresql.partition_steps import (
     INSTANT,
     PATIENTLY,
     by_event_id,
+    locking_writers_out,
     query,
     quoted,
     statements,
@@ -111,11 +112,14 @@ def _emptying(heir: str, columns: str) -> Batches:
     updates of the heir, for its own length. New events go into the table, which isn't locked.
     """
     work = (
-        f"-- copies: website_event\nLOCK TABLE ONLY {quoted(heir)} IN SHARE ROW EXCLUSIVE MODE;\n"
+        f"{locking_writers_out(f'ONLY {quoted(heir)}')}"
         f"-- copies: website_event\nWITH gone AS (DELETE FROM ONLY {quoted(heir)} AS r WHERE {{ranged}}"
         f" RETURNING *) INSERT INTO {quoted(TABLE)} ({columns}) SELECT {columns} FROM gone"
     )
-    lock = f"SHARE ROW EXCLUSIVE on {heir} for a batch of about 250 ms: new events go into website_event"
+    lock = (
+        f"SHARE ROW EXCLUSIVE on {heir} for a batch of about 250 ms: new events go into website_event;"
+        f" {PATIENTLY}"
+    )
     return replace(by_event_id(f"moving the rows of {heir}", heir, work), lock=lock)
 
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from umami_ops.databases.partitioning import TABLE
 from umami_ops.databases.postgresql.dialect import POSTGRESQL
 from umami_ops.plan import Batches, Change
 from umami_ops.sql import Query
@@ -85,4 +86,19 @@ def by_event_id(title: str, table: str, work: str) -> Batches:
         ),
         work=query(work.replace("{ranged}", f"{begun} AND r.event_id <= CAST(:last AS uuid)")),
         values={"after": None},
+    )
+
+
+def locking_writers_out(table: str) -> str:
+    """Return what a batch begins with that locks updates and deletes of a table out, to the batch's end.
+
+    Nobody queues behind its wait for longer than 0.2 s: the lock is asked for again and again, for 10 s. The
+    first lock is in no writer's way; for it, an autovacuum ends after deadlock_timeout (a second).
+    """
+    lock = f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE;"
+    return (
+        f"-- copies: {TABLE}\nLOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE;\n"
+        f"-- copies: {TABLE}\nDO $lock$ BEGIN SET LOCAL lock_timeout = '200ms';"
+        f" FOR attempt IN 1..14 LOOP BEGIN {lock} RETURN; EXCEPTION WHEN lock_not_available"
+        f" THEN PERFORM pg_sleep(0.5); END; END LOOP; {lock} END $lock$;\n"
     )

@@ -31,6 +31,7 @@ from umami_ops.databases.postgresql.partition_steps import (
     analyze,
     by_event_id,
     change,
+    locking_writers_out,
     query,
     quoted,
     statements,
@@ -451,14 +452,12 @@ def _unparking() -> Batches:
     """Return the step that gives parked events their own times back, whichever partition that is."""
     mark = "-- copies: website_event\n"
     work = (
-        # An autovacuum gives way to who has waited for a second (deadlock_timeout).
-        f"{mark}SET LOCAL lock_timeout = '1200ms';\n"
-        f"{mark}LOCK TABLE {quoted(TABLE)} IN SHARE ROW EXCLUSIVE MODE;\n"
+        f"{locking_writers_out(quoted(TABLE))}"
         f"{mark}UPDATE {quoted(TABLE)} AS e SET created_at = r.created_at FROM {quoted(_PARKED)} AS r"
         " WHERE r.event_id = e.event_id AND {ranged};\n"
         f"{mark}DELETE FROM {quoted(_PARKED)} AS r WHERE {{ranged}}"
     )
-    lock = "SHARE ROW EXCLUSIVE on website_event for a batch, and only where an event is parked"
+    lock = f"SHARE ROW EXCLUSIVE on website_event for a batch, only where an event is parked: {PATIENTLY}"
     return replace(by_event_id("giving parked events their times back", _PARKED, work), lock=lock)
 
 
