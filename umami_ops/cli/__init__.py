@@ -6,6 +6,7 @@ import a driver, rich, sqlglot or pydantic: a test looks.
 
 from __future__ import annotations
 
+import atexit
 import difflib
 import gc
 import os
@@ -132,6 +133,7 @@ class OpsGroup(click.Group):
         """Run the command line and leave the process with the exit code that says how it went."""
         extra["standalone_mode"] = False
         gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
+        atexit.register(gc.freeze)  # at its end Python would look through all of it again
         streams.prepare()
         with signals.interrupting():
             code = _ended(lambda: super(OpsGroup, self).main(args, prog_name, **extra))
