@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -68,9 +68,12 @@ class TableRebuild:
     """How one table is made anew: a copy beside it, triggers that follow, slices of keys, then its indexes.
 
     `compare` returns, in one snapshot, the rows there are in `total`, those to be `kept` and those `copied`;
-    `unfollow` and `drop` undo what stands at any moment.
+    `unfollow` and `drop` undo what stands at any moment. `shape` asks for the columns and indexes of a
+    `:table`: the copy is made after those that were `planned`, and must not take the place of others.
     """
 
+    shape: Query
+    planned: Sequence[Mapping[str, Any]]
     create: tuple[Query, ...]
     follow: tuple[Query, ...]
     next_slice: Query
@@ -83,11 +86,17 @@ class TableRebuild:
 
 @dataclass(frozen=True)
 class Rebuild:
-    """A step that copies what is kept into new tables and swaps all of them in by one statement."""
+    """A step that copies what is kept into new tables and swaps all of them in by one statement.
+
+    Around the swap `hold_prisma` keeps migrations from beginning, if its one value is true; `let_prisma` ends
+    that.
+    """
 
     title: str
     tables: Mapping[str, TableRebuild]
+    hold_prisma: Query
     swap: Query
+    let_prisma: Query
     finish: tuple[Query, ...]
     values: Mapping[str, Any]
 

@@ -23,6 +23,7 @@ from testbed.traffic import Traffic, populate
 from testbed.umami import create_umami
 from tests import command, pruning
 from tests.oracle import survivors
+from umami_ops.errors import Refused
 from umami_ops.execute import StepBegan, StopSignal
 from umami_ops.operations.prune import Retention
 
@@ -171,6 +172,39 @@ def test_a_reason_to_stop_undoes_everything(traffic: str) -> None:
     assert _keys(traffic) == before
     with connect(traffic) as loader:
         assert _objects(loader) == objects
+
+
+@pytest.mark.parametrize("moment", ["building indexes", "swapping the tables"])
+def test_a_table_that_was_upgraded_meanwhile_is_not_swapped_out(traffic: str, moment: str) -> None:
+    """A migration begins and ends while nobody looks: what it added stays, with what was written to it."""
+
+    def upgrade(event: object) -> None:
+        if isinstance(event, StepBegan) and event.title == moment:
+            with connect(traffic) as loader:
+                loader.execute("ALTER TABLE website_event ADD COLUMN lately INT NULL")
+                loader.execute("UPDATE website_event SET lately = 7")
+                loader.commit()
+
+    before = _keys(traffic)["website_event"]
+    with pytest.raises(Refused, match="Umami was upgraded"):
+        pruning.prune(traffic, _RETENTION, observer=upgrade)
+    with connect(traffic) as loader:
+        assert loader.execute("SELECT COUNT(*) FROM website_event WHERE lately = 7") == [(len(before),)]
+        assert not loader.execute("SHOW TABLES LIKE '@_umami@_ops%'".replace("@", "\\\\"))
+
+
+@pytest.mark.parametrize("moment", ["building indexes", "swapping the tables"])
+def test_a_migration_that_began_ends_it(traffic: str, moment: str) -> None:
+    with connect(traffic) as prisma:
+
+        def migrate(event: object) -> None:
+            if isinstance(event, StepBegan) and event.title == moment:
+                prisma.execute("SELECT GET_LOCK('prisma_migrate', 0)")
+
+        before = _keys(traffic)
+        report = pruning.prune(traffic, _RETENTION, observer=migrate).report
+        assert report.stopped == "a Prisma migration began (Umami is being upgraded)"
+    assert _keys(traffic) == before
 
 
 def _kill_during_rebuild(url: str, after_seconds: float) -> None:

@@ -19,10 +19,11 @@ from umami_ops.execute.lock import RunLock
 from umami_ops.execute.stop import StopSignal
 from umami_ops.sql import Query
 
+#: So often what is done in an instant is tried.
+BRIEF_TRIES = 240
 _LOOK_EVERY_SECONDS = 0.1
 _UNWATCHED_SECONDS = 0.2
 _PAUSE_SECONDS = 0.5
-_BRIEF_TRIES = 240
 
 
 class Ended(Exception):  # noqa: N818 -- not a fault
@@ -87,7 +88,7 @@ class Patience:
         MySQL and MariaDB know no wait below a second. For what is done in an instant once it has its lock:
         what lasts would wait a second time, at its end, and be lost. Raises as `insist` does.
         """
-        self.insist(connection, lambda: self.give_way(connection, statement, values), tries=_BRIEF_TRIES)
+        self.insist(connection, lambda: self.give_way(connection, statement, values), tries=BRIEF_TRIES)
 
     def give_way(
         self, connection: Connection, statement: Query, values: Values = MappingProxyType({})

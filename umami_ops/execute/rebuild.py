@@ -7,14 +7,15 @@ and copies behind; the next run clears them away first (`Connection.leftovers`).
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from umami_ops.databases.base import Connection, Database
-from umami_ops.errors import DatabaseFault, LeftBehind, OpsError
+from umami_ops.errors import DatabaseFault, LeftBehind, OpsError, Refused
 from umami_ops.execute.batches import Crew
 from umami_ops.execute.events import Observer, StepBegan
 from umami_ops.execute.lock import RunLock
-from umami_ops.execute.patience import Ended, Patience
+from umami_ops.execute.patience import BRIEF_TRIES, Ended, Patience
 from umami_ops.execute.sessions import Sessions
 from umami_ops.execute.stop import StopSignal
 from umami_ops.plan import Batches, Rebuild, Report, TableRebuild
@@ -45,7 +46,7 @@ class Rebuilder:
                 self._prepare(connection, jobs)
                 removed = self._compare(connection)
                 self.observer(StepBegan("swapping the tables"))
-                self._patience.run_briefly(connection, self.step.swap)
+                self._swap(connection)
             except Ended:
                 self._undo()
                 return
@@ -61,6 +62,7 @@ class Rebuilder:
 
     def _prepare(self, connection: Connection, jobs: int) -> None:
         parts = self.step.tables
+        self._check_shape(connection)
         for statement in (
             *(statement for part in parts.values() for statement in part.create),
             *(statement for part in parts.values() for statement in part.follow),
@@ -84,7 +86,10 @@ class Rebuilder:
 
     def _index(self, part: TableRebuild) -> None:
         """Build a table's indexes in a session of its own, which a reason to stop cancels."""
-        with self._patience.connect() as connection, self._patience.cancelling(connection):
+        with (
+            self._patience.connect() as connection,
+            self._patience.cancelling(connection, self._patience.heed_prisma),
+        ):
             connection.run(connection.dialect.queries["prune.index_settings"])
             for statement in part.index:
                 self._patience.run(connection, statement)
@@ -102,6 +107,32 @@ class Rebuilder:
                     )
                 removed[table] = int(row["total"] - row["kept"])
         return removed
+
+    def _swap(self, connection: Connection) -> None:
+        """Let the tables change places, each try of it between two migrations of Prisma's."""
+
+        def attempt() -> None:
+            if not connection.value(self.step.hold_prisma):
+                self.stop.request("a Prisma migration began (Umami is being upgraded)")
+                raise Ended
+            try:
+                self._check_shape(connection)
+                self._patience.give_way(connection, self.step.swap)
+            finally:
+                with suppress(OpsError):  # the session is gone, and the lock with it
+                    connection.run(self.step.let_prisma)
+
+        self._patience.insist(connection, attempt, tries=BRIEF_TRIES)
+
+    def _check_shape(self, connection: Connection) -> None:
+        """Raise Refused when a table has other columns or indexes than its copy was planned for."""
+        for table, part in self.step.tables.items():
+            if connection.rows(part.shape, table=table) != part.planned:
+                raise Refused(
+                    f"{table} has other columns or indexes than when this was planned: Umami was upgraded.",
+                    hint="Run the same command again; it makes the copy anew.",
+                    done="Nothing was changed; what had been copied was dropped again.",
+                )
 
     def _undo(self) -> None:
         """Take triggers and copies away, on a new session: the old one may be what broke.

@@ -95,6 +95,8 @@ def _rebuild(title: str, parts: Mapping[str, TableRebuild], values: Mapping[str,
     return Rebuild(
         title=title,
         tables=parts,
+        hold_prisma=_HOLD_PRISMA,
+        let_prisma=_LET_PRISMA,
         swap=_statement("swap", "All tables change places at once.", f"RENAME TABLE {swap}"),
         finish=tuple(
             _statement("finish", "The old tables go, with their triggers.", f"DROP TABLE {_q(_OLD + table)}")
@@ -138,6 +140,8 @@ def _table_sql(
     )
     ranged = f"(:after IS NULL OR t.{_q(key)} > :after) AND t.{_q(key)} <= :last"
     return TableRebuild(
+        shape=_SHAPE,
+        planned=connection.rows(_SHAPE, table=table),
         create=(
             _statement("create", "An empty copy beside the table.", f"CREATE TABLE {new} LIKE {_q(table)}"),
             *(
@@ -240,6 +244,29 @@ _COLUMNS = Query(
     "The columns of a table in their order.",
     "SELECT c.column_name AS name FROM information_schema.columns AS c"
     " WHERE c.table_schema = DATABASE() AND c.table_name = :table ORDER BY c.ordinal_position",
+)
+_SHAPE = Query(
+    "rebuild.shape",
+    "The columns and indexes of a table, with all that a migration can change of them.",
+    "SELECT 'column' AS kind, c.column_name AS name, c.ordinal_position AS place, c.column_type AS type,"
+    " c.is_nullable AS nullable, c.column_default AS default_text, c.collation_name AS collation"
+    " FROM information_schema.columns AS c"
+    " WHERE c.table_schema = DATABASE() AND c.table_name = :table"
+    " UNION ALL"
+    " SELECT 'index', s.index_name, s.seq_in_index, s.column_name, s.non_unique, NULL, NULL"
+    " FROM information_schema.statistics AS s"
+    " WHERE s.table_schema = DATABASE() AND s.table_name = :table"
+    " ORDER BY kind, name, place",
+)
+_HOLD_PRISMA = Query(
+    "rebuild.hold_prisma",
+    "Takes the lock of Prisma's migration engine, if nobody migrates: one that begins waits a moment.",
+    "SELECT GET_LOCK('prisma_migrate', 0) AS held",
+)
+_LET_PRISMA = Query(
+    "rebuild.let_prisma",
+    "Lets go of that lock.",
+    "SELECT RELEASE_LOCK('prisma_migrate') AS released",
 )
 _INDEX_COLUMNS = Query(
     "rebuild.indexes",
