@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,9 +15,10 @@ import pytest
 from testbed.bulk import Loader, connect
 from testbed.servers import Server
 from tests import backups, pruning
-from tests.integration.test_partition import VERBS, partition, partitions, spans
+from tests.integration.test_partition import VERBS, partition, partitions, spans, statement, until
 from tests.visitors import fill
 from umami_ops.operations import partition as operation
+from umami_ops.operations.periods import end_of
 
 _ID = "90000000-0000-4000-8000-000000000000"
 
@@ -269,3 +270,36 @@ def test_a_signal_ends_it_and_a_rerun_goes_on(server: Server, umami_database: st
     partition(url, *VERBS["split"])
     assert partition(url, "status", "--json").document["unfinished"] is None
     assert len(partitions(url)) > 6
+
+
+@pytest.mark.parametrize("ending", ["signal", "error"])
+def test_an_enable_that_ends_early_says_what_it_does_to_new_events(
+    postgresql_server: Server, umami_database: str, ending: str
+) -> None:
+    """Its trigger stands, which dates them falsely: until somebody brings it to its end, or undoes it."""
+    url = umami_database
+    with connect(url) as other:
+        other.execute("CREATE TABLE website_event_default (mine int)")
+        if ending == "error":  # the name is taken
+            other.commit()
+            said = partition(url, *VERBS["enable"], code=1).err
+        else:  # it may be, says the server, and lets it wait
+            process = subprocess.Popen(
+                [sys.executable, "-m", "umami_ops", "partition", *VERBS["enable"]],
+                env={"DATABASE_URL": url, "PATH": ""},
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            trigger = statement("SELECT COUNT(*) FROM pg_trigger WHERE tgname = '_umami_ops_parked'")
+            with backups.opened(url) as looking:
+                until(lambda: looking.value(trigger) == 1)
+            process.send_signal(signal.SIGTERM)
+            said, _ = process.communicate(timeout=60)
+            assert process.returncode == 3
+            other.execute("ROLLBACK")
+    boundary = end_of("month", datetime.now(UTC) + timedelta(days=1))
+    words = f"events of {boundary:%Y-%m-%d} and later are dated just before that day"
+    assert words in " ".join(said.split())
+    assert words in str(partition(url, "status", "--json").document["notes"])
+    partition(url, *VERBS["disable"])
+    assert 'notes": []' in partition(url, "status", "--json").out

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from umami_ops.cli import options, partition_views
+from umami_ops.errors import OpsError
 
 if TYPE_CHECKING:
     from umami_ops.cli.planner import Planner
+    from umami_ops.databases.base import Database
+    from umami_ops.plan import Note
 
 _STOPPED = 3
 _PERIODS = click.Choice(["week", "month", "quarter", "year"])
@@ -244,7 +247,25 @@ def _carry_out(
         render.Progress(plan.operation, None) as progress,
     ):
         plan = plan_under_lock(database, planner)
-        report = execute(plan, database, lock=lock, stop=stop, observer=RowsWatcher(progress))
+        try:
+            report = execute(plan, database, lock=lock, stop=stop, observer=RowsWatcher(progress))
+        except OpsError as fault:
+            left = [f"{note.text} {note.cure}." for note in _left_standing(database)]
+            fault.done = " ".join([*filter(None, [fault.done]), *left])
+            raise
+    if report.stopped:
+        report.notes += _left_standing(database)
     partition_views.show_report(plan, report, as_json=as_json)
     if report.stopped:
         raise SystemExit(_STOPPED)
+
+
+def _left_standing(database: Database) -> list[Note]:
+    """Return what a run that ended early leaves standing, and does to Umami, as far as it can be seen."""
+    from umami_ops.operations.partition import about_bounds
+
+    try:
+        with database.connect("umami-ops partition") as connection:
+            return list(about_bounds(connection.partitioning().layout()))
+    except OpsError:
+        return []

@@ -47,6 +47,8 @@ class Layout:
 
     `unfinished` is the verb (enable, split, maintain, disable) that didn't come to its end, or None; `begun`
     are the partitions that it prepared, in the order of time, as far as they stand there.
+    `bounded_at` is where an unfinished enable bounded the plain table: events from then on are dated just
+    before it.
     `is_foreign` says that somebody else partitioned the table, in a way that isn't ours: those partitions
     have no times.
     """
@@ -55,6 +57,7 @@ class Layout:
     unfinished: str | None = None
     is_foreign: bool = False
     begun: tuple[Slot, ...] = ()
+    bounded_at: datetime | None = None
 
     @property
     def is_partitioned(self) -> bool:

@@ -324,6 +324,17 @@ def _about_unfinished(layout: Layout) -> Iterator[Note]:
             f"A `partition {layout.unfinished}` is at work, or was interrupted.",
             f"If none is at work: {way_to_end(layout)}",
         )
+    yield from about_bounds(layout)
+
+
+def about_bounds(layout: Layout) -> Iterator[Note]:
+    """Say what an enable that isn't at its end does to new events, where that can be noticed."""
+    if layout.bounded_at is not None:
+        yield Note(
+            f"Until it is at its end, or undone, events of {layout.bounded_at:%Y-%m-%d} and later are dated"
+            " just before that day (UTC): no dashboard shows them in their time.",
+            way_to_end(layout),
+        )
 
 
 # --- events without a time ---------------------------------------------------------------------------------

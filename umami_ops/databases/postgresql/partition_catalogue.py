@@ -54,6 +54,11 @@ class Catalogue:
         """Return the name of the primary key."""
         return str(self._connection.value(_PRIMARY_KEY, name=table))
 
+    def check(self, table: str, name: str) -> str | None:
+        """Return a CHECK of a table as the catalogue writes it, or None where there is none of that name."""
+        row = self._connection.rows(_CHECK, name=table, check=name)
+        return str(row[0]["definition"]) if row else None
+
     def heirs(self, partition: str) -> list[tuple[str, str]]:
         """Return the indexes of a partition, each with the name of the index that it is a part of."""
         return [(row["name"], row["parent"]) for row in self._connection.rows(_HEIRS, name=partition)]
@@ -130,6 +135,12 @@ _PRIMARY_KEY = Query(
     "partition.primary_key",
     "The name of a table's primary key.",
     f"SELECT k.conname AS name FROM pg_constraint AS k WHERE k.conrelid = {_HERE} AND k.contype = 'p'",
+)
+_CHECK = Query(
+    "partition.check",
+    "The definition of a CHECK of a table.",
+    "SELECT pg_get_constraintdef(k.oid) AS definition FROM pg_constraint AS k"
+    f" WHERE k.conrelid = {_HERE} AND k.conname = :check AND k.contype = 'c'",
 )
 _HEIRS = Query(
     "partition.heirs",

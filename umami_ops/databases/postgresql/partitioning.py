@@ -47,6 +47,7 @@ _BOUNDS = f"{WORKING_PREFIX}bounds"
 _DEFAULT = f"{TABLE}_default"
 _OUR_KEY = "RANGE (created_at)"
 _BOUNDED = re.compile(r"FOR VALUES FROM \((.+)\) TO \((.+)\)")
+_CHECKED = re.compile(r"created_at < ('[^']+')")
 
 #: An entry of an index over an id and a time, with what a page of them leaves free.
 _KEY_BYTES = 40
@@ -77,7 +78,13 @@ class PostgresqlPartitioning(Partitioning):
             begun=tuple(sorted(self._begun(), key=lambda slot: slot.since))
             if Resettling.is_among(left)
             else (),
+            bounded_at=self._bounded_at() if _PARKED in left else None,
         )
+
+    def _bounded_at(self) -> datetime | None:
+        """Return the time past which the trigger of an enable parks events, where it stands."""
+        found = _CHECKED.search(self._catalogue.check(TABLE, _BOUNDS) or "")
+        return _moment(found[1]) if found else None
 
     def _begun(self) -> Iterator[Slot]:
         """Yield the partitions that an unfinished resettling makes, but for what lies outside of them."""
