@@ -20,7 +20,8 @@ class Kind(Enum):
     TIME = "time"  # YYYY-MM-DD HH:MM:SS[.ffffff], UTC
     JSON = "json"
     BYTES = "bytes"  # \x and hexadecimal digits, as PostgreSQL writes them
-    OTHER = "other"  # what the server itself writes: dates, floats, arrays, enums
+    FLOAT = "float"  # with all digits of the double that it is
+    OTHER = "other"  # what the server itself writes: dates, arrays, enums
 
     @property
     def is_bare(self) -> bool:
@@ -66,7 +67,7 @@ class Field:
     @property
     def has_one_text(self) -> bool:
         """Whether both sides write the same value as the same text, so that checksums can be compared."""
-        return self.is_alike or self.kind not in (Kind.JSON, Kind.OTHER)
+        return self.is_alike or self.kind not in (Kind.JSON, Kind.FLOAT, Kind.OTHER)
 
     @property
     def can_be_null(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -428,6 +429,63 @@ def test_what_has_begun_at_a_complete_target_since_the_plan_is_noticed(
         there.commit()
         with RunLock(target, "migrate") as lock, pytest.raises(Refused, match="the ledger"):
             carry_out(plan, target, lock=lock, source=source)
+
+
+#: By the source: numbers of more digits than a server shows, and letters that it stores in its own way.
+OWN_VALUES = {
+    "mysql": (
+        "CREATE TABLE measured (id bigint NOT NULL PRIMARY KEY, f float, d double)",
+        "CREATE TABLE lettered (id bigint NOT NULL PRIMARY KEY, word varchar(20)) CHARACTER SET latin1",
+    ),
+    "postgresql": (
+        "CREATE TABLE measured (id bigint NOT NULL PRIMARY KEY, f real, d double precision)",
+        "CREATE TABLE lettered (id bigint NOT NULL PRIMARY KEY, word varchar(20))",
+    ),
+}
+DOUBLES = {1: 1.2345678901234567, 2: 1e22, 3: 5e-324, 4: -0.1}
+SINGLES = {1: 1.234567, 2: 16777216.0, 3: -3.402823e38, 4: 0.1}
+WORDS = ("é", "Ã©", "plain")
+
+
+def test_numbers_and_letters_of_users_own_arrive_as_they_are(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    source = source_at(13)
+    execute(
+        source,
+        *OWN_VALUES[direction.source.dialect],
+        *(f"INSERT INTO measured VALUES ({n}, {SINGLES[n]!r}, {DOUBLES[n]!r})" for n in DOUBLES),
+        *(f"INSERT INTO lettered VALUES ({n}, '{word}')" for n, word in enumerate(WORDS)),
+    )
+    outcome = run(source, target_url)
+    assert outcome.code == 0, outcome.said
+    wide = "CAST(f AS double precision)" if direction.target.dialect == "postgresql" else "f + 0e0"
+    with connect(target_url) as loader:
+        numbers = loader.execute(f"SELECT {wide}, d FROM measured ORDER BY id")
+        words = loader.execute("SELECT word FROM lettered ORDER BY id")
+    singles = [struct.unpack("f", struct.pack("f", value))[0] for value in SINGLES.values()]
+    assert numbers == list(zip(singles, DOUBLES.values(), strict=True))
+    assert words == [(word,) for word in WORDS]
+
+
+@pytest.mark.dialects("postgresql", "mysql")
+def test_times_that_no_datetime_holds(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    source = source_at(13)
+    execute(
+        source,
+        "CREATE TABLE seen (id bigint NOT NULL PRIMARY KEY, seen_at timestamptz(3), at timestamp)",
+        "INSERT INTO seen VALUES (1, 'infinity', NULL), (2, '0044-03-15 00:00:00 BC', '-infinity')",
+        "INSERT INTO seen VALUES (3, '9999-12-31 23:59:59.999', '0001-01-01')",
+    )
+    refused = run(source, target_url)
+    assert refused.code == 5, refused.said
+    found = findings(refused)
+    assert (found["seen.seen_at"]["rows"], found["seen.at"]["rows"]) == (2, 1)
+    execute(source, "DELETE FROM seen WHERE id < 3")
+    outcome = run(source, target_url)
+    assert outcome.code == 0, outcome.said
 
 
 @pytest.mark.dialects("mysql", "postgresql")

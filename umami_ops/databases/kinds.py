@@ -25,6 +25,7 @@ _NAMES = {
     Kind.BOOLEAN: {"boolean"},
     Kind.TIME: {"timestamp", "datetime"},
     Kind.JSON: {"json", "jsonb"},
+    Kind.FLOAT: {"float", "real", "double", "double precision"},
     Kind.BYTES: {"bytea", "binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"},
 }  # fmt: skip
 _KINDS = {name: kind for kind, names in _NAMES.items() for name in names}

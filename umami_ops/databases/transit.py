@@ -122,6 +122,7 @@ class Offence(Enum):
     ZERO_DATE = "zero-date"
     NOT_AN_ID = "not-a-uuid"
     OUTSIDE_TIMESTAMP = "outside-1970-2038"
+    OUTSIDE_DATETIME = "outside-1-9999"
     TOO_LARGE = "above-2147483647"
     NEGATIVE = "negative"
     TOO_LONG = "too-long"

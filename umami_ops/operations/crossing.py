@@ -66,6 +66,7 @@ _TROUBLES = {
     Offence.NUL: ("a NUL character, which PostgreSQL can't hold", "--on-nul", "nul"),
     Offence.ZERO_DATE: ("a zero date", "--on-zero-date", "zero_date"),
     Offence.OUTSIDE_TIMESTAMP: ("a date outside MySQL's 1970 to 2038", "--on-date", "date"),
+    Offence.OUTSIDE_DATETIME: ("a date outside the years 1 to 9999", None, None),
     Offence.TOO_LONG: ("text longer than the target's column", "--on-long", "long"),
     Offence.BLANK_END: ("a blank at the end, which CHAR forgets", "--on-blank", "blank"),
     Offence.NOT_AN_ID: ("an id that isn't a UUID", None, None),
@@ -260,6 +261,8 @@ def _questions(
                 yield Offence.ZERO_DATE, None
             if _ends_in_2038(there, target) and not _ends_in_2038(here, source):
                 yield Offence.OUTSIDE_TIMESTAMP, None
+            if there.type.startswith("datetime") and not source.features.timestamps_end_in_2038:
+                yield Offence.OUTSIDE_DATETIME, None
         case Kind.BOOLEAN if here.type != "boolean" and there.type == "boolean":
             yield Offence.NOT_BOOLEAN, None
         case Kind.INTEGER:

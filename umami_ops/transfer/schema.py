@@ -271,7 +271,7 @@ def _kind(table: str, column: Column, other: Column) -> Kind:
     own, theirs = kinds.kind_of(column.type), kinds.kind_of(other.type)
     if own is theirs:
         return own
-    for kind in (Kind.ID, Kind.BOOLEAN, Kind.JSON, Kind.TIME, Kind.BYTES):
+    for kind in (Kind.ID, Kind.BOOLEAN, Kind.JSON, Kind.TIME, Kind.BYTES, Kind.FLOAT):
         if kind in (own, theirs):
             return kind
     return own if theirs is Kind.OTHER else theirs

@@ -35,6 +35,8 @@ def offends(item: Field, offence: Offence, column: str) -> str:
             return f"CHAR_LENGTH({column}) > {item.length}"
         case Offence.OUTSIDE_TIMESTAMP:
             return f"({column} < '1970-01-01 00:00:01' OR {column} >= '2038-01-19 03:14:08')"
+        case Offence.OUTSIDE_DATETIME:  # it holds none
+            return "0"
         case Offence.NEGATIVE:
             return f"{column} < 0"
         case Offence.BLANK_END:
@@ -64,6 +66,8 @@ def text(item: Field, column: str) -> str:
     match item.kind:
         case Kind.TIME if item.digits is not None:
             return f"LEFT({column}, {20 + item.digits if item.digits else 19})"
+        case Kind.FLOAT:  # FLOAT's own text has six digits, of eight or nine
+            return f"CAST({column} + 0e0 AS CHAR)"
         case Kind.JSON | Kind.OTHER:
             return f"CAST({column} AS CHAR)"
         case Kind.BYTES:

@@ -301,7 +301,7 @@ class MysqlTransit(Transit):
                     if item.nullable
                     else [f"""'{comma}"'""", doubled, """'"'"""]
                 )
-        return f"CONCAT({', '.join(part for part in parts if part != _EMPTY)})"
+        return f"CONCAT({_IN_UTF8MB4}, {', '.join(part for part in parts if part != _EMPTY)})"
 
     def _hash(self, rows: Rows, *, ids_as_stored: bool = False) -> str:
         """Return the expression of a row's hash: the first 60 bits of SHA-256."""
@@ -311,7 +311,8 @@ class MysqlTransit(Transit):
             # In small letters all at once: LOWER costs the server more by the call than by the letter.
             listed = f"CONCAT_WS(_utf8mb4 0x1F, {', '.join(self._or_marker(item) for item in ids)})"
             parts.insert(0, listed if ids_as_stored else f"LOWER({listed})")
-        text = f"CONCAT_WS(_utf8mb4 0x1F, {', '.join(parts)})" if parts else "''"
+        # A NULL is passed over, but says of which characters the text is to be, as in a line.
+        text = f"CONCAT_WS(_utf8mb4 0x1F, CAST(NULL AS CHAR), {', '.join(parts)})" if parts else "''"
         return f"CAST(CONV(LEFT(SHA2({text}, 256), 15), 16, 10) AS UNSIGNED)"
 
     def _run_text(self, run: Sequence[Field]) -> str:
@@ -329,6 +330,8 @@ class MysqlTransit(Transit):
 
 
 _EMPTY = "''"
+#: Joins as nothing, but in the session's characters: a literal takes on those of a column, be they latin1.
+_IN_UTF8MB4 = "CAST('' AS CHAR)"
 
 
 def _place_in_writing(table: str) -> tuple[int, str]:

@@ -15,6 +15,8 @@ def offends(item: Field, offence: Offence, column: str) -> str:
     match offence:
         case Offence.OUTSIDE_TIMESTAMP:
             return f"({column} < '{_FIRST}' OR {column} >= '{_END}')"
+        case Offence.OUTSIDE_DATETIME:
+            return f"NOT ({column} >= '0001-01-01' AND {column} < '10000-01-01')"
         case Offence.NEGATIVE:
             return f"{column} < 0"
         case Offence.TOO_LONG:
@@ -47,6 +49,8 @@ def text(item: Field, column: str) -> str:
             return f"left(to_char({column}, 'YYYY-MM-DD HH24:MI:SS.US'), {20 + (item.digits or 0)})"
         case Kind.BOOLEAN:
             return f"CAST({column} AS integer)"
+        case Kind.FLOAT:
+            return f"CAST(CAST({column} AS double precision) AS text)"
         case Kind.BYTES:
             return f"'\\x' || encode({column}, 'hex')"
         case Kind.TEXT | Kind.JSON | Kind.OTHER:
