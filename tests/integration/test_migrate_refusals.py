@@ -425,10 +425,29 @@ def test_what_has_begun_at_a_complete_target_since_the_plan_is_noticed(
         with RunLock(target, "migrate") as lock, pytest.raises(Refused, match="its schema"):
             carry_out(plan, target, lock=lock, source=source)
         plan = plan_migrate(here, there, Wish(catch_up=True))
-        ledger.begin(there, "another", 13)
-        there.commit()
-        with RunLock(target, "migrate") as lock, pytest.raises(Refused, match="the ledger"):
+        execute(target_url, "DROP TABLE _prisma_migrations")
+        with RunLock(target, "migrate") as lock, pytest.raises(Refused, match="_prisma_migrations"):
             carry_out(plan, target, lock=lock, source=source)
+
+
+def test_a_ledger_left_behind_the_end_costs_no_row(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    """Killed between Prisma's records and the ledger's end, where Umami has run since."""
+    source = source_at(13)
+    execute(source, event(1, "url_path", "'/'"))
+    assert run(source, target_url).code == 0
+    with moving.connect(target_url) as there:
+        ledger.begin(there, DatabaseUrl.parse(source).place, 13)
+    execute(target_url, event(2, "url_path", "'/since'"))
+    before = proofs(target_url)["website_event"]
+    refused = run(source, target_url)
+    assert (refused.code, "--catch-up" in refused.err) == (5, True), refused.said
+    assert proofs(target_url)["website_event"] == before
+    execute(target_url, f"DELETE FROM website_event WHERE event_id = '{IDS[2]}'")
+    assert run(source, target_url, "--catch-up").code == 0
+    with moving.connect(target_url) as there:
+        assert ledger.entries(there) == []
 
 
 #: By the source: numbers of more digits than a server shows, and letters that it stores in its own way.

@@ -119,9 +119,7 @@ class Mover:
         anew = ledger.Begun(self.step.source, self.step.level)
         # A ledger that the plan doesn't go on with is cleared away, be it damaged.
         found = ledger.begun(connection) if self.step.goes_on else anew
-        if self.step.catch_up and ledger.entries(connection):
-            found = None
-        elif self.step.catch_up and state_of(connection) != self.step.target_state:
+        if self.step.catch_up and state_of(connection) != self.step.target_state:
             changed.add("its schema, or Prisma's records")
         if found is None or (found.source, found.level) != (anew.source, anew.level):
             changed.add("the ledger of the move")
@@ -383,7 +381,7 @@ class Mover:
         with self._patience.connect() as connection, connection.transaction():
             for statement in self.step.conclude:
                 connection.run(statement)
-            if not self.step.catch_up:
+            if not self.step.catch_up or ledger.entries(connection):
                 ledger.end(connection)
 
 

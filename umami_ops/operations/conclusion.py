@@ -55,7 +55,7 @@ def require_ended(target: Connection, level: int, source_level: int) -> None:
             hint="Run `umami-ops migrate` without --catch-up first; it moves the database there.",
             done="Nothing was changed.",
         )
-    if ledger.begun(target) is not None:
+    if ledger.is_under_way(target):
         raise Refused(
             "The move to this target was interrupted: it has not come to its end, which --catch-up wants.",
             hint="Run `umami-ops migrate` without --catch-up; it goes on where it stopped.",

@@ -103,7 +103,7 @@ def verify(
         for connection in (here, there):
             _require_umami(connection)
         pairs, tables, columns = pairs_of(here, there)
-        is_half_moved = bool(ledger.entries(there))
+        is_half_moved = ledger.is_under_way(there)
         titles = [connection.server().title for connection in (here, there)]
     with (
         Snapshot(source, [pair.source.table for pair in pairs], jobs, "verify") as own,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from umami_ops.databases.base import Connection, Row
 from umami_ops.errors import Refused
 from umami_ops.rows import KeyRange
+from umami_ops.transfer.schema import PRISMA_TABLE
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ def begun(connection: Connection) -> Begun | None:
 
     Raises Refused when the ledger is damaged.
     """
+    if not is_under_way(connection):
+        return None
     source, level = None, 0
     done: dict[str, list[tuple[KeyRange, int]]] = {}
     for row in entries(connection):
@@ -51,6 +54,14 @@ def begun(connection: Connection) -> Begun | None:
     if source is None and done:
         raise _damaged()
     return None if source is None else Begun(source, level, done)
+
+
+def is_under_way(connection: Connection) -> bool:
+    """Say whether a move to this target has begun and not come to its end, which is Prisma's records.
+
+    On MySQL a kill may leave the ledger behind beside them, where Umami may run since.
+    """
+    return bool(entries(connection)) and connection.transit().describe().table(PRISMA_TABLE) is None
 
 
 def begin(connection: Connection, source: str, level: int) -> None:
