@@ -35,6 +35,12 @@ WORKING = {
     "SELECT trigger_name FROM information_schema.triggers WHERE trigger_schema = DATABASE()",
 }
 
+_SHAPE = (
+    "SELECT s.index_name, s.seq_in_index, s.column_name FROM information_schema.statistics AS s"
+    " WHERE s.table_schema = DATABASE() AND s.table_name = 'website_event'"
+    " UNION ALL SELECT c.column_name, c.ordinal_position, c.column_type FROM information_schema.columns AS c"
+    " WHERE c.table_schema = DATABASE() AND c.table_name = 'website_event' ORDER BY 1, 2"
+)
 _CATCH_ALL = "website_event PARTITION (catch_all)"
 
 
@@ -341,14 +347,37 @@ def test_an_interrupted_move_out_of_a_catch_all_that_is_empty_by_now(
     assert len(spans(url)) > 3
 
 
-def _begin_to_maintain(url: str) -> None:
-    """Run what makes the new tables and follows the writers, and no more."""
+@pytest.mark.parametrize(
+    "change", ["ADD INDEX lately (url_path, tag)", "MODIFY url_path VARCHAR(700) NOT NULL"]
+)
+def test_an_interrupted_copy_and_an_upgrade_since(
+    mysql_server: Server, umami_database: str, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """The copy had its indexes already: what a migration made of the table since is there at the end."""
+    url = umami_database
+    fill(url, 8, days=200)
+    partition(url, *VERBS["enable"])
+    as_if_enabled_long_ago(url)
+    monkeypatch.setattr(mysql_partitioning, "_MOST_ROWS_AT_ONCE", 10)
+    _begin_to_maintain(url, with_indexes=True)
+    with connect(url) as loader:
+        loader.execute(f"ALTER TABLE website_event {change}")
+        indexes = loader.execute(_SHAPE)
+    partition(url, "maintain")
+    assert_nothing_is_left_behind(url)
+    assert len(spans(url)) > 3
+    with connect(url) as loader:
+        assert loader.execute(_SHAPE) == indexes
+
+
+def _begin_to_maintain(url: str, *, with_indexes: bool = False) -> None:
+    """Run what makes the new tables and follows the writers, and no more but perhaps the indexes."""
     with backups.opened(url) as connection:
         plan = plan_maintain(connection, inspect(connection), Upkeep(), datetime.now(UTC))
         first = plan.steps[0]
         if isinstance(first, Rebuild):
             copy = first.tables["website_event"]
-            statements = (*copy.create, *copy.follow)
+            statements = (*copy.create, *copy.follow, *(copy.index if with_indexes else ()))
         else:
             assert isinstance(first, Change)
             statements = first.statements

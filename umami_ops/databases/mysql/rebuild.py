@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from umami_ops.databases.base import WORKING_PREFIX, Connection
+from umami_ops.databases.base import WORKING_PREFIX, Connection, Row
 from umami_ops.databases.mysql.dialect import MYSQL
 from umami_ops.errors import Refused
 from umami_ops.plan import Rebuild, TableRebuild
@@ -72,20 +72,44 @@ def relay(connection: Connection, table: str, title: str, layout: Sequence[str])
 def relay_on(connection: Connection, table: str, title: str) -> Rebuild:
     """Return the step that goes on with the copy which an interrupted run left, in its layout.
 
-    Its triggers have kept it up to date, so that rows which are there already are merely passed over.
+    Its triggers have kept it up to date, so that rows which are there already are merely passed over. Indexes
+    that it lacks are built.
     """
     part = _table_sql(connection, table, "TRUE", ())
-    there = _indexes(connection, f"{_NEW}{table}").keys() - {"PRIMARY"}
-    part = replace(part, create=(), follow=(), index=() if there else part.index)
+    there = _indexes(connection, f"{_NEW}{table}")
+    lacking = {name: keys for name, keys in _indexes(connection, table).items() if name not in there}
+    part = replace(part, create=(), follow=(), index=_building(connection, table, lacking))
     return _rebuild(title, {table: part}, {})
 
 
 def is_followed(connection: Connection, table: str) -> bool:
-    """Say whether a copy of the table is there, has its columns, and all of its triggers."""
+    """Say whether a copy of the table is there, with its columns, no other indexes, and all its triggers."""
     triggers = {row["name"] for row in connection.rows(_LEFT_TRIGGERS)}
-    return {f"{WORKING_PREFIX}{kind}_{table}" for kind in _TRIGGERS} <= triggers and connection.rows(
-        _COLUMNS, table=f"{_NEW}{table}"
-    ) == connection.rows(_COLUMNS, table=table)
+    own, copied = (connection.rows(_SHAPE, table=name) for name in (table, f"{_NEW}{table}"))
+    return (
+        {f"{WORKING_PREFIX}{kind}_{table}" for kind in _TRIGGERS} <= triggers
+        and _columns(own) == _columns(copied)
+        and _secondary(copied).items() <= _secondary(own).items()
+    )
+
+
+def _columns(shape: Iterable[Row]) -> list[tuple[Any, ...]]:
+    """Return the columns of a shape, but for what a layout changes: a key of partitions is never NULL."""
+    return [
+        (row["name"], row["place"], row["type"], row["collation"])
+        + (() if row["name"] == "created_at" else (row["nullable"], row["default_text"]))
+        for row in shape
+        if row["kind"] == "column"
+    ]
+
+
+def _secondary(shape: Iterable[Row]) -> dict[str, tuple[Any, ...]]:
+    """Return the indexes of a shape, each with its columns and whether it is unique."""
+    indexes: dict[str, tuple[Any, ...]] = {}
+    for row in shape:
+        if row["kind"] == "index" and row["name"] != "PRIMARY":
+            indexes[row["name"]] = (*indexes.get(row["name"], ()), (row["type"], row["nullable"]))
+    return indexes
 
 
 def _rebuild(title: str, parts: Mapping[str, TableRebuild], values: Mapping[str, Any]) -> Rebuild:
@@ -133,11 +157,6 @@ def _table_sql(
     key = keys[0]
     new = _q(_NEW + table)
     drops = ", ".join(f"DROP INDEX {_q(name)}" for name in indexes)
-    adds = ", ".join(
-        f"ADD {'UNIQUE ' if _is_unique(connection, table, name) else ''}INDEX {_q(name)} "
-        f"({', '.join(map(_q, parts))})"
-        for name, parts in indexes.items()
-    )
     ranged = f"(:after IS NULL OR t.{_q(key)} > :after) AND t.{_q(key)} <= :last"
     return TableRebuild(
         shape=_SHAPE,
@@ -175,7 +194,7 @@ def _table_sql(
             f"-- copies: {table}\nINSERT IGNORE INTO {new} SELECT t.* FROM {_q(table)} AS t"
             f" WHERE {ranged} AND {keep} LOCK IN SHARE MODE",
         ),
-        index=_if_any(adds, "index", "All indexes in one pass.", f"ALTER TABLE {new} {adds}, {_ONLINE}"),
+        index=_building(connection, table, indexes),
         compare=_statement(
             "compare",
             "In one snapshot the copy holds what is kept, and what the triggers brought since.",
@@ -227,8 +246,14 @@ def _trigger_name(table: str, kind: str) -> str:
     return _q(f"{WORKING_PREFIX}{kind}_{table}")
 
 
-def _if_any(what: str, step: str, about: str, text: str) -> tuple[Query, ...]:
-    return (_statement(step, about, text),) if what else ()
+def _building(connection: Connection, table: str, indexes: Mapping[str, Sequence[str]]) -> tuple[Query, ...]:
+    adds = ", ".join(
+        f"ADD {'UNIQUE ' if _is_unique(connection, table, name) else ''}INDEX {_q(name)} "
+        f"({', '.join(map(_q, parts))})"
+        for name, parts in indexes.items()
+    )
+    text = f"ALTER TABLE {_q(_NEW + table)} {adds}, {_ONLINE}"
+    return (_statement("index", "All indexes in one pass.", text),) if adds else ()
 
 
 def _statement(step: str, about: str, text: str) -> Query:
