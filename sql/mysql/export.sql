@@ -49,7 +49,7 @@ SELECT (
 
 -- name: held
 -- How many events of a span there are at this moment, and when the first happened.
-SELECT COUNT(*) AS n, MIN(e.created_at) AS first_at, CURRENT_TIMESTAMP AS taken_at
+SELECT COUNT(*) AS n, MIN(e.created_at) AS first_at, UTC_TIMESTAMP AS taken_at
 FROM website_event AS e
 WHERE e.created_at >= :since
   AND e.website_id IN :websites --? chosen
@@ -57,7 +57,7 @@ WHERE e.created_at >= :since
 
 -- name: held_data
 -- How many properties of custom events of a span there are at this moment, and when the first came.
-SELECT COUNT(*) AS n, MIN(d.created_at) AS first_at, CURRENT_TIMESTAMP AS taken_at
+SELECT COUNT(*) AS n, MIN(d.created_at) AS first_at, UTC_TIMESTAMP AS taken_at
 FROM event_data AS d
 WHERE d.created_at >= :since
   AND d.website_id IN :websites --? chosen

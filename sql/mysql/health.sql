@@ -8,7 +8,7 @@ SET lock_wait_timeout = 1
 
 -- name: clock
 -- The server's time.
-SELECT NOW(6) AS now;
+SELECT UTC_TIMESTAMP(6) AS now;
 
 -- name: connections
 -- Sessions in use on the whole server, and how many it gives.
@@ -219,9 +219,9 @@ SELECT '' AS place FROM DUAL WHERE FALSE;
 SELECT 0 AS timed, 0 AS forced, '' AS max_wal_size FROM DUAL WHERE FALSE;
 
 -- name: time_zone
--- How far from UTC new sessions begin; null for a zone whose table isn't loaded.
-SELECT CASE WHEN @@global.time_zone = 'SYSTEM' THEN @@system_time_zone ELSE @@global.time_zone END AS zone,
-       TIMESTAMPDIFF(MINUTE, UTC_TIMESTAMP(), CONVERT_TZ(UTC_TIMESTAMP(), '+00:00', @@global.time_zone)) AS offset_minutes;
+-- How far from UTC the sessions are that Umami and this one have.
+SELECT CASE WHEN @@session.time_zone = 'SYSTEM' THEN @@global.system_time_zone ELSE @@session.time_zone END AS zone,
+       TIMESTAMPDIFF(MINUTE, UTC_TIMESTAMP(), NOW()) AS offset_minutes;
 
 -- name: collation_versions
 -- PostgreSQL's matter alone.

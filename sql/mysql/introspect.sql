@@ -11,7 +11,7 @@ SELECT VERSION() AS version,
        DATABASE() AS `database`,
        CURRENT_USER() AS `user`,
        @@global.read_only AS read_only,
-       NOW(6) AS now;
+       @@session.time_zone AS time_zone;
 
 -- name: data_folder
 -- Where this database's files lie, and on which machine.

@@ -12,7 +12,7 @@ SELECT RELEASE_LOCK(CONCAT('umami_ops.', LEFT(SHA2(DATABASE(), 256), 40))) AS re
 -- name: holder
 -- Who holds the lock, and since when: its session does nothing else, so it has idled since then. MySQL's own list in
 -- information_schema fails as long as any session runs a statement with an emoji in it.
-SELECT NOW(6) - INTERVAL p.time SECOND AS since,
+SELECT UTC_TIMESTAMP(6) - INTERVAL p.time SECOND AS since,
        p.user AS purpose,
        IS_USED_LOCK(CONCAT('umami_ops.', LEFT(SHA2(DATABASE(), 256), 40))) AS session_id
 FROM (SELECT 1 AS one) AS always

@@ -4,6 +4,8 @@
 -- Every partition with its bounds as the catalogue writes them, and the key of the partitioned table.
 SELECT p.partition_name AS name,
        p.partition_description AS bounds,
+       CASE WHEN p.partition_description <> 'MAXVALUE'
+            THEN FROM_UNIXTIME(CAST(p.partition_description AS UNSIGNED)) END AS until,
        CONCAT(p.partition_method, ' ', p.partition_expression) AS `key`,
        COALESCE(p.table_rows, 0) AS rows_estimate,
        COALESCE(p.data_length, 0) AS table_bytes,

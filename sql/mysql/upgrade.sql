@@ -113,13 +113,13 @@ DROP TEMPORARY TABLE IF EXISTS _umami_ops_sample, _umami_ops_entries;
 -- name: give_up
 -- Marks the failed attempts at a migration as rolled back, as `prisma migrate resolve` does.
 UPDATE _prisma_migrations
-SET rolled_back_at = NOW(3)
+SET rolled_back_at = UTC_TIMESTAMP(3)
 WHERE migration_name = :migration AND finished_at IS NULL AND rolled_back_at IS NULL;
 
 -- name: record
 -- Marks a migration as applied, as `prisma migrate resolve` does.
 INSERT INTO _prisma_migrations (id, checksum, finished_at, migration_name, started_at, applied_steps_count)
-SELECT UUID(), :checksum, NOW(3), :migration, NOW(3), 0
+SELECT UUID(), :checksum, UTC_TIMESTAMP(3), :migration, UTC_TIMESTAMP(3), 0
 FROM DUAL
 WHERE NOT EXISTS (
   SELECT 1 FROM _prisma_migrations AS m

@@ -10,8 +10,7 @@ SELECT split_part(current_setting('server_version'), ' ', 1) AS version,
        current_database() AS database,
        current_schema() AS schema,
        current_user AS "user",
-       current_setting('transaction_read_only')::boolean OR pg_is_in_recovery() AS read_only,
-       clock_timestamp() AS now;
+       current_setting('transaction_read_only')::boolean OR pg_is_in_recovery() AS read_only;
 
 -- name: data_folder
 -- Where the server's files lie, if the session came from the server's own machine and this user may know.

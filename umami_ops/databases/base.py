@@ -113,7 +113,10 @@ class Dialect:
 
 @dataclass(frozen=True)
 class Server:
-    """The server behind a connection. `flavour` is postgresql, mysql or mariadb."""
+    """The server behind a connection. `flavour` is postgresql, mysql or mariadb.
+
+    `time_zone` is that of Umami's sessions as far as it bears on what is stored: +00:00 wherever it doesn't.
+    """
 
     flavour: str
     version: str
@@ -123,6 +126,7 @@ class Server:
     user: str
     read_only: bool
     pooled: bool
+    time_zone: str
 
 
 @dataclass(frozen=True)

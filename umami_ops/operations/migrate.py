@@ -351,6 +351,10 @@ class _Planner:
         if any(item.digits == 0 for move in moves for item in move.pair.source.fields):
             keeps = f"{self._target.dialect.title} keeps none"
             self._notes.append(Note(f"Fractions of seconds are cut off, not rounded: {keeps}."))
+        for server in (self._source.server(), self._target.server()):
+            if server.time_zone != "+00:00":
+                taken = "its times are what Umami takes them for there"
+                self._notes.append(Note(f"On {server.title} sessions begin in {server.time_zone}: {taken}."))
         loading = self._target.transit().loading()
         if not loading.in_bulk:
             self._notes.append(Note(loading.remark))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 from umami_ops.databases.base import Connection
 from umami_ops.databases.mysql import rebuild
@@ -44,13 +44,12 @@ class MysqlPartitioning(Partitioning):
         is_foreign = any(str(row["key"]).replace("`", "").lower() != _OUR_KEY for row in rows)
         parts: list[Partition] = []
         for row in rows:
-            bounds = str(row["bounds"])
-            is_last = bounds == "MAXVALUE"
+            is_last = row["bounds"] == "MAXVALUE"
             parts.append(
                 Partition(
                     name=row["name"],
                     since=parts[-1].until if parts else None,
-                    until=None if is_last or is_foreign else datetime.fromtimestamp(int(bounds), UTC),
+                    until=None if is_foreign else row["until"],
                     is_catch_all=is_last,
                     rows_estimate=int(row["rows_estimate"]),
                     size=Size(int(row["table_bytes"]), int(row["index_bytes"])),
@@ -64,9 +63,9 @@ class MysqlPartitioning(Partitioning):
         """Yield the partitions of the copy that the table lacks, but for the one without a beginning."""
         since: datetime | None = None
         for row in self._connection.rows(_COPY_BOUNDS):
-            if not str(row["bounds"]).isdecimal():
+            until = row["until"]
+            if until is None:
                 continue
-            until = datetime.fromtimestamp(int(row["bounds"]), UTC)
             if since and row["name"] not in there:
                 yield Slot(row["name"].removeprefix("p"), since, until)
             since = until
@@ -164,14 +163,9 @@ class MysqlPartitioning(Partitioning):
 
     def _is_begun(self, bounds: Sequence[tuple[str, datetime]]) -> bool:
         """Say whether an interrupted run left a copy with these bounds that is still kept up to date."""
-        found = [
-            (row["name"], int(row["bounds"]))
-            for row in self._connection.rows(_COPY_BOUNDS)
-            if str(row["bounds"]).isdecimal()
-        ]
-        return found == [(name, int(until.timestamp())) for name, until in bounds] and rebuild.is_followed(
-            self._connection, TABLE
-        )
+        rows = self._connection.rows(_COPY_BOUNDS)
+        found = [(row["name"], row["until"]) for row in rows if row["until"] is not None]
+        return found == list(bounds) and rebuild.is_followed(self._connection, TABLE)
 
     # --- more partitions, and fewer -------------------------------------------------------------------
 
@@ -268,8 +262,12 @@ def _partitions(bounds: Sequence[tuple[str, datetime]]) -> str:
 
 
 def _definitions(bounds: Sequence[tuple[str, datetime]]) -> list[str]:
+    """Return the partitions with their bounds as times, which the session's zone turns into moments."""
     return [
-        *(f"PARTITION {_q(name)} VALUES LESS THAN ({int(until.timestamp())})" for name, until in bounds),
+        *(
+            f"PARTITION {_q(name)} VALUES LESS THAN (UNIX_TIMESTAMP('{until:%Y-%m-%d %H:%M:%S}'))"
+            for name, until in bounds
+        ),
         f"PARTITION {_q(_CATCH_ALL)} VALUES LESS THAN MAXVALUE",
     ]
 
@@ -300,7 +298,8 @@ def _q(identifier: str) -> str:
 _COPY_BOUNDS = Query(
     "partition.copy_bounds",
     "The partitions of the copy that a run makes, or left.",
-    "SELECT p.partition_name AS name, p.partition_description AS bounds"
+    "SELECT p.partition_name AS name, CASE WHEN p.partition_description <> 'MAXVALUE'"
+    " THEN FROM_UNIXTIME(CAST(p.partition_description AS UNSIGNED)) END AS until"
     " FROM information_schema.partitions AS p WHERE p.table_schema = DATABASE()"
     " AND p.table_name = '_umami_ops_new_website_event'"
     " AND p.partition_name IS NOT NULL ORDER BY p.partition_ordinal_position",

@@ -271,6 +271,7 @@ class PostgresqlConnection(Connection):
             user=row["user"],
             read_only=row["read_only"],
             pooled=self._pooled,
+            time_zone="+00:00",
         )
 
     def begin(self, *, read_only: bool) -> None:

@@ -57,13 +57,13 @@ def checkpoints(examination: Examination) -> Iterator[Outcome]:
 
 @check(
     title="Time zone",
-    why="On MySQL and MariaDB a time is stored in UTC and shown in the session's zone. Umami takes what "
-    "it is "
-    "shown for UTC, so that with another zone charts are hours off.",
-    rule="warning when new sessions don't begin in UTC; MySQL and MariaDB only",
-    cure="SET GLOBAL time_zone = '+00:00', and default_time_zone = '+00:00' in the server's "
-    "configuration. Do it "
-    "in one go with a restart of Umami: times are stored right, only shown otherwise.",
+    why="Umami writes and reads UTC and leaves MySQL's session in the zone that the server gives it. In "
+    "another one than UTC all that is stored is shifted by it. Umami doesn't notice, since it reads in the "
+    "same zone; whoever reads in UTC sees other times, an hour of spring can't be stored, and a change of "
+    "the zone shifts all history.",
+    rule="warning when sessions don't begin in UTC; MySQL and MariaDB only",
+    cure="Leave the zone as it is: changed alone, all earlier times are shifted. Or move to a server in UTC: "
+    "umami-ops migrate, or a portable backup, restored there. umami-ops reads times as Umami does.",
     needs_umami=False,
 )
 def time_zone(examination: Examination) -> Iterator[Outcome]:
@@ -76,8 +76,8 @@ def time_zone(examination: Examination) -> Iterator[Outcome]:
     yield Finding(
         Severity.WARNING,
         f"The server's time zone is {row['zone']}, {sign}{abs(minutes) // 60}:{abs(minutes) % 60:02} from "
-        f"UTC.",
-        "SET GLOBAL time_zone = '+00:00'; the same in its configuration, and restart Umami",
+        f"UTC: all times are stored shifted by it.",
+        "Leave it as it is, or move to a server in UTC: umami-ops migrate --target-url …",
         evidence={"time_zone": row["zone"], "offset_minutes": minutes},
     )
 
