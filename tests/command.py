@@ -15,7 +15,7 @@ from unittest import mock
 
 from umami_ops.cli import main
 
-_OURS = ("DATABASE_URL", "DIRECT_DATABASE_URL", "UMAMI_OPS_")
+_OURS = ("DATABASE_URL", "DIRECT_DATABASE_URL", "TARGET_DATABASE_URL", "UMAMI_OPS_")
 
 
 @dataclass(frozen=True)

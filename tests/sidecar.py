@@ -19,7 +19,7 @@ from typing import Any
 from umami_ops.daemon.history import History
 from umami_ops.daemon.records import Run
 
-_OURS = ("DATABASE_URL", "DIRECT_DATABASE_URL", "UMAMI_OPS_")
+_OURS = ("DATABASE_URL", "DIRECT_DATABASE_URL", "TARGET_DATABASE_URL", "UMAMI_OPS_")
 Event = dict[str, Any]
 
 

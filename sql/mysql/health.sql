@@ -117,6 +117,7 @@ SELECT s.table_name AS `table`,
        s.non_unique = 0 AS is_unique,
        s.index_name = 'PRIMARY' AS is_primary,
        1 AS is_valid,
+       0 AS is_building,
        s.sub_part IS NULL AND s.index_type = 'BTREE' AS plain,
        NULL AS size_bytes,
        NULL AS scans

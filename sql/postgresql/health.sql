@@ -140,6 +140,7 @@ SELECT t.relname AS "table",
        x.indisunique AS is_unique,
        x.indisprimary AS is_primary,
        x.indisvalid AS is_valid,
+       EXISTS (SELECT 1 FROM pg_stat_progress_create_index AS b WHERE b.relid = t.oid) AS is_building,
        x.indpred IS NULL AND x.indexprs IS NULL AND m.amname = 'btree' AS plain,
        pg_relation_size(i.oid) AS size_bytes,
        s.idx_scan AS scans

@@ -27,7 +27,7 @@ from umami_ops.umami.schema import Schema
 START, END = datetime(2025, 1, 1, tzinfo=UTC), datetime(2025, 7, 1, tzinfo=UTC)
 HORIZON = datetime(2025, 4, 20, tzinfo=UTC)
 RETENTION = Retention(horizon=HORIZON)
-_OURS = ("DATABASE_URL", "DIRECT_DATABASE_URL", "UMAMI_OPS_")
+_OURS = ("DATABASE_URL", "DIRECT_DATABASE_URL", "TARGET_DATABASE_URL", "UMAMI_OPS_")
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from tests.integration.test_partition import (
 from tests.visitors import assert_as_told, fill, visiting
 
 _KILLS = 20
-_OURS = ("DATABASE_URL", "DIRECT_DATABASE_URL", "UMAMI_OPS_")
+_OURS = ("DATABASE_URL", "DIRECT_DATABASE_URL", "TARGET_DATABASE_URL", "UMAMI_OPS_")
 
 
 def _start(url: str, verb: str) -> subprocess.Popen[str]:

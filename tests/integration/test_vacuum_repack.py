@@ -100,6 +100,20 @@ def test_interrupted_it_takes_away_what_it_made(repackable: Server, half_empty: 
     assert pruning.digest(half_empty) == before
 
 
+def test_one_that_was_killed_is_told_of(repackable: Server, half_empty: str) -> None:
+    """Its trigger keeps the next one from the table, and that one ends with 0 all the same."""
+    admin = repackable.as_admin(half_empty)
+    with connect(admin) as killed:
+        killed.execute(
+            "CREATE TRIGGER repack_trigger BEFORE INSERT ON website_event FOR EACH ROW"
+            " EXECUTE FUNCTION suppress_redundant_updates_trigger()"
+        )
+        killed.commit()
+    done = command.run(*_FULL, url=admin, env=_path())
+    assert done.code == 1, done.said
+    assert "repack_trigger" in done.said
+
+
 def test_where_only_a_superuser_may_call_it(repackable: Server, half_empty: str) -> None:
     """Umami's own user gets VACUUM FULL, and is told of the lock before."""
     plain = command.run(*_FULL[:2], *_FULL[4:], url=half_empty, env=_path())

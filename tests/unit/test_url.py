@@ -58,6 +58,7 @@ def test_quotes_and_newlines_around_it_are_forgiven() -> None:
         ("postgresql://u:p@localhost/d?host=/run/postgresql", "/run/postgresql"),
         ("postgresql://u:p@%2Frun%2Fpostgresql/d", "/run/postgresql"),
         ("mysql://u:p@localhost/d?socket=/run/mysqld/mysqld.sock", "/run/mysqld/mysqld.sock"),
+        ("mysql://u:p@localhost/d?socket=(/run/mysqld/mysqld.sock)", "/run/mysqld/mysqld.sock"),
         ("postgresql://u:p@localhost/d", None),
     ],
 )

@@ -100,7 +100,8 @@ class DatabaseUrl:
     @property
     def socket(self) -> str | None:
         """The unix socket (PostgreSQL: its folder), by Prisma's `host=/…` or `socket=/…`."""
-        for candidate in (self.parameters.get("socket"), self.parameters.get("host"), self.host):
+        named = self.parameters.get("socket", "").strip("()")  # Prisma takes parentheses around it
+        for candidate in (named, self.parameters.get("host"), self.host):
             if candidate and candidate.startswith("/"):
                 return candidate
         return None

@@ -23,6 +23,8 @@ from umami_ops.plan import Maintained, Maintenance, Program, Report, Size
 from umami_ops.sql import Query
 
 _LOOK_EVERY_SECONDS = 0.5
+# What pg_repack says when it leaves a table alone, and then ends as if all were well.
+_DID_NOTHING = ("timed out, do not cancel", "repack_trigger", "must have a primary key")
 # What other words for the same statement can't mend.
 _FINAL = (ConnectionLost, PermissionFault, TransientFault)
 
@@ -110,6 +112,8 @@ class Maintainer:
                     os.killpg(process.pid, signal.SIGINT)
                     is_interrupted = True
         self._patience.check()
+        if idle := [line for line in said.splitlines() if any(words in line for words in _DID_NOTHING)]:
+            raise DatabaseFault(f"{Path(program.arguments[0]).name} did nothing: {idle[0].strip()}")
         if process.returncode:
             last = (said.strip().splitlines() or ["it said nothing"])[-1]
             raise DatabaseFault(f"{Path(program.arguments[0]).name} failed: {last}")

@@ -271,6 +271,14 @@ class _Planner:
         doomed = self._doomed_indexes()
         if doomed:
             room = max(index.size_bytes - (index.wasted_bytes or 0) for index in doomed)
+            free_bytes = self._connection.free_bytes()
+            if free_bytes is not None and free_bytes < room:
+                raise Refused(
+                    f"The largest index takes about {_mb(room)} while it is rebuilt, "
+                    f"and {_mb(free_bytes)} are free.",
+                    hint="Make room, or vacuum without --reindex.",
+                    done="Nothing was changed.",
+                )
             how = "estimated" if any(index.is_estimate for index in doomed) else "measured by pgstattuple"
             yield Note(f"What indexes waste is {how}; a rebuild takes about {_mb(room)} of disk meanwhile.")
         else:

@@ -12,18 +12,21 @@ import pytest
 
 from testbed.servers import Server
 from tests.examining import examined, execute, finding_of, findings_of, opened, until, user_with
+from umami_ops.databases.registry import open_database
+from umami_ops.databases.url import DatabaseUrl
 from umami_ops.errors import OpsError
 from umami_ops.operations.health import Severity
 from umami_ops.sql import Query
 
 
 @contextmanager
-def _beside(url: str, *statements: str) -> Iterator[None]:
+def _beside(url: str, *statements: str, program: str = "umami") -> Iterator[None]:
     """Run statements, the last of which takes its time, in a session and thread of their own."""
 
     def work() -> None:
         try:
-            with opened(url) as connection, connection.transaction():
+            database = open_database(DatabaseUrl.parse(url))
+            with database.connect(program) as connection, connection.transaction():
                 for statement in statements:
                     connection.rows(Query("beside", "", statement))
         except OpsError:
@@ -49,6 +52,14 @@ def test_a_long_transaction(server: Server, healthy: str, admin: str) -> None:
         assert findings_of(watcher, "idle_in_transaction", idle_in_transaction_seconds=0) == []
         critical = finding_of(watcher, "long_transactions", transaction_critical_seconds=0)
         assert critical.severity is Severity.CRITICAL
+
+
+def test_a_long_transaction_of_ours(postgresql_server: Server, healthy: str) -> None:
+    with _beside(healthy, "SELECT pg_sleep(2)", program="umami-ops backup"):
+        until(lambda: bool(findings_of(healthy, "long_transactions", transaction_critical_seconds=0)))
+        finding = finding_of(healthy, "long_transactions", transaction_critical_seconds=0)
+    assert finding.severity is Severity.INFO
+    assert "pg_terminate_backend" not in finding.cure
 
 
 def test_an_emoji_in_a_running_statement_is_in_nobody_s_way(

@@ -127,8 +127,10 @@ class MysqlConnection(Connection):
         self._execute(
             f"SET time_zone = {_ZONE_OF_UMAMI}, sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION',"
             " innodb_lock_wait_timeout = 10, lock_wait_timeout = 10, wait_timeout = 86400"
-            # MySQL's catalogue would else show sizes of up to a day ago; MariaDB skips the comment.
-            " /*!80000 , information_schema_stats_expiry = 0 */"
+            # The server's limits of time are not meant for these. Each reads the comment that is for it.
+            # MySQL's catalogue would else show sizes of up to a day ago.
+            " /*!80000 , max_execution_time = 0, information_schema_stats_expiry = 0 */"
+            " /*M!100000 , max_statement_time = 0 */"
         )
 
     def rows(self, query: Query, **values: Any) -> list[Row]:

@@ -10,6 +10,7 @@ from umami_ops.operations.health.check import (
     Finding,
     Measure,
     Outcome,
+    Severity,
     Unseen,
     check,
     graded,
@@ -24,7 +25,7 @@ _HIDDEN = "the role pg_read_all_stats, to see what {hidden} sessions of other us
     why="As long as one is open no row that was deleted since can be cleared away: tables grow and charts "
     "slow down.",
     rule="warning from `transaction_seconds`, critical from `transaction_critical_seconds`, for sessions "
-    "that work",
+    "that work; info for umami-ops' own, as far as the server names programs",
     cure="End the session that the finding names, having looked what it does.",
     thresholds=("transaction_seconds", "transaction_critical_seconds"),
     measures={"oldest_transaction_seconds": "Age of the oldest open transaction of another session."},
@@ -38,10 +39,12 @@ def long_transactions(examination: Examination) -> Iterator[Outcome]:
         seconds = float(row["seconds"])
         severity = graded(seconds, limits.transaction_seconds, limits.transaction_critical_seconds)
         if severity and row["idle_seconds"] is None:
+            is_ours = str(row["program"]).startswith("umami-ops")
+            end = examination.cure("end_session", session=row["id"])
             yield Finding(
-                severity,
+                Severity.INFO if is_ours else severity,
                 f"{_session(row)} has a transaction open for {span(seconds)}.",
-                examination.cure("end_session", session=row["id"]),
+                "Let it come to its end: it is at work." if is_ours else end,
                 row["id"],
                 {"seconds": round(seconds, 1), "user": row["user"], "program": row["program"]},
             )

@@ -34,6 +34,7 @@ class _IndexHere:
     unique: bool
     primary: bool
     valid: bool
+    building: bool
     plain: bool
     size_bytes: int | None
     scans: int | None
@@ -52,6 +53,7 @@ def _indexes(examination: Examination) -> list[_IndexHere]:
                 unique=bool(first["is_unique"]),
                 primary=bool(first["is_primary"]),
                 valid=bool(first["is_valid"]),
+                building=bool(first["is_building"]),
                 plain=all(row["plain"] for row in rows),
                 size_bytes=first["size_bytes"],
                 scans=first["scans"],
@@ -215,7 +217,8 @@ def _same_type(found: str, expected: str) -> bool:
 def invalid_indexes(examination: Examination) -> Iterator[Outcome]:
     """Name the indexes that the catalogue calls invalid."""
     for index in _indexes(examination):
-        if not index.valid:
+        # One that is being built is invalid until its end; dropping it would wait for that, and then undo it.
+        if not index.valid and not index.building:
             yield Finding(
                 Severity.WARNING,
                 f"Index {index.name} of {index.table} is invalid: it costs every insert and answers nothing.",

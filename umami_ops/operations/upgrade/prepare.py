@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from umami_ops.databases.base import Connection
+from umami_ops.errors import Refused
 from umami_ops.operations.inspect import Installation
 from umami_ops.operations.upgrade.pending import (
     IN_THE_MAKING,
@@ -270,6 +271,13 @@ class _Planner:
 
     def _look_at_disk(self) -> None:
         free_bytes = self._connection.free_bytes()
+        if free_bytes is not None and self._build_bytes > free_bytes:
+            raise Refused(
+                f"The indexes need about {self._build_bytes / 1e9:.1f} GB, "
+                f"and {free_bytes / 1e9:.1f} GB are free.",
+                hint="Make room first: umami-ops prune, umami-ops vacuum --full, or a bigger disk.",
+                done="Nothing was changed.",
+            )
         if free_bytes is not None and self._build_bytes > free_bytes * 0.8:
             self._notes.append(
                 Note(
