@@ -507,6 +507,22 @@ def test_times_that_no_datetime_holds(
     assert outcome.code == 0, outcome.said
 
 
+@pytest.mark.dialects("postgresql", "mysql")
+def test_a_date_style_of_ones_own_changes_no_date(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    source = source_at(13)
+    name = urlsplit(source).path.removeprefix("/")
+    execute(source, event(1, "created_at", "'2025-02-03 04:05:06+00'"))
+    execute(source, f"ALTER DATABASE {name} SET datestyle = 'SQL, DMY'")
+    outcome = run(source, target_url)
+    assert outcome.code == 0, outcome.said
+    with connect(target_url) as loader:
+        assert loader.execute("SELECT CAST(created_at AS CHAR) FROM website_event") == [
+            ("2025-02-03 04:05:06",)
+        ]
+
+
 @pytest.mark.dialects("mysql", "postgresql")
 def test_values_without_a_text_are_refused(
     direction: Direction, source_at: Callable[[int], str], target_url: str

@@ -314,6 +314,10 @@ class PostgresqlConnection(Connection):
         yield f"{verb} lock_timeout = '10s'"
         yield f"{verb} client_min_messages = warning"
         yield f"{verb} client_encoding = 'UTF8'"
+        # Values as text, whatever the database or the user prefers: they travel so, and are compared so.
+        yield f"{verb} datestyle = 'ISO, YMD'"
+        yield f"{verb} intervalstyle = 'postgres'"
+        yield f"{verb} extra_float_digits = 1"
         # Compiling long expressions takes longer than what it saves in a statement that runs once.
         yield f"{verb} jit = off"
         if self.url.schema:
