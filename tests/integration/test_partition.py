@@ -347,6 +347,28 @@ def test_an_interrupted_move_out_of_a_catch_all_that_is_empty_by_now(
     assert len(spans(url)) > 3
 
 
+def test_a_catch_all_full_of_far_events_is_not_copied_under_a_lock(
+    mysql_server: Server, umami_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They belong to none of the partitions that are added, but REORGANIZE would copy them all the same."""
+    url = umami_database
+    fill(url, 8, days=200)
+    partition(url, *VERBS["enable"])
+    monkeypatch.setattr(mysql_partitioning, "_MOST_ROWS_AT_ONCE", 10)
+    with connect(url) as loader:
+        loader.execute("UPDATE website_event SET created_at = '2036-05-05' ORDER BY event_id LIMIT 40")
+        loader.commit()
+        loader.execute("ANALYZE TABLE website_event")
+    arguments = ("maintain", "--ahead", "6", "--json")
+    steps = partition(url, *arguments, "--dry-run").document["steps"]
+    texts = [text for step in steps for text in step["statements"]]
+    assert [text for text in texts if text.startswith("RENAME TABLE")]
+    assert not [text for text in texts if "REORGANIZE" in text]
+    partition(url, *arguments)
+    with connect(url) as loader:
+        assert loader.execute(f"SELECT COUNT(*) FROM {_CATCH_ALL}") == [(40,)]
+
+
 @pytest.mark.parametrize(
     "change", ["ADD INDEX lately (url_path, tag)", "MODIFY url_path VARCHAR(700) NOT NULL"]
 )

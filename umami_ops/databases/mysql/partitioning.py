@@ -24,7 +24,7 @@ from umami_ops.sql import Query
 
 _CATCH_ALL = "catch_all"
 _OUR_KEY = "range unix_timestamp(created_at)"
-#: So many rows of the catch-all are moved while nobody can write, more by a copy.
+#: So many rows of the catch-all are copied while nobody can write, more beside the table.
 _MOST_ROWS_AT_ONCE = 5_000
 _INSTANT = "a metadata lock for an instant: it waits until others queue, 0.4 s at most, and then tries again"
 
@@ -122,8 +122,8 @@ class MysqlPartitioning(Partitioning):
         return table.total_bytes
 
     def bytes_for_extend(self, layout: Layout, crowd: int) -> int:
-        """Return the size of the table where many rows are moved, else next to nothing."""
-        return layout.size.total_bytes if crowd > _MOST_ROWS_AT_ONCE else 0
+        """Return the size of the table where the catch-all holds many rows, else next to nothing."""
+        return layout.size.total_bytes if _is_crowded(layout, crowd) else 0
 
     def bytes_for_split(self, layout: Layout, sources: Sequence[Partition]) -> int:
         """Return the size of the table, all of which is copied, whatever is split."""
@@ -174,7 +174,7 @@ class MysqlPartitioning(Partitioning):
         layout = self.layout()
         bounds = [(part.name, part.until) for part in layout.dated if part.until]
         bounds += [(_name(slot), slot.until) for slot in slots]
-        if crowd > _MOST_ROWS_AT_ONCE:
+        if _is_crowded(layout, crowd):
             return self._remake("emptying the catch-all", _partitions(bounds), bounds, online=True)
         new = ", ".join(_definitions(bounds[len(layout.dated) :]))
         return [
@@ -250,6 +250,12 @@ class MysqlPartitioning(Partitioning):
 def before(boundary: datetime) -> str:
     """Return the name of the partition of all history up to a boundary."""
     return f"before_{boundary:%Y_%m_%d}"
+
+
+def _is_crowded(layout: Layout, crowd: int) -> bool:
+    """Say whether the catch-all is too full to be split at once: what stays in it is copied, too."""
+    assert layout.catch_all is not None
+    return max(crowd, layout.catch_all.rows_estimate) > _MOST_ROWS_AT_ONCE
 
 
 def _name(slot: Slot) -> str:
