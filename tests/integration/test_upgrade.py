@@ -806,3 +806,23 @@ def test_prepare_as_a_command(server: Server, umami_at: Callable[[int], str]) ->
     assert done.code == 0, done.said
     assert done.document["stopped"] is None
     assert "Nothing to prepare" in run("upgrade", "prepare", url=url).out
+
+
+def test_nothing_is_prepared_where_there_is_no_room(
+    postgresql_server: Server, umami_at: Callable[[int], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = umami_at(6)
+    with _open(url) as connection:
+        monkeypatch.setattr(type(connection), "free_bytes", lambda _connection: 0)
+        connection.run(
+            Query(
+                "test",
+                "",
+                "INSERT INTO website_event (event_id, website_id, session_id, visit_id, url_path)"
+                " SELECT gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), '/'"
+                " FROM generate_series(1, 500)",
+            )
+        )
+    refused = run("upgrade", "prepare", "--yes", url=url)
+    assert refused.code == 5, refused.said
+    assert "0.0 GB are free" in refused.err

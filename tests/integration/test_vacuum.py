@@ -23,6 +23,7 @@ from testbed.servers import Server
 from tests import command, pruning
 from umami_ops.databases.registry import open_database
 from umami_ops.databases.upkeep import IndexState
+from umami_ops.databases.url import DatabaseUrl
 from umami_ops.errors import Refused
 from umami_ops.execute import Advanced, Event, Observer, RunLock, StopSignal, Trouble, execute
 from umami_ops.operations import vacuum
@@ -179,6 +180,17 @@ def test_statistics_alone(few_events: str) -> None:
     assert outcome.code == 0, outcome.said
     assert outcome.document["steps"] == ["ANALYZE website_event"]
     assert [done["table"] for done in outcome.document["done"]] == ["website_event"]
+
+
+def test_no_index_is_rebuilt_where_there_is_no_room(
+    postgresql_server: Server, full_of_events: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _prune(full_of_events)
+    with open_database(DatabaseUrl.parse(full_of_events)).connect() as connection:
+        monkeypatch.setattr(type(connection), "free_bytes", lambda _connection: 10)
+    outcome = command.run("vacuum", "--reindex", url=full_of_events)
+    assert outcome.code == 5, outcome.said
+    assert "while it is rebuilt, and 0 MB are free" in outcome.err
 
 
 def test_indexes_shrink_and_nobody_waits(
