@@ -105,7 +105,7 @@ SELECT 0 AS live, 0 AS waits_for FROM DUAL WHERE FALSE;
 
 -- name: vacuum
 -- PostgreSQL's matter alone.
-SELECT '' AS name, '' AS root, 0 AS live, 0 AS dead, 0 AS changed, NULL AS vacuumed_at, NULL AS analyzed_at
+SELECT '' AS name, '' AS root, 0 AS live, 0 AS dead, 0 AS changed, FALSE AS is_unknown, NULL AS vacuumed_at, NULL AS analyzed_at
 FROM DUAL
 WHERE FALSE;
 

@@ -105,24 +105,32 @@ WHERE c.relnamespace = (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = cu
 ORDER BY 1;
 
 -- name: autovacuum_pace
--- For how many inserts autovacuum waits at website_event, unless that is partitioned.
+-- For how many inserts autovacuum waits at website_event, unless that is partitioned: a share of the rows, from 18 on of
+-- those on pages that aren't frozen. Null where it doesn't come for inserts at all.
 SELECT s.n_live_tup AS live,
-       COALESCE(CAST(SUBSTRING(ARRAY_TO_STRING(c.reloptions, ',') FROM 'vacuum_insert_threshold=([0-9]+)') AS float8),
-                CAST(current_setting('autovacuum_vacuum_insert_threshold') AS float8))
-       + COALESCE(CAST(SUBSTRING(ARRAY_TO_STRING(c.reloptions, ',') FROM 'vacuum_insert_scale_factor=([0-9.]+)') AS float8),
-                  CAST(current_setting('autovacuum_vacuum_insert_scale_factor') AS float8)) * GREATEST(c.reltuples, 0)
-         AS waits_for
+       CASE WHEN o.threshold >= 0
+            THEN o.threshold + o.scale_factor * GREATEST(c.reltuples, 0)
+                 * COALESCE(1 - CAST(TO_JSONB(c) ->> 'relallfrozen' AS float8) / NULLIF(c.relpages, 0), 1)
+       END AS waits_for
 FROM pg_stat_user_tables AS s
 JOIN pg_class AS c ON c.oid = s.relid AND c.relkind = 'r'
+CROSS JOIN LATERAL (
+  SELECT COALESCE(CAST(SUBSTRING(ARRAY_TO_STRING(c.reloptions, ',') FROM 'vacuum_insert_threshold=(-?[0-9]+)') AS float8),
+                  CAST(current_setting('autovacuum_vacuum_insert_threshold') AS float8)) AS threshold,
+         COALESCE(CAST(SUBSTRING(ARRAY_TO_STRING(c.reloptions, ',') FROM 'vacuum_insert_scale_factor=([0-9.]+)') AS float8),
+                  CAST(current_setting('autovacuum_vacuum_insert_scale_factor') AS float8)) AS scale_factor
+) AS o
 WHERE s.schemaname = current_schema() AND s.relname = 'website_event';
 
 -- name: vacuum
--- Live and dead rows of the schema's tables and partitions, rows changed since ANALYZE, and when either last ran.
+-- Live and dead rows of the schema's tables and partitions, rows changed since ANALYZE, and when either last ran; one of
+-- more than a megabyte can lack statistics though nothing changed, after pg_upgrade.
 SELECT s.relname AS name,
        COALESCE(p.relname, s.relname) AS root,
        s.n_live_tup AS live,
        s.n_dead_tup AS dead,
        s.n_mod_since_analyze AS changed,
+       c.reltuples < 0 AND pg_relation_size(c.oid) > 1000000 AS is_unknown,
        GREATEST(s.last_vacuum, s.last_autovacuum) AS vacuumed_at,
        GREATEST(s.last_analyze, s.last_autoanalyze) AS analyzed_at
 FROM pg_stat_user_tables AS s
@@ -289,8 +297,10 @@ FROM (SELECT o.session_id, o.created_at FROM session AS o ORDER BY o.session_id 
 WHERE s.created_at < :since;
 
 -- name: cure_create_index
--- For a person to paste: creates an index beside writers.
-CREATE INDEX CONCURRENTLY :name ON :relation (:columns);
+-- For a person to paste: creates an index, beside writers but where the table has partitions.
+CREATE INDEX CONCURRENTLY :name ON :relation (:columns)  --? !partitioned
+CREATE INDEX :name ON :relation (:columns)               --? partitioned
+;
 
 -- name: cure_create_unique_index
 -- For a person to paste: creates a unique index beside writers.
@@ -305,8 +315,10 @@ ALTER TABLE :relation ADD CONSTRAINT :name PRIMARY KEY (:columns);
 ALTER INDEX :found RENAME TO :name;
 
 -- name: cure_drop_index
--- For a person to paste: drops an index beside writers.
-DROP INDEX CONCURRENTLY IF EXISTS :name;
+-- For a person to paste: drops an index, beside writers but where the table has partitions.
+DROP INDEX CONCURRENTLY IF EXISTS :name  --? !partitioned
+DROP INDEX IF EXISTS :name               --? partitioned
+;
 
 -- name: cure_end_session
 -- For a person to paste: ends a session.

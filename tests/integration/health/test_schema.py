@@ -9,9 +9,11 @@ import pytest
 
 from testbed.servers import Server
 from testbed.umami import create_umami
+from tests import command
 from tests.examining import execute, finding_of, findings_of, undone
 from umami_ops.errors import DatabaseFault
 from umami_ops.operations.health import Severity
+from umami_ops.umami.migrations import latest_released_level
 
 INDEX = "website_event_website_id_created_at_tag_idx"
 
@@ -27,6 +29,31 @@ def test_an_index_that_is_missing_and_its_cure(server: Server, healthy: str) -> 
     assert f"{INDEX} on website_event (website_id, created_at, tag) is missing" in finding.sentence
     execute(healthy, finding.cure.rstrip(";"))
     assert findings_of(healthy, "indexes") == []
+
+
+def test_cures_for_an_index_of_all_partitions(postgresql_server: Server, umami_database: str) -> None:
+    """Beside writers PostgreSQL neither builds nor drops one."""
+    index = "website_event_website_id_created_at_idx"
+    made = command.run("partition", "enable", "--yes", url=umami_database)
+    assert made.code == 0, made.said
+    execute(umami_database, f"DROP INDEX {index}")
+    execute(umami_database, finding_of(umami_database, "indexes").cure.rstrip(";"))
+    assert findings_of(umami_database, "indexes") == []
+    execute(umami_database, "CREATE INDEX twin_idx ON website_event (website_id, created_at)")
+    execute(umami_database, finding_of(umami_database, "superfluous_indexes").cure.rstrip(";"))
+    assert findings_of(umami_database, "superfluous_indexes") == []
+
+
+def test_a_cure_names_the_schema(postgresql_server: Server) -> None:
+    url = f"{postgresql_server.create_database()}?schema=analytics"
+    execute(url.partition("?")[0], "CREATE SCHEMA analytics")
+    create_umami(url, latest_released_level("postgresql"))
+    index = "website_event_website_id_created_at_idx"
+    execute(url, f"DROP INDEX {index}")
+    cure = finding_of(url, "indexes").cure.rstrip(";")
+    # As psql would: without that schema in the path.
+    execute(url.partition("?")[0], cure)
+    assert findings_of(url, "indexes") == []
 
 
 def test_an_index_that_was_renamed_and_its_cure(server: Server, healthy: str) -> None:

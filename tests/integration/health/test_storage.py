@@ -51,6 +51,17 @@ def test_dead_rows_and_old_statistics(postgresql_server: Server, umami_database:
     until(lambda: not findings_of(umami_database, "statistics", changed_rows=10))
 
 
+def test_no_statistics_at_all(postgresql_server: Server, umami_database: str) -> None:
+    execute(umami_database, "ALTER TABLE website_event SET (autovacuum_enabled = off)")
+    insert_events(umami_database, WEBSITE, [datetime.now(UTC)] * 5_000)
+    # As after pg_upgrade: nothing is known, nor that anything has changed.
+    forget = "SELECT pg_stat_reset_single_table_counters('website_event'::regclass)"
+    execute(postgresql_server.as_admin(umami_database), forget)
+    assert "has no statistics" in finding_of(umami_database, "statistics").sentence
+    execute(umami_database, "ANALYZE website_event")
+    assert findings_of(umami_database, "statistics") == []
+
+
 def test_autovacuum_is_off(postgresql_server: Server, healthy: str) -> None:
     execute(healthy, "ALTER TABLE session SET (autovacuum_enabled = false)")
     finding = finding_of(healthy, "autovacuum")
@@ -75,6 +86,11 @@ def test_autovacuum_that_comes_too_seldom(postgresql_server: Server, healthy: st
     finding = finding_of(healthy, "autovacuum_pace", paced_rows=10, vacuum_days=1)
     assert finding.severity is Severity.INFO
     assert finding.evidence["waits_for_rows"] > 900
+    never = "autovacuum_vacuum_insert_threshold"
+    with undone(
+        healthy, f"ALTER TABLE website_event SET ({never} = -1)", f"ALTER TABLE website_event RESET ({never})"
+    ):
+        assert "-1" in finding_of(healthy, "autovacuum_pace").sentence
     eager = "autovacuum_vacuum_insert_threshold = 1, autovacuum_vacuum_insert_scale_factor = 0.01"
     names = eager.replace(" = 1", "").replace(" = 0.01", "")
     with undone(

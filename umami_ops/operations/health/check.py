@@ -166,9 +166,17 @@ class Examination:
         """Quote an identifier for a cure that a person pastes."""
         return self.connection.dialect.quote(identifier)
 
-    def cure(self, statement: str, /, **parts: str) -> str:
+    def place(self, relation: str) -> str:
+        """Quote a table or an index for a cure, with its schema where a session wouldn't look there first."""
+        server = self.connection.server()
+        if server.schema in ("public", server.database):
+            return self.quote(relation)
+        return f"{self.quote(server.schema)}.{self.quote(relation)}"
+
+    def cure(self, statement: str, /, *words: str, **parts: str) -> str:
         """Return a statement for a person to paste, `cure_…` in health.sql; the parts are quoted by now."""
-        return f"{self.connection.dialect.queries[f'health.cure_{statement}'].with_literals(parts)};"
+        query = self.connection.dialect.queries[f"health.cure_{statement}"].when(words)
+        return f"{query.with_literals(parts).strip()};"
 
 
 def graded(value: float, warning: float, critical: float) -> Severity:

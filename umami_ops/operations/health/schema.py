@@ -111,14 +111,18 @@ def _missing(
     if twins:
         sentence = f"Index {index.name} of {table} is called {twins[0]} here{fails}."
         cure = examination.cure(
-            "rename_index", found=quote(twins[0]), relation=quote(table), name=quote(index.name)
+            "rename_index",
+            found=examination.place(twins[0]),
+            relation=examination.place(table),
+            name=quote(index.name),
         )
     else:
         sentence = f"Index {index.name} on {table} ({columns}) is missing{fails}."
         cure = examination.cure(
             "create_unique_index" if index.unique else "create_index",
+            *_words(examination, table),
             name=quote(index.name),
-            relation=quote(table),
+            relation=examination.place(table),
             columns=", ".join(quote(column) for column in index.columns),
         )
     return Finding(
@@ -141,7 +145,9 @@ def _keyless(examination: Examination, table: str, key: PrimaryKey) -> Finding:
     return Finding(
         Severity.CRITICAL,
         f"Table {table} has no primary key ({', '.join(key.columns)}).",
-        examination.cure("add_primary_key", relation=quote(table), name=quote(key.name), columns=columns),
+        examination.cure(
+            "add_primary_key", relation=examination.place(table), name=quote(key.name), columns=columns
+        ),
         table,
         {"table": table, "columns": list(key.columns)},
     )
@@ -278,8 +284,17 @@ def superfluous_indexes(examination: Examination) -> Iterator[Outcome]:
 
 def _drop(examination: Examination, index: _IndexHere) -> str:
     return examination.cure(
-        "drop_index", name=examination.quote(index.name), relation=examination.quote(index.table)
+        "drop_index",
+        *_words(examination, index.table),
+        name=examination.place(index.name),
+        relation=examination.place(index.table),
     )
+
+
+def _words(examination: Examination, table: str) -> tuple[str, ...]:
+    """Return what a cure must know: beside writers nothing can be done to an index of all partitions."""
+    relation = examination.installation.relations.get(table)
+    return ("partitioned",) if relation is not None and relation.kind == "partitioned table" else ()
 
 
 @check(

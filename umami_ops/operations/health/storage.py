@@ -89,6 +89,15 @@ def autovacuum_pace(examination: Examination) -> Iterator[Outcome]:
     row, per_day = examination.row("autovacuum_pace"), events_per_day(examination)
     if row is None or not per_day:
         return
+    if row["waits_for"] is None:
+        yield Finding(
+            Severity.INFO,
+            "Autovacuum doesn't come to website_event for inserts: autovacuum_vacuum_insert_threshold is -1.",
+            "ALTER TABLE website_event SET (autovacuum_vacuum_insert_threshold = 1000);",
+            "website_event",
+            {"rows": int(row["live"])},
+        )
+        return
     rows, waits_for = int(row["live"]), float(row["waits_for"])
     days = waits_for / per_day
     yield Measure("autovacuum_interval_seconds", round(days * 86_400))
@@ -134,8 +143,9 @@ def dead_rows(examination: Examination) -> Iterator[Outcome]:
 @check(
     title="Statistics of the planner",
     why="With old statistics PostgreSQL takes the wrong index, and a dashboard of seconds takes minutes.",
-    rule="warning when at least `changed_rows` rows and `changed_percent` of a table changed since ANALYZE; "
-    "PostgreSQL only, as InnoDB renews its own",
+    rule="warning when at least `changed_rows` rows and `changed_percent` of a table changed since ANALYZE, "
+    "or it never had any, as after pg_upgrade; PostgreSQL only (14 and later for the latter), as InnoDB "
+    "renews its own",
     cure="umami-ops vacuum --analyze-only",
     thresholds=("changed_rows", "changed_percent"),
 )
@@ -145,12 +155,21 @@ def statistics(examination: Examination) -> Iterator[Outcome]:
     for row in _vacuum_rows(examination):
         changed, rows = int(row["changed"]), max(int(row["live"]), 1)
         percent = min(100 * changed / rows, 100)
-        if changed and changed >= limits.changed_rows and percent >= limits.changed_percent:
+        cure = f"umami-ops vacuum --analyze-only --table {row['root']}"
+        if row["is_unknown"]:
+            yield Finding(
+                Severity.WARNING,
+                f"{row['name']} has no statistics: PostgreSQL plans by guess.",
+                cure,
+                row["name"],
+                {"changed_rows": changed, "analyzed_at": row["analyzed_at"]},
+            )
+        elif changed and changed >= limits.changed_rows and percent >= limits.changed_percent:
             yield Finding(
                 Severity.WARNING,
                 f"{percent:.0f} % of {row['name']} changed since its statistics were made "
                 f"({_last('analysed', row['analyzed_at'])}).",
-                f"umami-ops vacuum --analyze-only --table {row['root']}",
+                cure,
                 row["name"],
                 {
                     "changed_rows": changed,

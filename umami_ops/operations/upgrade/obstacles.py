@@ -70,7 +70,8 @@ def _obstacle(migration: Migration, hitch: Hitch) -> Obstacle:
         "index_missing": "umami-ops upgrade prepare renames or builds it.",
         "index_invalid": "umami-ops upgrade prepare builds it anew.",
         "index_owned": f"Drop the constraint and create a plain unique index {hitch.subject} instead.",
-        "already_there": "If the migration itself made it: umami-ops upgrade repair. If you did: rename it.",
+        "already_there": "If an interrupted upgrade prepare made it: umami-ops upgrade prepare. If the "
+        "migration itself did: umami-ops upgrade repair. If you did: rename it.",
         "missing": "Was it renamed or dropped by hand? See umami-ops health --only umami",
         "column_type": "Change its type first, after a backup: umami-ops health --only column_types",
         "read_by": "Keep its text (pg_dump keeps it), drop it, upgrade, and create it again.",
