@@ -128,8 +128,8 @@ class PostgresqlDumpPrograms(DumpPrograms["PostgresqlConnection"]):
         child = Child(command, os.environ, stdin=subprocess.PIPE)
         faults: list[BaseException] = []
         feeder = threading.Thread(target=_feed, args=(child, source, faults), daemon=True)
-        feeder.start()
         try:
+            feeder.start()
             assert child.process.stdout is not None
             yield child.process.stdout
             feeder.join()
@@ -138,7 +138,8 @@ class PostgresqlDumpPrograms(DumpPrograms["PostgresqlConnection"]):
             child.finish(DatabaseFault, _NOTHING)
         finally:
             child.stop()
-            feeder.join()
+            if feeder.ident is not None:  # a signal may come before it has begun
+                feeder.join()
 
     def _environment(self) -> dict[str, str]:
         return os.environ | self._database.program_environment()
