@@ -136,7 +136,8 @@ ORDER BY d.created_at, d.event_data_id;
 -- name: sessions
 -- Every visitor with events in a span, as Umami's session list and session page count them: performance
 -- measurements don't, and the time is the sum over visits of last minus first. Visits are grouped by the
--- session's id alone, and the session's texts joined to what comes out: to sort by them takes far longer.
+-- session's id alone, and the session's texts joined to what comes out: to sort by them takes far longer. Sums
+-- are of int and of double precision, which are exact here, since sums of bigint are made as slow numeric ones.
 SELECT v.session_id AS "id",
        v.website_id AS "websiteId",
        s.distinct_id AS "distinctId",
@@ -154,9 +155,9 @@ FROM (
          MIN(w.min_time) AS first_at,
          MAX(w.max_time) AS last_at,
          COUNT(*) AS visits,
-         SUM(w.views) AS views,
-         SUM(w.events) AS events,
-         SUM(CAST(FLOOR(date_part('epoch', w.max_time - w.min_time)) AS bigint)) AS totaltime,
+         SUM(CAST(w.views AS int)) AS views,
+         SUM(CAST(w.events AS int)) AS events,
+         CAST(SUM(FLOOR(date_part('epoch', w.max_time - w.min_time))) AS bigint) AS totaltime,
          STRING_AGG(CAST(w.visit_id AS text), ' ' ORDER BY w.min_time, w.visit_id) AS visit_ids
   FROM (
     SELECT e.session_id, e.website_id, e.visit_id,
