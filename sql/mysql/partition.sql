@@ -78,12 +78,5 @@ GROUP BY 1
 ORDER BY 1;
 
 -- name: shape
--- The columns and indexes of website_event in one line, which changes when a migration changes them.
-SELECT SHA2(CONCAT(
-  (SELECT GROUP_CONCAT(CONCAT(c.column_name, ' ', c.column_type) ORDER BY c.ordinal_position)
-   FROM information_schema.columns AS c
-   WHERE c.table_schema = DATABASE() AND c.table_name = 'website_event'),
-  (SELECT GROUP_CONCAT(DISTINCT s.index_name ORDER BY s.index_name)
-   FROM information_schema.statistics AS s
-   WHERE s.table_schema = DATABASE() AND s.table_name = 'website_event')
-), 256) AS shape;
+-- PostgreSQL's matter alone: here a copy knows the shape of its table.
+SELECT '' AS shape;

@@ -271,14 +271,8 @@ class _Planner:
         doomed = self._doomed_indexes()
         if doomed:
             room = max(index.size_bytes - (index.wasted_bytes or 0) for index in doomed)
-            free_bytes = self._connection.free_bytes()
-            if free_bytes is not None and free_bytes < room:
-                raise Refused(
-                    f"The largest index takes about {_mb(room)} while it is rebuilt, "
-                    f"and {_mb(free_bytes)} are free.",
-                    hint="Make room, or vacuum without --reindex.",
-                    done="Nothing was changed.",
-                )
+            largest = f"The largest index takes about {_mb(room)} while it is rebuilt"
+            self._require_room(room, largest, "Make room, or vacuum without --reindex.")
             how = "estimated" if any(index.is_estimate for index in doomed) else "measured by pgstattuple"
             yield Note(f"What indexes waste is {how}; a rebuild takes about {_mb(room)} of disk meanwhile.")
         else:
@@ -296,14 +290,10 @@ class _Planner:
         largest = max(tables, key=lambda table: table.size.total_bytes)
         needed_bytes = max(largest.size.total_bytes - (self._gain(largest) or 0), 0)
         seconds = sum(table.size.total_bytes for table in tables) / _REWRITTEN_BYTES_A_SECOND
-        free_bytes = self._connection.free_bytes()
-        if free_bytes is not None and free_bytes < needed_bytes:
-            raise Refused(
-                f"The copy of {largest.place.name} needs about {_mb(needed_bytes)}, "
-                f"and {_mb(free_bytes)} are free.",
-                hint="Name smaller tables with --table, or make room.",
-                done="Nothing was changed.",
-            )
+        copied = f"The copy of {largest.place.name} needs about {_mb(needed_bytes)}"
+        free_bytes = self._require_room(
+            needed_bytes, copied, "Name smaller tables with --table, or make room."
+        )
         known = "" if free_bytes is None else f", {_mb(free_bytes)} are free"
         yield Note(f"The copies take up to {_mb(needed_bytes)} of the server's disk meanwhile{known}.")
         if self._upkeep.rewrite_is_online:
@@ -314,6 +304,13 @@ class _Planner:
                 "waits, and visits may be lost.",
                 "without --full nothing is locked; --if-needed leaves alone what would give little back",
             )
+
+    def _require_room(self, needed_bytes: int, what: str, hint: str) -> int | None:
+        """Return what is free, None where that can't be known. Raises Refused where it is too little."""
+        free_bytes = self._connection.free_bytes()
+        if free_bytes is not None and free_bytes < needed_bytes:
+            raise Refused(f"{what}, and {_mb(free_bytes)} are free.", hint=hint, done="Nothing was changed.")
+        return free_bytes
 
 
 def _passes(rows: int, share: float, of: int) -> bool:
