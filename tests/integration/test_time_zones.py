@@ -22,7 +22,7 @@ _BEFORE, _AFTER = "2026-02-28 23:30:00", "2026-03-01 00:30:00"
 def far_away(mysql_server: Server, umami_database: str) -> Iterator[str]:
     """A database on a server far from UTC, with an event on each side of a month's beginning."""
     admin = mysql_server.as_admin(umami_database)
-    with undone(admin, "SET GLOBAL time_zone = '-08:00'", "SET GLOBAL time_zone = 'SYSTEM'"):
+    with undone(admin, "SET GLOBAL time_zone = '+08:00'", "SET GLOBAL time_zone = 'SYSTEM'"):
         with connect(umami_database) as loader:
             # Like Prisma, which sets no zone.
             loader.execute("SET time_zone = @@global.time_zone")
@@ -70,7 +70,7 @@ def test_a_move_brings_the_times_that_umami_sees(far_away: str) -> None:
         "migrate", "--yes", "--to", "postgresql", url=far_away, env={"TARGET_DATABASE_URL": target}
     )
     assert moved.code == 0, moved.said
-    assert "-08:00" in moved.said
+    assert "+08:00" in moved.said
     with connect(target) as loader:
         rows = loader.execute("SELECT created_at AT TIME ZONE 'UTC' FROM website_event ORDER BY created_at")
     assert [f"{when:%Y-%m-%d %H:%M:%S}" for (when,) in rows] == [_BEFORE, _AFTER]
