@@ -135,8 +135,12 @@ def _command(process: ServerProcess, url: str, *arguments: str) -> None:
     print()
     render.print_line(f"$ umami-ops {shlex.join(arguments)}", style="bold")
     print(flush=True)
-    # Neither a DATABASE_URL of the person's own nor a settings file beside them may have a say here.
-    environment = {name: value for name, value in os.environ.items() if "DATABASE_URL" not in name.upper()}
+    # Neither variables of the person's own nor a settings file beside them may have a say here.
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if "DATABASE_URL" not in name.upper() and not name.upper().startswith("UMAMI_OPS_")
+    }
     program = Path(sys.executable).with_name("umami-ops")
     subprocess.run(
         [program, *arguments],

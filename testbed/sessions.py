@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
+
+import pymysql
+from pymysql.constants import ER
 
 from testbed.bulk import Loader, connect
 from testbed.servers.server import Server, database_name
@@ -26,6 +30,19 @@ def wait_until_alone(server: Server, url: str) -> None:
         while _number(loader, database_name(url)):
             assert time.monotonic() < ends
             loader.commit()
+
+
+def end_sessions(loader: Loader, ids: Iterable[int]) -> None:
+    """Cut sessions off, as an administrator or a firewall would; one that has ended by itself is none."""
+    for id_ in ids:
+        if loader.dialect == "postgresql":
+            loader.execute(f"SELECT pg_terminate_backend({id_})")
+            continue
+        try:
+            loader.execute(f"KILL {id_}")
+        except pymysql.err.MySQLError as error:
+            if error.args[0] != ER.NO_SUCH_THREAD:
+                raise
 
 
 def _number(loader: Loader, name: str) -> int:

@@ -162,6 +162,7 @@ def _script(root: Path, volume: Path, command: list[str], *, installs: bool) -> 
         f"mount --rbind /dev {inside}/dev",
         f"install -m 0755 {tini} {inside}/usr/bin/tini",
         *(_installed(inside) if installs else [f"ln -sfn {sys.prefix} {inside}/opt/umami-ops"]),
+        f"rm -rf {inside}{VOLUME}",  # of this machine's own umami-ops, in the overlay alone
         f"chroot {inside} sh -c {shlex.quote(step_with('useradd'))}",
         # The image has Python where everybody may read it; here it may be in somebody's home.
         *(f"chmod o+x {inside}{parent}" for path in needed for parent in Path(path).parents if parent.name),

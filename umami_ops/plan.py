@@ -67,9 +67,9 @@ class Statements:
 class TableRebuild:
     """How one table is made anew: a copy beside it, triggers that follow, slices of keys, then its indexes.
 
-    `compare` returns, in one snapshot, the rows there are in `total`, those to be `kept` and those `copied`;
-    `unfollow` and `drop` undo what stands at any moment. `shape` asks for the columns and indexes of a
-    `:table`: the copy is made after those that were `planned`, and must not take the place of others.
+    `compare` returns, in one snapshot, the rows there are in `total`, those to be `kept` and those `copied`.
+    `shape` asks for the columns and indexes of a `:table`: the copy is made after those that were `planned`,
+    and must not take the place of others.
     """
 
     shape: Query
@@ -80,8 +80,6 @@ class TableRebuild:
     copy: Query
     index: tuple[Query, ...]
     compare: Query
-    unfollow: tuple[Query, ...]
-    drop: Query
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,8 @@ class Repair(Enum):
     NULL_OUTSIDE_TIMESTAMP = "null outside"
     CLAMP_TO_TIMESTAMP = "clamp"
     TRIM_END = "trim"
+    #: Nobody's choice: MySQL writes zeros in front of some numbers, and bits as bytes.
+    PLAIN_NUMBER = "number"
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,12 @@ class Rows:
 
     @property
     def without_one_text(self) -> Rows | None:
-        """The same rows with the key and those columns alone that checksums leave out; None without any."""
+        """The same rows with the key and those columns alone that checksums leave out; None without any.
+
+        Without a key all columns stay: they alone say whose value it is.
+        """
         left_out = {item.name for item in self.fields if not item.has_one_text}
-        kept = tuple(item for item in self.fields if item.name in left_out or item.name == self.key)
+        kept = tuple(item for item in self.fields if item.name in left_out or self.key in (item.name, None))
         return Rows(self.table, kept, self.key) if left_out else None
 
 

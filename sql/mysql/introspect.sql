@@ -1,8 +1,9 @@
 -- What the catalogue says about the server and the database this session looks at (DATABASE()).
 
 -- name: identity
--- Which server this is, by whatever address.
-SELECT CONCAT_WS(' ', 'mysql', @@hostname, @@port, @@datadir) AS server_identity;
+-- Which server this is, by whatever address. Two in containers may have the same name, port and folder; MySQL's have a
+-- number each.
+SELECT CONCAT_WS(' ', 'mysql', @@hostname, @@port, @@datadir /*!80000 , @@server_uuid */) AS server_identity;
 
 -- name: server
 -- The server, the database and the user behind this session.

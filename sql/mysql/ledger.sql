@@ -10,8 +10,9 @@ WHERE t.table_schema = DATABASE()
   AND t.table_name = '_umami_ops_move';
 
 -- name: create
--- Makes the ledger.
+-- Makes the ledger. Its number is for servers with sql_require_primary_key.
 CREATE TABLE IF NOT EXISTS _umami_ops_move (
+  number bigint NOT NULL AUTO_INCREMENT PRIMARY KEY,
   entry varchar(128) NOT NULL,
   since_key varchar(255) NULL,
   until_key varchar(255) NULL,

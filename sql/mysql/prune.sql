@@ -129,6 +129,10 @@ SET @@SESSION.lock_wait_timeout = @@SESSION.lock_wait_timeout
   /*!80013 , @@SESSION.optimizer_switch = 'skip_scan=off' */
   /*M!100300 , @@SESSION.in_predicate_conversion_threshold = 0 */;
 
+-- name: may_make_temporary
+-- Whether this user may make temporary tables here: roles can't be seen, and the first step is refused if not.
+SELECT TRUE AS allowed;
+
 -- name: index_settings
 -- Gives MySQL room to sort the keys of an index: by default it merges runs of 1 MB. MariaDB has no such variable for a
 -- session and doesn't read the comment.
@@ -222,10 +226,15 @@ LIMIT 1;
 
 -- name: prepare_events
 -- Makes, for this worker alone, lists of a slice's events and of their revenue, in memory: what hangs on the events
--- is found by them, without another look at the events. A server that disables such tables makes them in this mode.
+-- is found by them, without another look at the events. A server that disables such tables makes them in this mode;
+-- one with sql_require_primary_key wants a key, of which a number costs the least.
 SET SESSION sql_mode = 'STRICT_ALL_TABLES', max_heap_table_size = 268435456;
-CREATE TEMPORARY TABLE umami_ops_event ENGINE=MEMORY AS SELECT event_id, session_id FROM website_event WHERE FALSE;
-CREATE TEMPORARY TABLE umami_ops_revenue ENGINE=MEMORY AS SELECT revenue_id FROM revenue WHERE FALSE; --? has_revenue
+CREATE TEMPORARY TABLE umami_ops_event (umami_ops_place BIGINT AUTO_INCREMENT PRIMARY KEY) ENGINE=MEMORY
+AS SELECT event_id, session_id FROM website_event WHERE FALSE;
+--? has_revenue
+CREATE TEMPORARY TABLE umami_ops_revenue (umami_ops_place BIGINT AUTO_INCREMENT PRIMARY KEY) ENGINE=MEMORY
+AS SELECT revenue_id FROM revenue WHERE FALSE;
+--? end
 SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION';
 
 -- name: delete_events
@@ -234,7 +243,7 @@ SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION';
 -- copies: website_event
 DELETE FROM umami_ops_event;
 -- copies: website_event
-INSERT INTO umami_ops_event
+INSERT INTO umami_ops_event (event_id, session_id)
 SELECT e.event_id, e.session_id
 FROM website_event AS e
 WHERE TRUE
@@ -245,7 +254,7 @@ SELECT COUNT(*) AS expect_website_event FROM umami_ops_event;
 -- copies: revenue
 DELETE FROM umami_ops_revenue;
 -- copies: revenue
-INSERT INTO umami_ops_revenue
+INSERT INTO umami_ops_revenue (revenue_id)
 SELECT r.revenue_id
 FROM (SELECT DISTINCT x.session_id FROM umami_ops_event AS x) AS v
 STRAIGHT_JOIN revenue AS r ON r.session_id = v.session_id
@@ -257,7 +266,7 @@ WHERE TRUE
 --? keeps_event_data
 -- copies: event_data
 INSERT INTO umami_ops_kept_event_data
-SELECT d.*
+SELECT NULL, d.*
 FROM umami_ops_event AS x
 STRAIGHT_JOIN event_data AS d ON d.website_event_id = x.event_id
 FOR UPDATE;
@@ -265,7 +274,7 @@ FOR UPDATE;
 --? keeps_revenue
 -- copies: revenue
 INSERT INTO umami_ops_kept_revenue
-SELECT r.*
+SELECT NULL, r.*
 FROM umami_ops_revenue AS x
 STRAIGHT_JOIN revenue AS r ON r.revenue_id = x.revenue_id
 FOR UPDATE;
@@ -273,7 +282,7 @@ FOR UPDATE;
 --? keeps_website_event
 -- copies: website_event
 INSERT INTO umami_ops_kept_website_event
-SELECT e.*
+SELECT NULL, e.*
 FROM website_event AS e
 WHERE TRUE
   --+ event_slice
@@ -314,19 +323,19 @@ FOR UPDATE;
 --? keeps_event_data
 -- copies: event_data
 INSERT INTO umami_ops_kept_event_data
-SELECT * FROM event_data WHERE website_event_id IN :doomed
+SELECT NULL, event_data.* FROM event_data WHERE website_event_id IN :doomed
 FOR UPDATE;
 --? end
 --? keeps_revenue
 -- copies: revenue
 INSERT INTO umami_ops_kept_revenue
-SELECT * FROM revenue WHERE event_id IN :doomed
+SELECT NULL, revenue.* FROM revenue WHERE event_id IN :doomed
 FOR UPDATE;
 --? end
 --? keeps_website_event
 -- copies: website_event
 INSERT INTO umami_ops_kept_website_event
-SELECT * FROM website_event WHERE event_id IN :doomed
+SELECT NULL, website_event.* FROM website_event WHERE event_id IN :doomed
 FOR UPDATE;
 --? end
 --? has_event_data
@@ -362,7 +371,7 @@ LIMIT 1;
 --? keeps_heatmap_event
 -- copies: heatmap_event
 INSERT INTO umami_ops_kept_heatmap_event
-SELECT h.* FROM heatmap_event AS h
+SELECT NULL, h.* FROM heatmap_event AS h
 --+ heatmap_slice
 FOR UPDATE;
 --? end
@@ -415,7 +424,7 @@ WHERE r.website_id = :website_id
 --? keeps_session_replay
 -- copies: session_replay
 INSERT INTO umami_ops_kept_session_replay
-SELECT * FROM session_replay WHERE website_id = :website_id AND visit_id IN :doomed
+SELECT NULL, session_replay.* FROM session_replay WHERE website_id = :website_id AND visit_id IN :doomed
 FOR UPDATE;
 --? end
 -- deletes: session_replay
@@ -425,14 +434,38 @@ DELETE FROM session_replay WHERE website_id = :website_id AND visit_id IN :doome
 -- Makes, for this worker alone, tables for the rows that a batch deletes: they are written into the archive from
 -- there. What was allowed when a row was written is, whatever the server is set to now.
 SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION';
-CREATE TEMPORARY TABLE umami_ops_kept_website_event ENGINE=InnoDB AS SELECT * FROM website_event WHERE FALSE; --? keeps_website_event
-CREATE TEMPORARY TABLE umami_ops_kept_event_data ENGINE=InnoDB AS SELECT * FROM event_data WHERE FALSE; --? keeps_event_data
-CREATE TEMPORARY TABLE umami_ops_kept_revenue ENGINE=InnoDB AS SELECT * FROM revenue WHERE FALSE; --? keeps_revenue
-CREATE TEMPORARY TABLE umami_ops_kept_heatmap_event ENGINE=InnoDB AS SELECT * FROM heatmap_event WHERE FALSE; --? keeps_heatmap_event
-CREATE TEMPORARY TABLE umami_ops_kept_session_replay ENGINE=InnoDB AS SELECT * FROM session_replay WHERE FALSE; --? keeps_session_replay
-CREATE TEMPORARY TABLE umami_ops_kept_session ENGINE=InnoDB AS SELECT * FROM session WHERE FALSE; --? keeps_session
-CREATE TEMPORARY TABLE umami_ops_kept_session_data ENGINE=InnoDB AS SELECT * FROM session_data WHERE FALSE; --? keeps_session_data
-CREATE TEMPORARY TABLE umami_ops_kept_session_link ENGINE=InnoDB AS SELECT * FROM session_link WHERE FALSE; --? keeps_session_link
+--? keeps_website_event
+CREATE TEMPORARY TABLE umami_ops_kept_website_event (umami_ops_place BIGINT AUTO_INCREMENT PRIMARY KEY) ENGINE=InnoDB
+AS SELECT * FROM website_event WHERE FALSE;
+--? end
+--? keeps_event_data
+CREATE TEMPORARY TABLE umami_ops_kept_event_data (umami_ops_place BIGINT AUTO_INCREMENT PRIMARY KEY) ENGINE=InnoDB
+AS SELECT * FROM event_data WHERE FALSE;
+--? end
+--? keeps_revenue
+CREATE TEMPORARY TABLE umami_ops_kept_revenue (umami_ops_place BIGINT AUTO_INCREMENT PRIMARY KEY) ENGINE=InnoDB
+AS SELECT * FROM revenue WHERE FALSE;
+--? end
+--? keeps_heatmap_event
+CREATE TEMPORARY TABLE umami_ops_kept_heatmap_event (umami_ops_place BIGINT AUTO_INCREMENT PRIMARY KEY) ENGINE=InnoDB
+AS SELECT * FROM heatmap_event WHERE FALSE;
+--? end
+--? keeps_session_replay
+CREATE TEMPORARY TABLE umami_ops_kept_session_replay (umami_ops_place BIGINT AUTO_INCREMENT PRIMARY KEY) ENGINE=InnoDB
+AS SELECT * FROM session_replay WHERE FALSE;
+--? end
+--? keeps_session
+CREATE TEMPORARY TABLE umami_ops_kept_session (umami_ops_place BIGINT AUTO_INCREMENT PRIMARY KEY) ENGINE=InnoDB
+AS SELECT * FROM session WHERE FALSE;
+--? end
+--? keeps_session_data
+CREATE TEMPORARY TABLE umami_ops_kept_session_data (umami_ops_place BIGINT AUTO_INCREMENT PRIMARY KEY) ENGINE=InnoDB
+AS SELECT * FROM session_data WHERE FALSE;
+--? end
+--? keeps_session_link
+CREATE TEMPORARY TABLE umami_ops_kept_session_link (umami_ops_place BIGINT AUTO_INCREMENT PRIMARY KEY) ENGINE=InnoDB
+AS SELECT * FROM session_link WHERE FALSE;
+--? end
 
 -- name: prepare_sessions
 -- Notes, for this worker alone, the old sessions that only a heatmap event still refers to: no index finds those.
@@ -519,19 +552,19 @@ WHERE s.session_id IN :doomed
 --? keeps_session_data
 -- copies: session_data
 INSERT INTO umami_ops_kept_session_data
-SELECT * FROM session_data WHERE session_id IN :doomed
+SELECT NULL, session_data.* FROM session_data WHERE session_id IN :doomed
 FOR UPDATE;
 --? end
 --? keeps_session_link
 -- copies: session_link
 INSERT INTO umami_ops_kept_session_link
-SELECT * FROM session_link WHERE session_id IN :doomed
+SELECT NULL, session_link.* FROM session_link WHERE session_id IN :doomed
 FOR UPDATE;
 --? end
 --? keeps_session
 -- copies: session
 INSERT INTO umami_ops_kept_session
-SELECT * FROM session WHERE session_id IN :doomed
+SELECT NULL, session.* FROM session WHERE session_id IN :doomed
 FOR UPDATE;
 --? end
 --? has_session_data
@@ -565,7 +598,7 @@ LIMIT 1;
 --? keeps_event_data
 -- copies: event_data
 INSERT INTO umami_ops_kept_event_data
-SELECT d.* FROM event_data AS d
+SELECT NULL, d.* FROM event_data AS d
 --+ orphan_event_data
 FOR UPDATE;
 --? end
@@ -594,7 +627,7 @@ LIMIT 1;
 --? keeps_revenue
 -- copies: revenue
 INSERT INTO umami_ops_kept_revenue
-SELECT r.* FROM revenue AS r
+SELECT NULL, r.* FROM revenue AS r
 --+ orphan_revenue
 FOR UPDATE;
 --? end
@@ -623,7 +656,7 @@ LIMIT 1;
 --? keeps_session_data
 -- copies: session_data
 INSERT INTO umami_ops_kept_session_data
-SELECT d.* FROM session_data AS d
+SELECT NULL, d.* FROM session_data AS d
 --+ orphan_session_data
 FOR UPDATE;
 --? end

@@ -108,6 +108,17 @@ WHERE COALESCE(CURRENT_ROLE(), 'NONE') IN ('NONE', '')
   AND NOT EXISTS (SELECT 1 FROM information_schema.schema_privileges AS p
                   WHERE p.privilege_type = w.word AND DATABASE() LIKE p.table_schema);
 
+-- name: encoding
+-- In which encoding the target keeps text. Tables say so themselves here, and ours say utf8mb4.
+SELECT 'UTF8' AS encoding;
+
+-- name: leaves_hours_out
+-- Whether the session's zone, which is Umami's, has summer time: then no time of an hour in spring can be stored.
+SELECT MAX(UNIX_TIMESTAMP(CONCAT(y.year, '-07-15 12:00:00')) - UNIX_TIMESTAMP(CONCAT(y.year, '-01-15 12:00:00'))
+           <> 86400 * DATEDIFF(CONCAT(y.year, '-07-15'), CONCAT(y.year, '-01-15'))) AS leaves_hours_out
+FROM (SELECT 2016 AS year UNION ALL SELECT 2020 UNION ALL SELECT 2024
+      UNION ALL SELECT 2028 UNION ALL SELECT 2032 UNION ALL SELECT 2036) AS y;
+
 -- name: share_of_website
 -- The link under which a website is shared.
 (SELECT NULL);

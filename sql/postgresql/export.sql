@@ -1,4 +1,5 @@
--- What `umami-ops export` writes, under the names that Umami's API has. Times in UTC.
+-- What `umami-ops export` writes, under the names that Umami's API has. Times in UTC; those of events as the
+-- server writes them where a reader asks for `typed` ones, since to_char takes an eighth of a month's time.
 
 -- part: span_of_events
 -- Of events (e) those of a span, and of these websites.
@@ -87,7 +88,8 @@ SELECT e.event_id AS "id",
        e.website_id AS "websiteId",
        e.session_id AS "sessionId",
        e.visit_id AS "visitId",
-       to_char(e.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS "createdAt",
+       to_char(e.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS "createdAt",  --? !typed
+       e.created_at AS "createdAt",                                                               --? typed
        e.hostname AS "hostname",
        e.url_path AS "urlPath",
        e.url_query AS "urlQuery",
@@ -143,8 +145,10 @@ SELECT v.session_id AS "id",
        s.distinct_id AS "distinctId",
        s.browser, s.os, s.device, s.screen,
        s.language, s.country, s.region, s.city,
-       to_char(v.first_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS "firstAt",
-       to_char(v.last_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS "lastAt",
+       to_char(v.first_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS "firstAt",      --? !typed
+       v.first_at AS "firstAt",                                                                   --? typed
+       to_char(v.last_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS "lastAt",        --? !typed
+       v.last_at AS "lastAt",                                                                     --? typed
        v.visits,
        v.views,
        v.events,

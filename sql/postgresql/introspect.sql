@@ -60,10 +60,12 @@ WHERE c.relnamespace = (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = cu
 ORDER BY c.relname, a.attnum;
 
 -- name: missing_rights
--- Those of the named tables on which this user lacks a right.
+-- Those of the named tables on which this user lacks a right; DROP is their owner's.
 SELECT t.name
 FROM UNNEST(CAST(:tables AS text[])) AS t(name)
-WHERE NOT has_table_privilege(quote_ident(current_schema()) || '.' || quote_ident(t.name), :right);
+JOIN pg_class AS c ON c.oid = to_regclass(quote_ident(current_schema()) || '.' || quote_ident(t.name))
+WHERE NOT CASE WHEN CAST(:right AS text) = 'DROP' THEN pg_has_role(c.relowner, 'USAGE')
+               ELSE has_table_privilege(c.oid, CAST(:right AS text)) END;
 
 -- name: prisma_migrations
 -- What Prisma has written down about its migrations.

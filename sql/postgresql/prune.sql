@@ -92,6 +92,10 @@ SELECT
   set_config('work_mem', '16MB', false),
   set_config('max_parallel_workers_per_gather', '0', false);
 
+-- name: may_make_temporary
+-- Whether this user may make temporary tables here.
+SELECT has_database_privilege(current_database(), 'TEMPORARY') AS allowed;
+
 -- name: index_settings
 -- Nothing needs setting: no index is built anew here.
 SELECT 1 AS nothing_to_set;

@@ -119,6 +119,14 @@ FROM (VALUES ('CREATE on the schema', has_schema_privilege(current_schema(), 'CR
              ('CREATE on the database', has_database_privilege(current_database(), 'CREATE'))) AS w(word, allowed)
 WHERE NOT w.allowed;
 
+-- name: encoding
+-- In which encoding the target keeps text.
+SELECT current_setting('server_encoding') AS encoding;
+
+-- name: leaves_hours_out
+-- Whether there are times that can't be stored since clocks were put forward: not here, moments are stored.
+SELECT FALSE AS leaves_hours_out;
+
 -- name: share_of_website
 -- The link under which a website was shared first, for a website's row.
 (SELECT h.slug FROM share AS h WHERE h.entity_id = website.website_id ORDER BY h.created_at, h.share_id LIMIT 1);

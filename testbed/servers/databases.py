@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 import psycopg
 import pymysql
 from psycopg import sql
+from pymysql.constants import ER
 
 # Tests work as an ordinary owner, as Umami does: what needs a superuser then fails where it should.
 OWNER = "umami_ops_test"
@@ -164,11 +165,10 @@ class MysqlDatabases:
 
     @staticmethod
     def _end_session(cursor: Any, session_id: int) -> None:
-        no_such_thread = 1094  # it ended by itself meanwhile
         try:
             cursor.execute("KILL %s", [session_id])
         except pymysql.err.MySQLError as error:
-            if error.args[0] != no_such_thread:
+            if error.args[0] != ER.NO_SUCH_THREAD:  # it ended by itself meanwhile
                 raise
 
 

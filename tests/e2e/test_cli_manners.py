@@ -173,6 +173,17 @@ def test_dotenv_and_secret_files_are_read(tmp_path: Path) -> None:
     assert "can't be read: No such file" in outcome.err
 
 
+@pytest.mark.parametrize("command", ["health", "backup", "prune --days 30 --yes"])
+def test_a_secret_file_may_be_a_pipe(command: str) -> None:
+    """As in `DATABASE_URL_FILE=<(pass show umami)`: it can be read once."""
+    reading, writing = os.pipe()
+    os.write(writing, b"postgresql://u:p@127.0.0.1:1/nothing\n")
+    os.close(writing)
+    outcome = run(*command.split(), env={"DATABASE_URL_FILE": f"/dev/fd/{reading}"})
+    os.close(reading)
+    assert "Nothing answers at 127.0.0.1:1" in outcome.said
+
+
 def test_a_wrong_settings_file(tmp_path: Path) -> None:
     (tmp_path / "ours.toml").write_text("database_url = 1\n")
     outcome = run("--config", "ours.toml", "info", folder=tmp_path)
@@ -221,6 +232,13 @@ def test_a_bug_is_one_line_and_a_traceback_only_on_request(monkeypatch: pytest.M
 def test_a_password_in_a_message_is_taken_out(monkeypatch: pytest.MonkeyPatch) -> None:
     _raise(monkeypatch, OpsError(f"no such place: mysql://u:{SECRET}@h/d", hint=f"x://:{SECRET}@h"))
     assert SECRET not in run("info").said
+
+
+def test_a_message_steers_no_terminal(tmp_path: Path) -> None:
+    outcome = run("--config", "\x1b]0;evil\x07.toml", "info", folder=tmp_path)
+    assert outcome.code == 1
+    assert "\\x1b]0;evil\\x07.toml" in outcome.err
+    assert "\x1b" not in outcome.err
 
 
 def test_a_reader_that_goes_away_is_no_drama() -> None:

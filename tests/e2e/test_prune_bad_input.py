@@ -15,11 +15,12 @@ from datetime import UTC, datetime
 import pytest
 
 from testbed.bulk import connect
-from testbed.servers import Server
+from testbed.servers import Server, database_name
 from testbed.traffic import Traffic, populate
 from testbed.umami import create_umami
 from tests import pruning
 from tests.command import Outcome, run
+from tests.examining import undone, user_with
 from umami_ops.umami.migrations import latest_released_level
 
 # Nothing answers there, so that exit code 2 shows that nobody asked a server.
@@ -182,11 +183,11 @@ def test_without_a_terminal_and_without_yes(unchanged: str) -> None:
     assert "--yes" in done.err
 
 
-def _ask(url: str, act: Callable[[subprocess.Popen[bytes], int], object]) -> tuple[int, str]:
+def _ask(url: str, act: Callable[[subprocess.Popen[bytes], int], object], *options: str) -> tuple[int, str]:
     """Run prune at a terminal and `act` when it asks; return exit code and all that the terminal showed."""
     outer, inner = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "umami_ops", "prune", *_BEFORE],
+        [sys.executable, "-m", "umami_ops", "prune", *_BEFORE, *options],
         env=os.environ | {"DATABASE_URL": url, "NO_COLOR": "1"}, stdin=inner, stdout=inner, stderr=inner,
     )  # fmt: skip
     os.close(inner)
@@ -217,6 +218,13 @@ def test_no_answer_is_a_no_and_a_signal_is_a_signal(unchanged: str) -> None:
     assert shown.endswith("\nInterrupted. Nothing was changed.\n")
 
 
+def test_with_json_nothing_was_shown_that_could_be_agreed_to(unchanged: str) -> None:
+    code, shown = _ask(unchanged, lambda _, keyboard: os.write(keyboard, b"y\n"), "--json")
+    assert code == 5, shown
+    assert "[y/N]" not in shown
+    assert "not shown with --json" in shown
+
+
 def test_json_is_one_document_even_when_it_fails(unchanged: str) -> None:
     done = run("prune", *_BEFORE, "--website", "nobody", "--yes", "--json", url=unchanged)
     assert done.code == 2
@@ -245,6 +253,20 @@ def test_a_server_that_is_read_only(server: Server, unchanged: str) -> None:
             loader.execute(off)
     _refused(done, 5)
     assert "read only" in done.err
+
+
+def test_a_user_who_may_make_no_temporary_tables(postgresql_server: Server, unchanged: str) -> None:
+    """Without them events would go, and their sessions stay."""
+    on_database = f"TEMPORARY ON DATABASE {database_name(unchanged)}"
+    admin = postgresql_server.as_admin(unchanged)
+    rights = "SELECT, DELETE ON ALL TABLES IN SCHEMA public"
+    with (
+        undone(admin, f"REVOKE {on_database} FROM PUBLIC", f"GRANT {on_database} TO PUBLIC"),
+        user_with(postgresql_server, unchanged, rights) as url,
+    ):
+        done = run("prune", *_BEFORE, "--yes", url=url)
+    _refused(done, 5)
+    assert "may not make temporary tables" in done.err
 
 
 def test_a_table_that_is_missing_and_one_that_is_a_view(server: Server, umami_database: str) -> None:

@@ -164,11 +164,3 @@ def sessions_that_wait(loader: Loader) -> list[int]:
     found = [int(id_) for (id_,) in loader.execute(waiting)]
     loader.commit()
     return found
-
-
-def end_sessions(loader: Loader, ids: list[int]) -> None:
-    """Cut sessions off, as an administrator or a firewall would."""
-    for id_ in ids:
-        loader.execute(
-            f"SELECT pg_terminate_backend({id_})" if loader.dialect == "postgresql" else f"KILL {id_}"
-        )

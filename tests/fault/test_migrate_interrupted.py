@@ -19,7 +19,7 @@ import pytest
 
 from testbed.bulk import connect
 from testbed.servers.server import database_name
-from testbed.sessions import PROCESSLIST, wait_until_alone
+from testbed.sessions import PROCESSLIST, end_sessions, wait_until_alone
 from testbed.traffic import Traffic, populate
 from testbed.umami import create_umami
 from tests import command, moving
@@ -233,8 +233,7 @@ def cut_off(admin: str, name: str) -> int:
             )
             return len(ended)
         found = loader.execute(f"SELECT id FROM {PROCESSLIST} WHERE id <> CONNECTION_ID() AND db = '{name}'")
-        for (session,) in found:
-            loader.execute(f"KILL {session}")
+        end_sessions(loader, [int(session) for (session,) in found])
         return len(found)
 
 

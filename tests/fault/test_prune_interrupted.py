@@ -12,8 +12,9 @@ import pytest
 
 from testbed import servers
 from testbed.bulk import connect
+from testbed.sessions import end_sessions
 from tests import pruning
-from tests.fault.scene import HORIZON, RETENTION, Ended, Scene, end_sessions, scene_on, sessions_that_wait
+from tests.fault.scene import HORIZON, RETENTION, Ended, Scene, scene_on, sessions_that_wait
 from umami_ops.databases.registry import open_database
 from umami_ops.execute import Event, RunLock, StepBegan, execute
 from umami_ops.operations.inspect import inspect

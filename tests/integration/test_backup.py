@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -299,6 +300,9 @@ def test_encrypted(filled: str, database_url: str, cli: Cli, tmp_path: Path) -> 
     outcome = cli("restore", name, "--yes", "--identity", "key", url=database_url)
     assert outcome.code == 0, outcome.said
     assert rows_of(database_url) == rows_of(filled)
+    assert cli("backup", "verify", name, url=filled).code == 5
+    (listed,) = cli("backup", "list", "--json", url=filled).document["backups"]
+    assert listed["failed"] is None  # whose key was forgotten
 
 
 def test_files_of_others(server: Server, filled: str, database_url: str, cli: Cli, tmp_path: Path) -> None:
@@ -361,6 +365,19 @@ import sys
 whole, end = sys.stdin.buffer.read(), bytes([10, 0, 0, 0, 0, 0, 1, 0])
 sys.stdout.buffer.write(whole[: whole.rindex(end) + 6])
 """
+
+
+def test_a_long_one_is_of_the_moment_at_which_it_began(
+    server: Server, filled: str, cli: Cli, tmp_path: Path
+) -> None:
+    """Its rows are; who restores it must not look for later ones in it."""
+    script = '"$real" "$@"\nsleep 2'
+    env = backups.wrapped(server, tmp_path / "stub", backups.dump_program(server), script)
+    made = cli("backup", "--json", url=filled, env=env)
+    ended = datetime.now(UTC)
+    assert made.code == 0, made.said
+    assert made.document["seconds"] > 2
+    assert datetime.fromisoformat(made.document["created_at"]) <= ended - timedelta(seconds=2)
 
 
 def test_a_program_that_lies(server: Server, filled: str, cli: Cli, tmp_path: Path) -> None:

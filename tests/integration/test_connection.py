@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import SplitResult, quote, urlsplit
 
 import pytest
@@ -281,8 +283,20 @@ def test_tls_that_is_offered_and_trusted(tls_server: Server, tls_url: str) -> No
     _works(_with(tls_url, query="sslmode=disable"))
 
 
-def test_libpq_s_and_mysql_s_own_tls_parameters(tls_server: Server, tls_url: str) -> None:
+def _as_from_python_3_13(make: Callable[..., ssl.SSLContext]) -> Callable[..., ssl.SSLContext]:
+    def made(**arguments: Any) -> ssl.SSLContext:
+        context = make(**arguments)
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+        return context
+
+    return made
+
+
+def test_libpq_s_and_mysql_s_own_tls_parameters(
+    tls_server: Server, tls_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     authority = tls_server.certificate_authority
+    monkeypatch.setattr(ssl, "create_default_context", _as_from_python_3_13(ssl.create_default_context))
     if tls_server.dialect == "postgresql":
         _works(_with(tls_url, query=f"sslmode=verify-full&sslrootcert={authority}"))
         _works(_with(tls_url, query="sslmode=no-verify"))

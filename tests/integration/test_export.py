@@ -15,6 +15,7 @@ import pytest
 
 from testbed.bulk import connect
 from testbed.servers import Server
+from testbed.servers.server import database_name
 from tests import backups
 from tests.command import Outcome, run
 
@@ -78,6 +79,34 @@ def test_every_format_says_the_same(filled: str, tmp_path: Path) -> None:
     assert len(read["csv"]) >= 12
     assert read["csv"] == read["jsonl"]
     assert read["csv"] == read["parquet"]
+
+
+@pytest.mark.usefixtures("postgresql_server")
+@pytest.mark.parametrize("behind", ["", "?pgbouncer=true"])
+def test_times_are_the_same_whatever_the_database_prefers(
+    server: Server, database_url: str, tmp_path: Path, behind: str
+) -> None:
+    """Parquet's are made of the server's own, with as many digits as each has."""
+    backups.fill(server, database_url, events=200)
+    name = database_name(database_url)
+    backups.execute(
+        database_url,
+        f"ALTER DATABASE {name} SET datestyle = 'German'",
+        f"ALTER DATABASE {name} SET timezone = 'America/New_York'",
+        "UPDATE website_event SET created_at = date_trunc('second', created_at) + INTERVAL '1 microsecond'"
+        " * (ARRAY[0, 1, 100000, 999990])[1 + abs(hashtext(event_id::text) % 4)]",
+    )
+    times = []
+    for form in ("csv", "parquet"):
+        _export(database_url + behind, tmp_path / form, "events", "sessions", "event_data", form=form)
+        read = _read(tmp_path / form, form)
+        times.append([
+            (row["id"], *(_plain(row[column]) for column in columns))
+            for stream, columns in (("events", ["createdAt"]), ("sessions", ["firstAt", "lastAt"]))
+            for row in read[stream]
+        ])  # fmt: skip
+    assert times[0] == times[1]
+    assert {time[-7:] for _, time, *_ in times[0]} >= {"000000Z", "000001Z", "100000Z", "999990Z"}
 
 
 def test_the_figures_are_umamis(filled: str, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from testbed.servers import Server
 from testbed.traffic import Traffic, populate
 from testbed.umami import build_indexes, create_umami
 from tests.command import run
+from tests.examining import WEBSITE, user_with
 from umami_ops.databases.base import Connection
 from umami_ops.databases.registry import open_database
 from umami_ops.databases.url import DatabaseUrl
@@ -216,3 +217,31 @@ def test_info_changes_nothing_and_needs_no_right_to(server: Server, traffic: str
     before = _value(traffic, "SELECT COUNT(*) FROM website_event")
     assert run("info", "--exact", url=traffic).code == 0
     assert _value(traffic, "SELECT COUNT(*) FROM website_event") == before
+
+
+def test_a_user_who_may_not_read_is_told_by_a_problem(postgresql_server: Server, umami_database: str) -> None:
+    with user_with(postgresql_server, umami_database, "SELECT ON _prisma_migrations") as url:
+        outcome = run("info", "--json", url=url)
+    assert outcome.code == 0, outcome.said
+    assert [problem["code"] for problem in outcome.document["problems"]] == ["no_select", "no_delete"]
+
+
+def test_a_table_without_its_time_is_told_by_a_problem(umami_database: str) -> None:
+    _execute(umami_database, "ALTER TABLE event_data DROP COLUMN created_at")
+    outcome = run("info", "--json", url=umami_database)
+    assert outcome.code == 0, outcome.said
+    assert [problem["code"] for problem in outcome.document["problems"]] == ["column_missing"]
+
+
+def test_events_outside_of_the_calendar(postgresql_server: Server, umami_database: str) -> None:
+    """Whoever is measured may send such a time."""
+    for when in ("12026-01-01", "0044-03-15 BC", "infinity"):
+        _execute(
+            umami_database,
+            "INSERT INTO website_event (event_id, website_id, session_id, visit_id, url_path, created_at)"
+            f" VALUES (gen_random_uuid(), '{WEBSITE}', gen_random_uuid(), gen_random_uuid(), '/', '{when}')",
+        )
+    (website,) = run("info", "--json", url=umami_database).document["websites"]
+    assert website["first_event"].startswith("0001-01-01")
+    assert website["last_event"].startswith("9999-12-31")
+    assert "0001-01-01" in run("info", url=umami_database).out

@@ -5,12 +5,15 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 
 from testbed.bulk import connect
+from testbed.sessions import end_sessions
 from testbed.umami import create_umami
 from tests import command, moving
 from tests.plugins.directions import Direction
@@ -21,6 +24,7 @@ from umami_ops.databases.url import DatabaseUrl
 from umami_ops.errors import Refused
 from umami_ops.execute import RunLock
 from umami_ops.execute import execute as carry_out
+from umami_ops.execute.events import StepBegan
 from umami_ops.operations import namesakes
 from umami_ops.operations.migrate import Wish, plan_migrate
 from umami_ops.transfer import ledger
@@ -102,7 +106,7 @@ def test_dates_become_null_where_that_is_wished(
 @pytest.mark.dialects("postgresql", "mysql")
 def test_names_alike_to_mysql(direction: Direction, source_at: Callable[[int], str], target_url: str) -> None:
     source = source_at(13)
-    names = ["Bob", "bob", "Zoe", "zoé ", "alone"]
+    names = ["Bob", "bob", "Zoe", "zoé ", "alone", "x😀", "x😁"]
     execute(
         source,
         *(
@@ -114,13 +118,13 @@ def test_names_alike_to_mysql(direction: Direction, source_at: Callable[[int], s
     refused = run(source, target_url)
     assert refused.code == 5
     found = findings(refused)["user.username"]
-    assert (found["rows"], found["examples"]) == (4, ["Bob and bob", "Zoe and zoé "])
+    assert (found["rows"], found["examples"]) == (6, ["Bob and bob", "Zoe and zoé ", "x😀 and x😁"])
     outcome = run(source, target_url, "--on-same-name", "rename")
     assert outcome.code == 0, outcome.said
-    assert findings(outcome)["user.username"]["becomes"] == "bob-2, zoé-2"
+    assert findings(outcome)["user.username"]["becomes"] == "bob-2, zoé-2, x😁-2"
     with connect(target_url) as loader:
         rows = loader.execute("SELECT username FROM `user` WHERE role = 'user' ORDER BY user_id")
-    assert [row[0] for row in rows] == ["Bob", "bob-2", "Zoe", "zoé-2", "alone"]
+    assert [row[0] for row in rows] == ["Bob", "bob-2", "Zoe", "zoé-2", "alone", "x😀", "x😁-2"]
 
 
 def test_a_new_name_is_nobodys_and_fits() -> None:
@@ -494,15 +498,34 @@ def test_times_that_no_datetime_holds(
     source = source_at(13)
     execute(
         source,
-        "CREATE TABLE seen (id bigint NOT NULL PRIMARY KEY, seen_at timestamptz(3), at timestamp)",
+        "CREATE TABLE seen (id bigint NOT NULL PRIMARY KEY, seen_at timestamptz(3), at timestamp, day date)",
         "INSERT INTO seen VALUES (1, 'infinity', NULL), (2, '0044-03-15 00:00:00 BC', '-infinity')",
-        "INSERT INTO seen VALUES (3, '9999-12-31 23:59:59.999', '0001-01-01')",
+        "INSERT INTO seen VALUES (3, '9999-12-31 23:59:59.999', '0001-01-01', '0001-01-01')",
+        "UPDATE seen SET day = '0001-12-31 BC' WHERE id = 1",
     )
     refused = run(source, target_url)
     assert refused.code == 5, refused.said
     found = findings(refused)
-    assert (found["seen.seen_at"]["rows"], found["seen.at"]["rows"]) == (2, 1)
+    assert [found[f"seen.{name}"]["rows"] for name in ("seen_at", "at", "day")] == [2, 1, 1]
     execute(source, "DELETE FROM seen WHERE id < 3")
+    outcome = run(source, target_url)
+    assert outcome.code == 0, outcome.said
+
+
+@pytest.mark.dialects("postgresql", "mysql")
+def test_numbers_that_are_none(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    source = source_at(13)
+    execute(
+        source,
+        "CREATE TABLE measured (id bigint NOT NULL PRIMARY KEY, f real, price numeric(9,2))",
+        "INSERT INTO measured VALUES (1, 'NaN', 'NaN'), (2, '-Infinity', 1), (3, NULL, NULL), (4, 1e38, -1)",
+    )
+    refused = run(source, target_url)
+    found = {name: item["rows"] for name, item in findings(refused).items()}
+    assert (refused.code, found) == (5, {"measured.f": 2, "measured.price": 1}), refused.said
+    execute(source, "DELETE FROM measured WHERE id < 3")
     outcome = run(source, target_url)
     assert outcome.code == 0, outcome.said
 
@@ -521,6 +544,78 @@ def test_a_date_style_of_ones_own_changes_no_date(
         assert loader.execute("SELECT CAST(created_at AS CHAR) FROM website_event") == [
             ("2025-02-03 04:05:06",)
         ]
+
+
+@pytest.mark.dialects("mysql", "postgresql")
+def test_numbers_and_days_that_mysql_alone_writes_so(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    """Zeros in front of numbers, bits, and days that are in no calendar."""
+    source = source_at(13)
+    execute(
+        source,
+        "SET SESSION sql_mode = ''",
+        "CREATE TABLE filled (id int(5) unsigned zerofill NOT NULL PRIMARY KEY, price decimal(8,2) zerofill,"
+        " flag bit(1) NOT NULL DEFAULT b'1', bits bit(64), day date)",
+        "INSERT INTO filled VALUES (7, 1.5, b'0', 18446744073709551615, '2024-02-29'),"
+        " (42, NULL, b'1', NULL, '2024-00-10'), (100000, 0, b'1', 0, '0000-05-05')",
+    )
+    refused = run(source, target_url)
+    assert (refused.code, findings(refused)["filled.day"]["rows"]) == (5, 2), refused.said
+    outcome = run(source, target_url, "--on-zero-date", "null")
+    assert outcome.code == 0, outcome.said
+    with connect(target_url) as loader:
+        rows = loader.execute("SELECT id, price, flag, bits, CAST(day AS text) FROM filled ORDER BY id")
+    assert rows == [
+        (7, Decimal("1.50"), 0, 2**64 - 1, "2024-02-29"),
+        (42, None, 1, None, None),
+        (100000, 0, 1, 0, None),
+    ]
+
+
+@pytest.mark.dialects("mysql", "postgresql")
+def test_a_target_that_has_not_all_letters_is_refused(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    source = source_at(13)
+    parts = urlsplit(target_url)
+    name = f"{parts.path[1:]}_ascii"
+    made = (
+        f"CREATE DATABASE {name} OWNER {parts.username} ENCODING 'SQL_ASCII'"
+        " LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+    )
+    with psycopg.connect(direction.target.as_admin(target_url), autocommit=True) as admin:
+        admin.execute(made)
+        try:
+            refused = run(source, parts._replace(path=f"/{name}").geturl())
+            assert (refused.code, "SQL_ASCII" in refused.err) == (5, True), refused.said
+        finally:
+            admin.execute(f"DROP DATABASE {name}")
+
+
+@pytest.mark.dialects("mysql", "postgresql")
+def test_sessions_lost_while_indexes_are_built_are_made_up_for(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    """New ones see a later moment, and what has come till then is brought over, too."""
+    url = source_at(13)
+    source, target = (open_database(DatabaseUrl.parse(item)) for item in (url, target_url))
+    with source.connect() as here, target.connect() as there:
+        plan = plan_migrate(here, there, Wish())
+
+    def observe(found: object) -> None:
+        if isinstance(found, StepBegan) and found.title == "indexing":
+            with connect(direction.source.as_admin(url)) as loader:
+                others = loader.execute(
+                    f"SELECT id FROM information_schema.processlist WHERE db = '{urlsplit(url).path[1:]}'"
+                    " AND id <> CONNECTION_ID()"
+                )
+                end_sessions(loader, [row[0] for row in others])
+            execute(url, event(1, "page_title", "'late'"))
+
+    with RunLock(target, "migrate") as lock:
+        report = carry_out(plan, target, lock=lock, source=source, observer=observe)
+    assert {verdict.table: verdict.target_rows for verdict in report.verdicts}["website_event"] == 1
 
 
 @pytest.mark.dialects("mysql", "postgresql")
@@ -653,6 +748,31 @@ def test_a_user_who_may_not_create_is_refused(
             admin,
             f"DROP ROLE {READER}" if direction.target.dialect == "postgresql" else f"DROP USER {READER}@'%'",
         )
+
+
+@pytest.mark.dialects("postgresql", "mysql")
+def test_rows_that_a_policy_hides_are_not_left_behind(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    """Both servers would agree about none: without a policy for the user a table looks empty."""
+    source = source_at(13)
+    execute(source, event(1, "page_title", "'hidden'"))
+    admin = direction.source.as_admin(source)
+    parts = urlsplit(admin)
+    execute(
+        admin,
+        "ALTER TABLE website_event ENABLE ROW LEVEL SECURITY",
+        f"DROP ROLE IF EXISTS {READER}",
+        f"CREATE ROLE {READER} LOGIN PASSWORD '{PASSWORD}'",
+        f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {READER}",
+    )
+    try:
+        reading = parts._replace(netloc=f"{READER}:{PASSWORD}@{parts.hostname}:{parts.port}").geturl()
+        refused = run(reading, target_url)
+        assert refused.code == 5, refused.said
+        assert "row-level security" in refused.err
+    finally:
+        execute(admin, f"DROP OWNED BY {READER}", f"DROP ROLE {READER}")
 
 
 @pytest.mark.dialects("mysql", "postgresql")

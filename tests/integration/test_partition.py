@@ -329,7 +329,7 @@ def test_an_interrupted_move_out_of_the_catch_all_is_gone_on_with(
 
 
 def test_an_interrupted_move_out_of_a_catch_all_that_is_empty_by_now(
-    postgresql_server: Server, umami_database: str, monkeypatch: pytest.MonkeyPatch
+    server: Server, umami_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A website was reset meanwhile: what the interrupted run prepared bears the names that are wanted."""
     url = umami_database
@@ -338,6 +338,7 @@ def test_an_interrupted_move_out_of_a_catch_all_that_is_empty_by_now(
     as_if_enabled_long_ago(url)
     with monkeypatch.context() as patch:
         patch.setattr(postgresql_partitioning, "MOST_ROWS_AT_ONCE", 10)
+        patch.setattr(mysql_partitioning, "_MOST_ROWS_AT_ONCE", 10)
         _begin_to_maintain(url)
     with connect(url) as loader:
         loader.execute("DELETE FROM website_event")

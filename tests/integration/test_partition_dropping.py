@@ -16,6 +16,7 @@ from testbed.servers import Server
 from testbed.traffic import Traffic, populate
 from testbed.umami import build_indexes, create_umami
 from tests import backups, command, pruning
+from tests.examining import user_with
 from tests.integration.test_partition import assert_nothing_is_left_behind, partition, partitions
 from tests.oracle import survivors
 from umami_ops.cli import render
@@ -64,7 +65,9 @@ def test_prune_drops_whole_partitions(a_year: tuple[str, Schema]) -> None:
     assert_nothing_is_left_behind(url)
 
 
-def test_prune_of_one_website_drops_no_partition(a_year: tuple[str, Schema]) -> None:
+def test_prune_of_one_website_or_without_the_right_drops_no_partition(
+    server: Server, a_year: tuple[str, Schema]
+) -> None:
     url, schema = a_year
     before = pruning.read_rows(url, schema)
     website = before["website_event"][0]["website_id"]
@@ -75,6 +78,18 @@ def test_prune_of_one_website_drops_no_partition(a_year: tuple[str, Schema]) -> 
     assert outcome.code == 0, outcome.said
     with connect(url) as loader:
         assert pruning.keys_of(loader, schema) == pruning.keys_in(survivors(before, rules), schema)
+    assert [part["name"] for part in partitions(url)] == names
+
+    expected = pruning.keys_in(survivors(before, pruning.rules_of(replace(retention, websites=()))), schema)
+    grant = {
+        "postgresql": "SELECT, DELETE ON ALL TABLES IN SCHEMA public",
+        "mysql": "SELECT, DELETE, CREATE TEMPORARY TABLES ON {db}*",
+    }
+    with user_with(server, url, grant[server.dialect]) as humble:
+        outcome = command.run("prune", "--before", "2025-05-10", "--yes", url=humble)
+    assert outcome.code == 0, outcome.said
+    with connect(url) as loader:
+        assert pruning.keys_of(loader, schema) == expected
     assert [part["name"] for part in partitions(url)] == names
 
 

@@ -211,6 +211,20 @@ def test_into_another_kind_or_release_of_server(
         target.drop_database(other)
 
 
+def test_an_archive_by_itself_that_is_cut_short(
+    filled: str, database_url: str, cli: Cli, tmp_path: Path
+) -> None:
+    """Without the sums that lie beside it."""
+    assert cli("backup", "--format", "portable", url=filled).code == 0
+    whole = next(tmp_path.glob("backups/*/database.tar")).read_bytes()
+    for size in (300, 1_500, 5_000, len(whole) // 2, len(whole) - 12_000):  # in heads, texts and rows
+        (tmp_path / "cut.tar").write_bytes(whole[:size])
+        outcome = cli("restore", "cut.tar", "--yes", url=database_url)
+        assert outcome.code == 5, outcome.said
+        assert "cut short" in outcome.err or "is no dump" in outcome.err
+        assert rows_of(database_url) == {}
+
+
 def test_what_has_no_place_there_is_refused(cli: Cli, request: pytest.FixtureRequest) -> None:
     chosen = request.config.getoption("--servers")
     if chosen and not {"postgresql-18", "mariadb"} <= set(chosen.split(",")):

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -311,6 +312,17 @@ def _wait_for_the_lock(url: str) -> None:
         loader.execute(f"SELECT RELEASE_LOCK({name})")
 
 
+def test_what_gave_way_is_dropped_only_where_something_took_its_place(traffic: str) -> None:
+    with connect(traffic) as loader:
+        loader.execute("CREATE TABLE _umami_ops_old_session_data LIKE session_data")
+        loader.execute("CREATE TABLE _umami_ops_old_lost LIKE session_data")
+    outcome = command.run("prune", "--before", _HORIZON.isoformat(), "--yes", url=traffic)
+    assert outcome.code == 0, outcome.said
+    with connect(traffic) as loader:
+        ours = [row[0] for row in loader.execute("SHOW TABLES") if row[0].startswith("_umami_ops")]
+    assert ours == ["_umami_ops_old_lost"]
+
+
 def test_a_table_with_a_trigger_of_its_own_is_refused(traffic: str) -> None:
     with connect(traffic) as loader:
         loader.execute("CREATE TRIGGER mine AFTER INSERT ON event_data FOR EACH ROW SET @seen = 1")
@@ -322,9 +334,20 @@ def test_a_table_with_a_trigger_of_its_own_is_refused(traffic: str) -> None:
         assert _objects(loader) == before
 
 
-def test_binary_log_without_the_right_to_make_triggers() -> None:
-    """With a binary log, a user without SUPER may not create triggers: said so, and nothing is left."""
-    with servers.start("mysql", settings={"log-bin": "binlog"}) as server:
+#: A server as providers run it: replicated, and each table must have a primary key.
+_HOSTED = {
+    "mysql": {"gtid_mode": "ON", "enforce_gtid_consistency": "ON", "sql_require_primary_key": "ON"},
+    "mariadb": {"server-id": "1"},
+}
+
+
+def test_on_a_hosted_server(mysql_server: Server, tmp_path: Path) -> None:
+    """With a binary log, a user without SUPER may not create triggers: said so, and nothing is left.
+
+    Deleting goes all the same, and so does moving.
+    """
+    settings = {"log-bin": "binlog", **_HOSTED[mysql_server.flavour]}
+    with servers.start(mysql_server.name, settings=settings) as server:
         url = server.create_database()
         create_umami(url, _LEVEL)
         populate(url, Traffic(_START, _END, events=300), _LEVEL)
@@ -334,6 +357,13 @@ def test_binary_log_without_the_right_to_make_triggers() -> None:
         assert "log_bin_trust_function_creators" in outcome.err
         with connect(url) as loader:
             assert not [row for row in loader.execute("SHOW TABLES") if row[0].startswith("_umami_ops")]
+        expected = _expected(url)
+        archived = ("--archive", str(tmp_path))
+        outcome = command.run("prune", "--before", _HORIZON.isoformat(), *archived, "--yes", url=url)
+        assert (outcome.code, _keys(url)) == (0, expected), outcome.said
+        target = server.create_database()
+        outcome = command.run("migrate", "--yes", url=url, env={"TARGET_DATABASE_URL": target})
+        assert (outcome.code, _keys(target)) == (0, expected), outcome.said
 
 
 def test_on_postgresql_it_is_refused(postgresql_server: Server, umami_at: Callable[[int], str]) -> None:

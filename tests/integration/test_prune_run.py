@@ -8,7 +8,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import NoReturn
 
 import pytest
 
@@ -19,7 +20,8 @@ from tests import pruning
 from tests.command import run
 from tests.oracle import survivors
 from umami_ops.databases.registry import open_database
-from umami_ops.execute import BatchDone, Event, RunLock
+from umami_ops.errors import PermissionFault, TransientFault
+from umami_ops.execute import BatchDone, Event, RunLock, StopSignal
 from umami_ops.operations.prune import Retention
 from umami_ops.umami.migrations import latest_released_level
 from umami_ops.umami.schema import Schema
@@ -78,6 +80,25 @@ def test_one_run_at_a_time_and_none_beside_a_migration(umami_database: str, sche
     assert pruning.digest(umami_database) == before
 
 
+class _Ahead(datetime):
+    """A clock that is three hours ahead."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> _Ahead:
+        return super().now(tz) + timedelta(hours=3)
+
+
+def test_a_machine_whose_clock_is_ahead_deletes_nothing(
+    umami_database: str, schema: Schema, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = pruning.digest(umami_database)
+    monkeypatch.setattr("umami_ops.operations.prune.datetime", _Ahead)
+    done = run("prune", "--days", "30", "--yes", url=umami_database)
+    assert done.code == 5, done.said
+    assert "by 3 h" in done.err
+    assert pruning.digest(umami_database) == before
+
+
 def test_a_migration_that_begins_ends_the_run(umami_database: str, schema: Schema) -> None:
     rows = pruning.read_rows(umami_database, schema)
     has_lock, is_over = threading.Event(), threading.Event()
@@ -111,6 +132,35 @@ def _wait_until_prisma_asks(url: str) -> None:
     with connect(url) as loader:
         while not loader.execute(_PRISMA_WAITS[loader.dialect])[0][0]:
             loader.commit()
+
+
+def test_a_batch_that_is_locked_out_is_not_tried_again_once_there_is_a_reason_to_stop(
+    umami_database: str, schema: Schema, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each try waits ten seconds for its lock, which is all that a container is given to end."""
+    stop = StopSignal()
+
+    def locked_out(*_: object) -> NoReturn:
+        stop.request("SIGTERM was received")
+        raise TransientFault("canceling statement due to lock timeout")
+
+    monkeypatch.setattr("umami_ops.execute.batches._run_batch", locked_out)
+    done = pruning.prune(umami_database, _RETENTION, stop=stop)
+    assert done.report.stopped == "SIGTERM was received"
+    assert done.report.retries == 0
+
+
+def test_a_right_that_is_lost_on_the_way_is_no_refusal(umami_database: str, schema: Schema) -> None:
+    """Exit code 5 promises that nothing was changed."""
+
+    def observe(event: Event) -> None:
+        if isinstance(event, BatchDone):
+            raise PermissionFault("The server refuses it.")
+
+    with pytest.raises(PermissionFault) as caught:
+        pruning.prune(umami_database, _RETENTION, batch_rows=5, jobs=1, observer=observe)
+    assert "Committed before that: " in (caught.value.done or "")
+    assert caught.value.exit_code == 1
 
 
 def test_the_time_limit_ends_it_and_a_rerun_finishes(umami_database: str, schema: Schema) -> None:

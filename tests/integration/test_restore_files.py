@@ -15,6 +15,7 @@ from tests import backups
 from tests.backups import dump_by_hand, execute, rows_of
 from tests.command import Outcome, run
 from umami_ops.errors import DatabaseFault
+from umami_ops.sql import Query
 
 Cli = Callable[..., Outcome]
 
@@ -194,6 +195,21 @@ def test_a_text_that_cleans_up_touches_no_other_schema(
     assert rows_of(database_url) == before
 
 
+@pytest.mark.usefixtures("postgresql_server")
+def test_a_text_with_a_transaction_of_its_own(server: Server, filled: str, cli: Cli, tmp_path: Path) -> None:
+    """As `pg_restore --single-transaction` writes one, and pg_dump where there are large objects."""
+    before = rows_of(filled)
+    path = dump_by_hand(server, filled, tmp_path / "whole.sql")
+    whole = path.read_bytes()
+    for part in (b"CREATE TABLE", b"COPY public.website ", b"\n-- PostgreSQL database dump complete"):
+        path.write_bytes(whole.replace(part, b"\nCOMMIT;\n" + part, 1))
+        refused = cli("restore", str(path), "--replace", "--yes", url=filled)
+        assert refused.code == 5, refused.said
+        assert "commits by itself" in refused.err
+        assert "The database is as it was." in refused.err
+        assert rows_of(filled) == before
+
+
 def test_a_text_that_ends_between_two_statements_is_cut(
     server: Server, filled: str, cli: Cli, tmp_path: Path
 ) -> None:
@@ -348,6 +364,53 @@ def test_types_of_ones_own_come_along_and_nothing_else_goes(
     assert refused.code == 5, refused.said
     assert "report would lose what" in refused.err
     assert rows_of(database_url) == before
+
+
+@pytest.mark.usefixtures("postgresql_server")
+@pytest.mark.parametrize("kind", ["dump", "portable"])
+def test_umami_and_others_may_what_they_might(server: Server, database_url: str, cli: Cli, kind: str) -> None:
+    """Whoever restores is somebody else than Umami."""
+    backups.fill(server, database_url, events=10)
+    admin, reader = server.as_admin(database_url), f"r{uuid.uuid4().hex[:10]}"
+    execute(
+        database_url,
+        "CREATE TABLE mine (id integer) PARTITION BY RANGE (id)",
+        "CREATE TABLE mine_low PARTITION OF mine FOR VALUES FROM (0) TO (9)",
+    )
+    assert cli("backup", "--format", kind, url=database_url).code == 0
+    before = rows_of(database_url)
+    execute(admin, f"CREATE ROLE {reader}")
+    try:
+        execute(
+            database_url,
+            f"GRANT SELECT ON website TO {reader} WITH GRANT OPTION",
+            f"GRANT UPDATE (name) ON report TO {reader}",
+        )
+        may = _rights(database_url)
+        assert f"{reader}=r*" in str(may)
+        assert f"{reader}=w" in str(may)
+        outcome = cli("restore", "latest", "--replace", "--yes", url=admin)
+        assert outcome.code == 0, outcome.said
+        after = _rights(database_url)
+        assert after == {table: may[table] for table in after}
+        assert may.keys() - after.keys() <= {"mine_low"}  # a portable one's `mine` has no partitions
+        assert rows_of(database_url) == before
+    finally:
+        execute(admin, f"DROP OWNED BY {reader}", f"DROP ROLE {reader}")
+
+
+def _rights(url: str) -> dict[str, tuple[str, str]]:
+    """Whose each table is, and what others may do with it and its columns."""
+    text = (
+        "SELECT c.relname AS name, pg_get_userbyid(c.relowner) AS owner, concat(c.relacl, ARRAY("
+        "SELECT a.attacl FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attacl IS NOT NULL)) AS rights"
+        " FROM pg_class AS c"
+        " WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p')"
+    )
+    with backups.opened(url) as connection:
+        return {
+            row["name"]: (row["owner"], row["rights"]) for row in connection.rows(Query("rights", "", text))
+        }
 
 
 @pytest.mark.usefixtures("mysql_server")

@@ -111,6 +111,22 @@ def test_beside_the_copy_of_a_killed_rebuild(cli: Cli, url: str, tmp_path: Path)
     assert rows_of(url) == before
 
 
+@pytest.mark.usefixtures("postgresql_server")
+def test_a_link_whose_slug_another_has_by_now(cli: Cli, url: str) -> None:
+    """Its clicks without it would be nobody's."""
+    columns = "INSERT INTO link (link_id, name, url, slug) VALUES"
+    execute(url, f"{columns} ('{_OTHER}', 'mine', 'https://example.org', 'promo')")
+    assert cli("backup", "--format", "portable", url=url).code == 0
+    another = _OTHER.replace("0000", "0001")
+    execute(url, "DELETE FROM link", f"{columns} ('{another}', 'another', 'https://example.org', 'promo')")
+    before = rows_of(url)
+    outcome = cli("restore", "latest", "--website", _OTHER, "--yes", url=url)
+    assert outcome.code == 1, outcome.said
+    assert "slug" in outcome.err
+    assert "The database is as it was." in outcome.err
+    assert rows_of(url) == before
+
+
 def test_what_is_not_there_is_said(cli: Cli, url: str, server: Server, database_url: str) -> None:
     assert cli("backup", "--format", "portable", url=url).code == 0
     quote = '"user"' if server.dialect == "postgresql" else "user"

@@ -10,6 +10,7 @@ import pytest
 from testbed import servers
 from testbed.bulk import connect
 from testbed.servers import Server
+from testbed.umami import create_umami
 from tests import command
 from tests.examining import WEBSITE, undone
 from tests.integration.test_partition import partition, partitions
@@ -79,3 +80,33 @@ def test_a_move_brings_the_times_that_umami_sees(far_away: str) -> None:
 def test_info_tells_the_times_that_umami_sees(far_away: str) -> None:
     (website,) = command.run("info", "--json", url=far_away).document["websites"]
     assert website["first_event"].startswith(_BEFORE.replace(" ", "T"))
+
+
+#: A zone whose clocks are put forward on 31 March 2024 at 01:00 UTC, and back on 27 October.
+_SUMMER_TIME = (
+    "INSERT INTO mysql.time_zone (time_zone_id, use_leap_seconds) VALUES (9001, 'N')",
+    "INSERT INTO mysql.time_zone_name (name, time_zone_id) VALUES ('Test/Summer', 9001)",
+    "INSERT INTO mysql.time_zone_transition_type"
+    " VALUES (9001, 0, 3600, 0, 'CET'), (9001, 1, 7200, 1, 'CEST')",
+    "INSERT INTO mysql.time_zone_transition"
+    " VALUES (9001, 0, 0), (9001, 1711846800, 1), (9001, 1729990800, 0)",
+)
+
+
+def test_a_target_that_leaves_an_hour_out_is_refused(mysql_server: Server) -> None:
+    """Whatever the source holds now, it may be a time of that hour; in the same zone it can't."""
+    with servers.start(mysql_server.name) as server:
+        source, target = server.create_database(), server.create_database()
+        create_umami(source, 13)
+        with connect(server.as_admin(source)) as loader:
+            for statement in _SUMMER_TIME:
+                loader.execute(statement)
+            loader.commit()
+            loader.execute("SET GLOBAL time_zone = 'Test/Summer'")
+        away = servers.get("postgresql-18").create_database()
+        create_umami(away, 13)
+        refused = command.run("migrate", "--yes", url=away, env={"TARGET_DATABASE_URL": target})
+        assert refused.code == 5, refused.said
+        assert "zone with summer time (Test/Summer)" in refused.err
+        moved = command.run("migrate", "--yes", url=source, env={"TARGET_DATABASE_URL": target})
+        assert moved.code == 0, moved.said

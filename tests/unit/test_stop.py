@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 
 import pytest
 
@@ -48,3 +49,11 @@ def test_nohup_means_that_a_hangup_is_no_reason() -> None:
         assert stop.reason is None
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_pause_ends_at_the_time_limit() -> None:
+    began = time.monotonic()
+    stop = StopSignal(0.05)
+    stop.wait(60)
+    assert time.monotonic() - began < 30
+    assert stop.reason == "the time limit was reached"

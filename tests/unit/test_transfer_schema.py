@@ -102,6 +102,21 @@ def test_a_key_of_text_gets_a_length_where_it_needs_one() -> None:
     )
 
 
+def test_an_index_of_more_text_than_a_key_holds_is_named() -> None:
+    columns = (
+        Column("a", "character varying(500)"),
+        Column("b", "character varying(268)"),
+        Column("c", "date"),
+    )
+    indexes = (Index("fits", ("a", "b", "c")), Index("long", ("a", "a2")))
+    table = Table("noted", (*columns, Column("a2", "character varying(269)")), None, indexes)
+    found = translate(Description((table,)), POSTGRESQL, MYSQL, 13)
+    assert found.table("noted").indexes == indexes[:1]
+    assert found.remarks == (
+        "index long on noted: MySQL indexes no more than 3,072 bytes of a row, four a character",
+    )
+
+
 def test_users_columns_tables_and_indexes_travel() -> None:
     columns = (
         Column("note", "character varying(80)", nullable=True, default="'none'::character varying"),

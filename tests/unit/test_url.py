@@ -79,6 +79,10 @@ def test_the_template_is_what_prisma_reads(text: str, template: str) -> None:
     assert DatabaseUrl.parse(text).template == template
 
 
+def test_a_slash_behind_the_database_is_none_of_its_name() -> None:
+    assert DatabaseUrl.parse("postgresql://u:p@h/umami/?schema=web").database == "umami"
+
+
 @pytest.mark.parametrize(("value", "pooled"), [("true", True), ("TRUE", True), ("false", False), ("", False)])
 def test_a_pooler_is_recognised(value: str, pooled: bool) -> None:
     assert DatabaseUrl.parse(f"postgresql://u:p@h/d?pgbouncer={value}").is_pooled is pooled
@@ -148,7 +152,7 @@ def test_a_wrong_port_is_called_one(port: str) -> None:
 
 
 def test_no_repr_and_no_str_holds_the_password() -> None:
-    url = DatabaseUrl.parse(f"postgresql://u:{SECRET}@h/d")
+    url = DatabaseUrl.parse(f"postgresql://u:{SECRET}@h/d?sslpassword={SECRET}")
     assert SECRET not in f"{url!r} {url}"
     assert str(url) == "postgresql://u@h:5432/d"
 

@@ -61,8 +61,9 @@ class Origin(NamedTuple):
 class Manifest:
     """All that is known about a backup without opening it.
 
-    `kind` is dump or portable; `tool` made it; `flavour` and `version` are the server's; `release` names
-    Umami's. `encrypted_to` are age recipients, which are public. Times in UTC.
+    `created_at` is when it began: what came later may not be in it. `kind` is dump or portable; `tool` made
+    it; `flavour` and `version` are the server's; `release` names Umami's. `encrypted_to` are age recipients,
+    which are public. Times in UTC.
     """
 
     name: str

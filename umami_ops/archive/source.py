@@ -13,7 +13,17 @@ from typing import Any
 from umami_ops.archive import manifest as manifests
 from umami_ops.archive.manifest import Manifest, Origin
 from umami_ops.archive.store import SEAL, Store
-from umami_ops.archive.streams import AGE, ZSTD, Joined, Told, decompressed, decrypted, pieces, plain
+from umami_ops.archive.streams import (
+    AGE,
+    ZSTD,
+    Joined,
+    Told,
+    decompressed,
+    decrypted,
+    pieces,
+    plain,
+    require_key,
+)
 from umami_ops.errors import OpsError, Refused, UsageFault
 
 LATEST = "latest"
@@ -63,6 +73,11 @@ class StoredBackup(Source):
         self._manifest = manifests.read(store, name)
         self.manifest = self._manifest
         self._identities = identities
+
+    def require_key(self) -> None:
+        """Raise Refused where it is encrypted and no key was named, which is no fault of the backup's."""
+        if self._manifest.encrypted_to:
+            require_key(self._identities)
 
     def check(self, advanced: Advanced) -> None:
         """Compare every file's SHA-256 with the manifest's."""

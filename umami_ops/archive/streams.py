@@ -188,15 +188,20 @@ def read_identities(files: Sequence[Path]) -> list[Any]:
     return keys
 
 
-def decrypted(source: Readable, identities: Sequence[Any]) -> Iterator[bytes]:
-    """Yield what an age file holds. Raises Refused when none of the keys opens it, or it is damaged."""
-    pyrage = _pyrage()
+def require_key(identities: Sequence[Any]) -> None:
+    """Raise Refused where there is no key to open what is encrypted."""
     if not identities:
         raise Refused(
             "This backup is encrypted.",
             hint="Name the key file: --identity FILE",
             done="Nothing was changed.",
         )
+
+
+def decrypted(source: Readable, identities: Sequence[Any]) -> Iterator[bytes]:
+    """Yield what an age file holds. Raises Refused when none of the keys opens it, or it is damaged."""
+    pyrage = _pyrage()
+    require_key(identities)
     reader, writer = os.pipe()
     faults: list[BaseException] = []
 

@@ -239,9 +239,12 @@ def _confess(fault: Exception) -> None:
 
 def _say(text: str, label: str = "") -> None:
     """Print on stderr, after what stdout has kept, with a label in colour where a terminal takes colours."""
+    from umami_ops.cli import render
+
     with suppress(streams.OutputFault):  # what is said here is a failure already, and worth more
         streams.flush()
-    shown = _folded(redact_urls(f"{label}: {text}" if label else text), len(label) + 2)
+    plain = "\n".join(render.safe(line) for line in redact_urls(text).split("\n"))
+    shown = _folded(f"{label}: {plain}" if label else plain, len(label) + 2)
     if label and sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
         shown = click.style(f"{label}:", fg=_COLOURS[label], bold=True) + shown.removeprefix(f"{label}:")
     sys.stderr.write(f"{shown}\n")

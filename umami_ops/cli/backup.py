@@ -230,6 +230,7 @@ def _verify(source: StoredBackup, database: Database) -> Restored:
     from umami_ops.execute.restore import verify as restore_for_proof
     from umami_ops.operations.backup import note_verified
 
+    source.require_key()
     with _noting(source), render.Progress("sums", source.size_bytes // 10**6, unit="MB") as progress:
         source.check(megabytes(progress))
     with database.connect("umami-ops verify") as connection:

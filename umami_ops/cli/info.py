@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from umami_ops.operations.inspect import Installation
 
 
+_UNREADABLE = {"no_select", "column_missing"}
+
+
 @click.command()
 @options.url
 @options.json_output
@@ -33,7 +36,8 @@ def info(as_json: bool, exact: bool) -> None:
 
     with options.open_from_options().connect("umami-ops info") as connection:
         installation = inspect(connection)
-        contents = read_contents(connection, installation, exact=exact) if installation.is_umami else None
+        is_readable = installation.is_umami and not _is_kept_from(installation)
+        contents = read_contents(connection, installation, exact=exact) if is_readable else None
     if as_json:
         render.print_json(_document(installation, contents))
         return
@@ -43,6 +47,11 @@ def info(as_json: bool, exact: bool) -> None:
         _print_tables(contents)
         _print_sources(contents)
         _print_outlook(contents)
+
+
+def _is_kept_from(installation: Installation) -> bool:
+    """Say whether a problem keeps the data from being read: all that is left is to show the problem."""
+    return any(problem.blocks and problem.code in _UNREADABLE for problem in installation.problems)
 
 
 def _print_server(installation: Installation, contents: Contents | None) -> None:

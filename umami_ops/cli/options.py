@@ -24,6 +24,7 @@ _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
 
 # Click shares `meta` between the group and its commands, so an option may stand before or behind the command.
 _URL, _CONFIG, _TARGET = "umami_ops.url", "umami_ops.config", "umami_ops.target_url"
+_SETTINGS = "umami_ops.settings"
 
 
 def _remember(key: str) -> Any:
@@ -175,13 +176,18 @@ def flags() -> Flags:
 def settings_from_options() -> Settings:
     """Return the settings of this run: flags, environment, .env, umami-ops.toml, defaults.
 
-    Raises UsageFault for a malformed setting, OpsError for a file that can't be read.
+    They are read once, as a file may be a pipe: `DATABASE_URL_FILE=<(pass show umami)`. Raises UsageFault for
+    a malformed setting, OpsError for a file that can't be read.
     """
     from umami_ops.cli import variables
     from umami_ops.settings import load
 
-    given = flags()
-    return load(url=given.url, target=given.target, config=given.config, tables=variables.tables())
+    meta = click.get_current_context().meta
+    if _SETTINGS not in meta:
+        url, config, target = flags()
+        meta[_SETTINGS] = load(url=url, target=target, config=config, tables=variables.tables())
+    settings: Settings = meta[_SETTINGS]
+    return settings
 
 
 def places_from_options() -> Places:

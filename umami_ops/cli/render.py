@@ -96,7 +96,7 @@ def moment(when: datetime | None, *, seconds: bool = False) -> str:
     """Return `2025-03-01 14:05` in UTC; a dash for none."""
     if when is None:
         return "–"
-    return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M")
+    return when.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "seconds" if seconds else "minutes")
 
 
 def safe(text: str) -> str:
@@ -408,6 +408,14 @@ def confirm(question: str, yes: bool) -> None:
         raise Refused("You did not confirm.", done="Nothing was changed.")
 
 
+def _is_for_programs() -> bool:
+    """Say whether the command that runs was given --json, and so has shown no plan."""
+    import click
+
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.params.get("as_json"))
+
+
 def _has_dry_run() -> bool:
     """Say whether the command that runs has such an option."""
     import click
@@ -421,6 +429,8 @@ def _why_not_to_ask() -> str:
         return "there is no terminal to ask at"
     if not sys.stdout.isatty():
         return "what it would do was not shown on the terminal: the output goes elsewhere"
+    if _is_for_programs():
+        return "what it would do is not shown with --json"
     return "" if sys.stderr.isatty() else "the question would not be seen: stderr goes elsewhere"
 
 

@@ -57,6 +57,8 @@ class Features:
     dumps_side_by_side: bool
     #: Can text and JSON hold a NUL character?
     holds_nul: bool
+    #: Can a number be NaN, or infinite?
+    holds_nan: bool
     #: Are there dates without a year, a month or a day?
     has_zero_dates: bool
     #: Does a TIMESTAMP column end in 2038?
@@ -94,6 +96,8 @@ class Dialect:
     primary_key_name: str
     #: Types of columns that take neither a default nor, without a length, an index.
     long_types: frozenset[str]
+    #: How many bytes a key of an index may have at most, where that is less than a column of text may.
+    most_key_bytes: int | None
     #: How an empty database is made, and dropped with whoever is connected to it; {} is its quoted name.
     create_database: str
     drop_database: str
@@ -277,7 +281,7 @@ class Connection(ABC):
         return None
 
     def leftovers(self) -> tuple[Query, ...]:
-        """Return what clears away the remains of a rebuild that was killed."""
+        """Return what clears away a rebuild that goes on no more, killed or given up."""
         return ()
 
     @contextmanager
@@ -353,11 +357,10 @@ class Introspector:
         return True
 
     def missing_rights(self, tables: Sequence[str], right: str) -> list[str]:
-        """Return those of `tables` on which the user surely lacks `right` (SELECT, DELETE …)."""
-        found = self._connection.rows(
-            self._queries["introspect.missing_rights"], tables=list(tables), right=right
-        )
-        return [row["name"] for row in found]
+        """Return those of `tables`, in their order, on which the user surely lacks `right` (as DELETE)."""
+        query = self._queries["introspect.missing_rights"]
+        found = {row["name"] for row in self._connection.rows(query, tables=list(tables), right=right)}
+        return [name for name in tables if name in found]
 
     def prisma_migrations(self) -> list[MigrationRow]:
         """Return the rows of `_prisma_migrations`, oldest first; the table must exist."""

@@ -6,6 +6,7 @@ where they are kept, compressed or encrypted, is nobody's business here.
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import signal
@@ -139,8 +140,10 @@ class Child:
             stderr=self._errors,
             pass_fds=tuple(self.pass_fds),
             start_new_session=True,  # Ctrl-C is for us to pass on
-            pipesize=_PIPE_BYTES,  # so that it needn't wait while somebody else is at work
         )
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                _widen(stream)
 
     @property
     def name(self) -> str:
@@ -207,6 +210,16 @@ class Child:
         """Signal the program with whatever it has started: it may be a script around the real one."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
+
+
+def _widen(pipe: IO[bytes]) -> None:
+    """Let a pipe hold more, so that a program needn't wait while somebody else is at work.
+
+    A user with many pipes, as root on a machine full of containers has them, may be refused it.
+    """
+    if setting := getattr(fcntl, "F_SETPIPE_SZ", None):
+        with suppress(OSError):
+            fcntl.fcntl(pipe, setting, _PIPE_BYTES)
 
 
 class Peeked:

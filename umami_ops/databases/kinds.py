@@ -47,6 +47,11 @@ def text_length(type_: str) -> int | None:
     return _read(type_)[1] if kind_of(type_) is Kind.TEXT else None
 
 
+def is_odd_number(type_: str) -> bool:
+    """Whether MySQL writes such numbers in a way of its own: with zeros in front, or as the bytes of bits."""
+    return type_.endswith("zerofill") or type_.startswith("bit(")
+
+
 def time_digits(type_: str, dialect: str) -> int:
     """Return how many digits of a second's fraction a time column of this type keeps."""
     length = _read(type_)[1]

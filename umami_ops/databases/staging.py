@@ -22,7 +22,8 @@ class Addition:
     """Rows of a staged table that join those of the table itself, unless their `key` is there already.
 
     With a `column`, those alone that have one of `ids` in it; with `replaces` the table's own such rows go
-    first.
+    first. One that `yields` is left away, too, where another key of the table's has its like: a visitor's
+    property that was written anew.
     """
 
     table: str
@@ -31,6 +32,7 @@ class Addition:
     column: str = ""
     ids: tuple[str, ...] = ()
     replaces: bool = False
+    yields: bool = False
 
 
 class Staging(ABC, Generic[Place]):

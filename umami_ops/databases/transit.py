@@ -125,6 +125,7 @@ class Offence(Enum):
     OUTSIDE_DATETIME = "outside-1-9999"
     TOO_LARGE = "above-2147483647"
     NEGATIVE = "negative"
+    NAN = "not-a-number"
     TOO_LONG = "too-long"
     BLANK_END = "blank-at-the-end"
     NOT_BOOLEAN = "neither-0-nor-1"
@@ -207,8 +208,11 @@ class Transit(ABC):
         """
 
     @abstractmethod
-    def analyze_statement(self, tables: Sequence[str]) -> str:
-        """Return what refreshes the planner's statistics of these tables."""
+    def settle_statement(self, tables: Sequence[str]) -> str:
+        """Return what tables need after a load: the planner's statistics, and what else makes reading cheap.
+
+        Not for a transaction; the caller gives it to `Connection.maintain`.
+        """
 
     # --- one moment -----------------------------------------------------------------------------------
 

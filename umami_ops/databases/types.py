@@ -32,7 +32,7 @@ _TO_POSTGRESQL = {
     _T.TEXT: "text", _T.MEDIUMTEXT: "text", _T.LONGTEXT: "text", _T.JSON: "jsonb", _T.BINARY: "bytea",
     _T.VARBINARY: "bytea", _T.BLOB: "bytea", _T.TINYBLOB: "bytea", _T.MEDIUMBLOB: "bytea",
     _T.LONGBLOB: "bytea", _T.DOUBLE: "double precision", _T.FLOAT: "real", _T.DATE: "date",
-    _T.YEAR: "smallint",
+    _T.YEAR: "smallint", _T.BIT: "numeric(20,0)",
 }  # fmt: skip
 
 
@@ -74,6 +74,8 @@ def translated_default(text: str, source: str, target: str, type_: str) -> str |
     if source == "mysql":
         if type_ == "boolean":
             return {"0": "false", "1": "true"}.get(text)
+        if bits := re.fullmatch(r"b'([01]+)'", text):
+            return str(int(bits[1], 2))
         is_number = re.fullmatch(r"-?\d+(\.\d+)?", text) is not None
         return text if is_number else exp.Literal.string(text).sql(dialect="postgres")
     value = sqlglot.parse_one(text, read="postgres")

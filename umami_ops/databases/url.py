@@ -19,7 +19,7 @@ _EXAMPLE = "postgresql://user:password@host:5432/umami or mysql://user:password@
 
 @dataclass(frozen=True)
 class DatabaseUrl:
-    """One parsed URL. `password` stays out of every repr; `str()` gives the URL without it."""
+    """One parsed URL. What may be secret stays out of every repr; `str()` gives the URL without it."""
 
     dialect: str
     host: str | None
@@ -27,7 +27,7 @@ class DatabaseUrl:
     user: str | None
     password: str | None = field(repr=False)
     database: str
-    parameters: dict[str, str] = field(default_factory=dict)
+    parameters: dict[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
     def parse(cls, text: str, *, source: str = "DATABASE_URL") -> DatabaseUrl:
@@ -57,7 +57,7 @@ class DatabaseUrl:
             raise _malformed(source)
         port = _port(parts, source)
         parameters = dict(parse_qsl(parts.query, keep_blank_values=True))
-        database = unquote(parts.path.lstrip("/"))
+        database = unquote(parts.path.strip("/"))
         if not database:
             raise UsageFault(f"{source} names no database.", hint=f"It must read like {_EXAMPLE}")
         if parts.fragment:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from umami_ops.databases.base import Database
-from umami_ops.errors import Interrupted, OpsError
+from umami_ops.errors import Interrupted, OpsError, Refused
 from umami_ops.execute.events import (
     Advanced,
     BatchDone,
@@ -99,6 +99,8 @@ def execute(
                 report.remaining = _ask(plan.remaining, sessions)
     except OpsError as fault:
         fault.done = fault.done or _so_far(report)
+        if fault.exit_code == Refused.exit_code and _has_changed(report):
+            fault.exit_code = OpsError.exit_code  # a refusal promises that nothing was changed
         raise
     except KeyboardInterrupt:
         raise Interrupted("Interrupted in the middle of a batch.", done=_so_far(report)) from None
@@ -120,6 +122,10 @@ def _ask(remaining: Remaining, sessions: Sessions) -> int:
         return int(connection.value(remaining.query, **remaining.values))
     finally:
         connection.close()
+
+
+def _has_changed(report: Report) -> bool:
+    return bool(any(report.deleted.values()) or report.maintained or report.changed or report.moved)
 
 
 def _so_far(report: Report) -> str:

@@ -269,6 +269,8 @@ class _Worker:
             try:
                 return task(self._connection)
             except TransientFault as fault:
+                if self._crew.stop.reason:
+                    raise _Stopped from None
                 if attempt >= _TRIES:
                     raise
                 self._crew.note_retry(fault.message)

@@ -74,7 +74,7 @@ class Mover:
                     with self._phase("indexing"):
                         self._index()
                 with self._phase("proving"):
-                    self._prove(snapshot, mends=self.step.catch_up or bool(done.done) or self._moments > 1)
+                    self._prove(snapshot, mends=self.step.catch_up or bool(done.done))
             with self._phase("concluding"):
                 self._conclude()
         except Ended:
@@ -272,15 +272,15 @@ class Mover:
                     self._patience.run(connection, Query("migrate.finish", "", text))
 
     def _build(self, left: list[Query], fresh: list[str]) -> None:
-        """Build one index after the other in a session that a reason to stop cancels; then the statistics."""
+        """Build one index after the other in a session that a reason to stop cancels; then settle tables."""
         with self._patience.connect(wait_seconds=600) as connection:
             _set(connection, "transfer.build_settings")
             with self._patience.cancelling(connection):
                 while (statement := self._taken(left)) is not None:
                     self._patience.run(connection, statement)
                 while (table := self._taken(fresh)) is not None:
-                    analyze = connection.transit().analyze_statement([table])
-                    connection.maintain(Query("migrate.analyze", "", analyze))
+                    settle = connection.transit().settle_statement([table])
+                    connection.maintain(Query("migrate.settle", "", settle))
 
     def _taken(self, left: list[_Work]) -> _Work | None:
         with self._mutex:
@@ -289,8 +289,12 @@ class Mover:
     # --- proof ----------------------------------------------------------------------------------------
 
     def _prove(self, snapshot: Snapshot, *, mends: bool) -> None:
-        """Compare both sides; with `mends`, copy what differs first. Raises DatabaseFault if they differ."""
+        """Compare both sides; with `mends`, copy what differs first. Raises DatabaseFault if they differ.
+
+        Mends too where a session was lost, be it while indexes were built: the moment is a later one then.
+        """
         with self._sessions(snapshot) as sessions:
+            mends = mends or self._moments > 1
             comparison = Comparison(sessions, ended=lambda: self.is_ending)
             pairs = [move.pair for move in self.step.tables]
             found = comparison.compare(pairs)

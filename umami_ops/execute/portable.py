@@ -26,7 +26,7 @@ from umami_ops.transfer.turns import Turns
 from umami_ops.umami import prisma
 from umami_ops.umami.migrations import migrations
 from umami_ops.umami.schema import Table, latest_level
-from umami_ops.umami.tables import belonging_column
+from umami_ops.umami.tables import belonging_column, facts_of
 
 _INDEX_SESSIONS = 2
 
@@ -91,11 +91,11 @@ def _addition(table: Table, here: Description, wanted: Wanted) -> Addition:
             hint="Restore it into a database at its own level of Umami, and upgrade that.",
         )
     key = (there.primary_key or table.primary_key).columns  # type: ignore[union-attr]
-    column = belonging_column(table.name) or ""
+    found = Addition(table.name, table.column_names, key, yields=facts_of(table.name).role.is_visitor_data)
     if not wanted.websites:
-        return Addition(table.name, table.column_names, key)
-    replaces = table.name in wanted.replaced
-    return Addition(table.name, table.column_names, key, column, wanted.websites, replaces)
+        return found
+    column, replaces = belonging_column(table.name) or "", table.name in wanted.replaced
+    return replace(found, column=column, ids=wanted.websites, replaces=replaces)
 
 
 class _Loader:
@@ -141,7 +141,8 @@ class _Loader:
             else:
                 self._fill(target, self._travel(table, target), rows)
         names = {name: self._staging.name(name) for name in targets}
-        self._run(self.connection.transit().analyze_statement(list(names.values())))
+        settle = self.connection.transit().settle_statement(list(names.values()))
+        self.connection.maintain(Query("restore.settle", "", settle))
         return names
 
     def finish(self) -> None:

@@ -142,9 +142,9 @@ class Rebuilder:
         patience = replace(self._patience, stop=StopSignal())
         try:
             with patience.connect() as connection:
-                for part in self.step.tables.values():
-                    for statement in (*part.unfollow, part.drop):
-                        patience.run_briefly(connection, statement)
+                # Those that are there: MariaDB wants the right to drop a trigger even where there is none.
+                for statement in connection.leftovers():
+                    patience.run_briefly(connection, statement)
         except OpsError as fault:
             raise LeftBehind(
                 f"The rebuild was given up, and what it had made could not be taken away: {fault.message}",

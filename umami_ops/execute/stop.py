@@ -36,7 +36,9 @@ class StopSignal:
         return self._reason
 
     def wait(self, seconds: float) -> None:
-        """Pause, but not beyond a request to stop."""
+        """Pause, but not beyond a request to stop or the time limit."""
+        if self._deadline is not None:
+            seconds = min(seconds, self._deadline - time.monotonic())
         if seconds > 0:
             self._event.wait(seconds)
 

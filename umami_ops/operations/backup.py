@@ -53,12 +53,13 @@ Advanced = Callable[[int], None]
 class BackupPlan:
     """What is going to be written. `size_estimate_bytes` is what it may take in the store.
 
-    `notes` say what won't be in it.
+    `notes` say what won't be in it. What came after `planned_at` may not be in it, either.
 
     With `jobs` several tables are dumped side by side, each into a file of its own.
     """
 
     name: str
+    planned_at: datetime
     kind: str
     tables: tuple[str, ...]
     table_bytes: int
@@ -103,6 +104,7 @@ def plan_backup(
     _check_room(store, estimate, is_spooled=kind != DUMP or bool(jobs))
     return BackupPlan(
         name=fresh_name(origin_of(connection), store),
+        planned_at=datetime.now(UTC),
         kind=kind,
         tables=tuple(table.name for table in tables),
         table_bytes=sum(table.table_bytes for table in tables),
@@ -293,7 +295,7 @@ def manifest_of(
     return Manifest(
         name=plan.name,
         kind=plan.kind,
-        created_at=datetime.now(UTC).replace(microsecond=0),
+        created_at=plan.planned_at.replace(microsecond=0),
         seconds=0.0,
         umami_ops=__version__,
         tool=tool,

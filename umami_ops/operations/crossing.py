@@ -71,6 +71,7 @@ _TROUBLES = {
     Offence.BLANK_END: ("a blank at the end, which CHAR forgets", "--on-blank", "blank"),
     Offence.NOT_AN_ID: ("an id that isn't a UUID", None, None),
     Offence.TOO_LARGE: ("a number above 2,147,483,647", None, None),
+    Offence.NAN: ("no finite number", None, None),
     Offence.NEGATIVE: ("a negative number, for an unsigned column", None, None),
     Offence.NOT_BOOLEAN: ("neither 0 nor 1", None, None),
 }
@@ -81,6 +82,8 @@ _REPAIRS = {
     (Offence.OUTSIDE_TIMESTAMP, "clamp"): Repair.CLAMP_TO_TIMESTAMP,
     (Offence.BLANK_END, "trim"): Repair.TRIM_END,
 }
+#: Days without a time, which are compared by value and have the same limits.
+_DATES = ("date", "date")
 _SAME_NAME = "names that MySQL takes for the same"
 
 
@@ -256,13 +259,15 @@ def _questions(
             yield Offence.NUL, None
         case Kind.ID if here.type != "uuid" and there.type == "uuid":
             yield Offence.NOT_AN_ID, None
-        case Kind.TIME:
+        case Kind.TIME | Kind.OTHER if own.kind is Kind.TIME or (here.type, there.type) == _DATES:
             if source.features.has_zero_dates and not target.features.has_zero_dates:
                 yield Offence.ZERO_DATE, None
             if _ends_in_2038(there, target) and not _ends_in_2038(here, source):
                 yield Offence.OUTSIDE_TIMESTAMP, None
-            if there.type.startswith("datetime") and not source.features.timestamps_end_in_2038:
+            if there.type.startswith("date") and not source.features.timestamps_end_in_2038:
                 yield Offence.OUTSIDE_DATETIME, None
+        case Kind.DECIMAL | Kind.FLOAT if source.features.holds_nan and not target.features.holds_nan:
+            yield Offence.NAN, None
         case Kind.BOOLEAN if here.type != "boolean" and there.type == "boolean":
             yield Offence.NOT_BOOLEAN, None
         case Kind.INTEGER:

@@ -7,11 +7,13 @@ snapshot of its own. A month's file is never replaced by one that holds less. Ch
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
+import os
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed, wait
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
 from functools import partial
@@ -19,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from umami_ops.databases.base import Connection, Database
-from umami_ops.errors import Interrupted, OpsError, Refused, UsageFault
-from umami_ops.operations.formats import Block, write_file
+from umami_ops.errors import Interrupted, LockHeld, OpsError, Refused, UsageFault
+from umami_ops.operations.formats import READS_TIMES, Block, write_file
 from umami_ops.operations.inspect import Installation
 from umami_ops.operations.labels import Held, Label, Verdict, read_label, verdict
 from umami_ops.operations.streams import INTEGER, NUMBER, STREAMS, Stream
@@ -162,8 +164,9 @@ def export(
     A month that is cut has its span for a name. Sessions side by side take turns at the files; `told` hears
     of each in the order in which they are done. Months without a row make no file.
 
-    Raises OpsError where a file can't be written; Refused, before the first, where one holds other websites,
-    and at the end where neither the old one nor the new one would hold all.
+    Raises OpsError where a file can't be written; LockHeld, before the first, where another export is at work
+    in the folder; Refused, before the first, where one holds other websites, and at the end where neither the
+    old one nor the new one would hold all.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -175,8 +178,9 @@ def export(
         ) from None
     writers = _Writers(plan, database, folder, told)
     try:
-        _require_same_websites(plan, folder)
-        writers.run()
+        with _alone_in(folder):
+            _require_same_websites(plan, folder)
+            writers.run()
     except OSError as fault:
         raise OpsError(
             f"{fault.filename or folder} can't be read or written: {fault.strerror or fault}.",
@@ -187,6 +191,24 @@ def export(
         raise type(fault)(writers.so_far) from None
     writers.require_uncontested()
     return Exported([file for _, file in sorted(writers.done.items())], sorted(writers.kept))
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold the folder for the block: two exports would write into one another's hidden files."""
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LockHeld(
+                f"Another export is writing into {folder}.",
+                hint="Wait for it to end, or name another folder.",
+                done="Nothing was written.",
+            ) from None
+        yield
+    finally:
+        os.close(held)
 
 
 def _require_same_websites(plan: ExportPlan, folder: Path) -> None:
@@ -355,7 +377,10 @@ def _held(piece: _Piece, connection: Connection, websites: tuple[str, ...]) -> L
 def _read(piece: _Piece, plan: ExportPlan, connection: Connection) -> Generator[Block, None, None]:
     """Yield the rows as CSV that the server has written."""
     stream = piece.stream
-    query = connection.dialect.queries[f"export.{stream.name}"].when({"chosen"} if plan.websites else ())
+    words = {"chosen"} if plan.websites else set()
+    if plan.format in READS_TIMES:
+        words.add("typed")
+    query = connection.dialect.queries[f"export.{stream.name}"].when(words)
     given: dict[str, Any] = {
         "since": _from(piece.since, connection),
         "until": piece.until,

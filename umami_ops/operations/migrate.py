@@ -238,11 +238,35 @@ class _Planner:
         if server.read_only:
             raise Refused("The target is read only.", done="Nothing was changed.")
         require_schema(self._target)
+        encoding = self._target.value(self._target.dialect.queries["transfer.encoding"])
+        if encoding != "UTF8":
+            raise Refused(
+                f"The target database keeps text in {encoding}, which can't hold all that Umami's may.",
+                hint="Name a database that was created with ENCODING 'UTF8'.",
+                done="Nothing was changed.",
+            )
+        self._require_every_hour()
         missing = self._target.rows(self._target.dialect.queries["transfer.missing_rights"])
         if missing:
             raise Refused(
                 f"User {server.user} lacks {', '.join(row['missing'] for row in missing)} at the target.",
                 hint="Grant it, or connect as the database's owner.",
+                done="Nothing was changed.",
+            )
+
+    def _require_every_hour(self) -> None:
+        """Raise Refused where the target can't hold times that the source may: those of an hour in spring.
+
+        Two servers in the same zone, by its name, can hold the same.
+        """
+        zone = self._target.server().time_zone
+        if zone == self._source.server().time_zone != "SYSTEM":
+            return
+        if self._target.value(self._target.dialect.queries["transfer.leaves_hours_out"]):
+            raise Refused(
+                f"The target's sessions begin in a zone with summer time ({zone}). Umami stores UTC in it,"
+                " and its times of an hour in spring, when clocks are put forward, can't be stored there.",
+                hint="Start the target's server with default_time_zone = '+00:00', if nothing else minds.",
                 done="Nothing was changed.",
             )
 

@@ -63,7 +63,11 @@ def renaming(connection: Connection, rows: Rows, name: str, renamed: dict[str, s
 
 
 def _folded(text: str) -> str:
-    """Return what utf8mb4_unicode_ci compares: no case, accents, control characters, last blanks."""
-    plain = unicodedata.normalize("NFKD", text).casefold()
+    """Return what utf8mb4_unicode_ci compares: no case, accents, control characters, last blanks.
+
+    Beyond U+FFFF, where emoji are, all characters are the same to it.
+    """
+    plain = "".join("\ufffd" if letter > "\uffff" else letter for letter in text)
+    plain = unicodedata.normalize("NFKD", plain).casefold()
     kept = (letter for letter in plain if unicodedata.category(letter) not in ("Mn", "Cc", "Cf"))
     return "".join(kept).rstrip(" ")

@@ -17,10 +17,10 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from umami_ops.databases.base import Connection, Database, Dialect
+from umami_ops.databases.base import Connection, Database, Dialect, Introspector
 from umami_ops.errors import Refused, UsageFault
 from umami_ops.operations.inspect import Installation
 from umami_ops.operations.websites import Scope, scope_of
@@ -32,6 +32,8 @@ OWN_HORIZON = ("website_event", "heatmap_event", "session_replay")
 #: What --rebuild makes anew, and the size from which it is worth offering.
 _REBUILT = ("website_event", "event_data", "revenue")
 _REBUILD_PAYS_FROM_ROWS = 50_000
+#: Ages are reckoned from this machine's time, which may be so much ahead of the server's.
+_CLOCK_AHEAD = timedelta(hours=1)
 #: All that retention deletes from.
 PRUNED = (
     "website_event", "event_data", "revenue", "heatmap_event", "session_replay", "session", "session_data",
@@ -95,6 +97,8 @@ def plan_prune(
     """
     _require_fit(installation, retention)
     with connection.transaction(read_only=True):
+        _require_temporary_tables(connection, retention)
+        _require_right_clock(connection)
         scope = scope_of(connection, installation, retention.websites, retention.excluded)
         planner = _Planner(connection, installation, retention, scope)
         connection.run(connection.dialect.queries["prune.worker_settings"])
@@ -153,6 +157,30 @@ def _require_fit(installation: Installation, retention: Retention) -> None:
                 f"{table} is a {installation.relations[table].kind}, where Umami makes a plain table.",
                 hint="umami-ops deletes from plain tables only (website_event may be partitioned).",
             )
+
+
+def _require_temporary_tables(connection: Connection, retention: Retention) -> None:
+    """Raise Refused where sessions would be left when their events are gone, for want of a right."""
+    is_needed = retention.of_sessions is not None or retention.archived
+    if is_needed and not connection.value(connection.dialect.queries["prune.may_make_temporary"]):
+        server = connection.server()
+        raise Refused(
+            f"User {server.user} may not make temporary tables in database {server.database}.",
+            hint="Grant TEMPORARY on the database, or connect as its owner.",
+            done="Nothing was changed.",
+        )
+
+
+def _require_right_clock(connection: Connection) -> None:
+    """Raise Refused where this machine's clock is far ahead: what is to be kept would be past the horizon."""
+    ahead = datetime.now(UTC) - connection.row(connection.dialect.queries["health.clock"])["now"]
+    if ahead > _CLOCK_AHEAD:
+        raise Refused(
+            f"This machine's clock is ahead of the server's, by {ahead.total_seconds() / 3600:,.0f} h: the "
+            "horizon would lie as much too late.",
+            hint="Set the clock that is wrong, then run this again.",
+            done="Nothing was changed.",
+        )
 
 
 def check_table(table: str) -> None:
@@ -392,6 +420,8 @@ class _Planner:
         layout = partitioning.layout()
         if layout.is_foreign:
             return  # what those hold only who made them knows
+        if Introspector(self._connection).missing_rights(["website_event"], "DROP"):
+            return  # what hangs on their events would go, and they would stay
         for part in layout.dated:
             if part.until is not None and part.until <= horizon:
                 yield from partitioning.drop(part)

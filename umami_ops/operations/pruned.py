@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from umami_ops import __version__
 from umami_ops.archive.manifest import PRUNED, Manifest
@@ -93,7 +94,8 @@ def _begin(connection: Connection, installation: Installation, store: Store) -> 
     tables = tuple(described[table] for table in TABLES if installation.has(table))
     require_unbound(here, [table.name for table in tables], "Leave --archive away, after `umami-ops backup`.")
     head = Head(connection.dialect.name, installation.server.flavour, installation.level, tables)
-    plan = BackupPlan(fresh_name(origin_of(connection), store, "-pruned"), PRUNED, (), 0, 0)
+    name = fresh_name(origin_of(connection), store, "-pruned")
+    plan = BackupPlan(name, datetime.now(UTC), PRUNED, (), 0, 0)
     manifest = manifest_of(plan, installation, head.dialect, f"umami-ops {__version__}", {}, ())
     return PrunedRows(store, manifest, head)
 

@@ -64,9 +64,13 @@ def scope_of(
 
 
 def matching(known: Sequence[dict[str, Any]], typed: str, option: str) -> dict[str, Any]:
-    """Return the one website, link or pixel that has the typed id, domain, slug or name."""
-    for column in ("id", "domain", "name"):
-        found = [row for row in known if row[column] and row[column].lower() == typed.strip().lower()]
+    """Return the one website, link or pixel that has the typed id, or else the typed domain, slug or name.
+
+    Raises UsageFault for none, and for several: one's domain may be another's name.
+    """
+    text = typed.strip().lower()
+    for columns in (("id",), ("domain", "name")):
+        found = [row for row in known if text in [row[column].lower() for column in columns if row[column]]]
         if len(found) > 1:
             listed = ", ".join(f"{row['id']} ({row['name']!r})" for row in found)
             raise UsageFault(
@@ -75,7 +79,6 @@ def matching(known: Sequence[dict[str, Any]], typed: str, option: str) -> dict[s
         if found:
             return found[0]
     names = [name for row in known for name in (row["name"], row["domain"]) if name]
-    text = typed.strip().lower()
     containing = [name for name in names if text and text in name.lower()]
     near = containing or difflib.get_close_matches(typed, names, n=1, cutoff=0.75)
     raise UsageFault(

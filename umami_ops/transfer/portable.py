@@ -14,7 +14,7 @@ import json
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -196,7 +196,8 @@ class Archive:
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         source: Any = Joined(chunks)
-        self._tar: Any = tarfile.open(fileobj=source, mode="r|")  # noqa: SIM115
+        with _told():
+            self._tar: Any = tarfile.open(fileobj=source, mode="r|")  # noqa: SIM115
         self.manifest = self._manifest()
         self.head = Head.parse(self._small(SCHEMA))
 
@@ -207,9 +208,7 @@ class Archive:
             name = unquote(member.name.removesuffix(_CSV))
             if not member.name.endswith(_CSV) or name not in by_name:
                 raise Refused(f"The archive holds {member.name}, which its schema doesn't know.")
-            stream = self._tar.extractfile(member)
-            assert stream is not None
-            yield by_name.pop(name), decompressed(pieces(stream))
+            yield by_name.pop(name), decompressed(self._content(member))
         if by_name:
             raise Refused(f"The archive is cut short: it lacks {', '.join(by_name)}.", hint=CUT_SHORT)
 
@@ -224,13 +223,24 @@ class Archive:
         member = self._next()
         if member is None or member.name != name:
             raise Refused(f"The archive is no backup of ours: it lacks {name}.")
+        return b"".join(self._content(member))
+
+    def _content(self, member: tarfile.TarInfo) -> Iterator[bytes]:
         stream = self._tar.extractfile(member)
         assert stream is not None
-        return bytes(stream.read())
+        with _told():
+            yield from pieces(stream)
 
     def _next(self) -> tarfile.TarInfo | None:
-        try:
+        with _told():
             member: tarfile.TarInfo | None = self._tar.next()
             return member
-        except tarfile.TarError as fault:
-            raise Refused(f"The archive is damaged: {fault}.") from None
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn what is wrong with an archive into a sentence."""
+    try:
+        yield
+    except tarfile.TarError as fault:
+        raise Refused(f"The archive is damaged or cut short: {fault}.", hint=CUT_SHORT) from None

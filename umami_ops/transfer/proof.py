@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass
 from decimal import Decimal
@@ -17,6 +18,7 @@ from umami_ops.databases.lines import lines, values
 from umami_ops.databases.transit import EVERYTHING, KeyRange, Kind, Pair, Proof, Rows, Transit
 
 _MASK = (1 << 60) - 1
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
 def prove(transit: Transit, rows: Rows, keys: KeyRange = EVERYTHING, *, ids_as_stored: bool = False) -> Proof:
@@ -83,16 +85,15 @@ def _told(transit: Transit, rows: Rows, keys: KeyRange) -> Counter[int | str]:
 
 
 def _hashes(transit: Transit, rows: Rows, keys: KeyRange) -> dict[str, int]:
-    """Return key → sum of hashes of the columns that are compared by value; one key without a key."""
+    """Return key → sum of hashes of the columns that are compared by value; one key without a key.
+
+    The key is part of what is hashed, or all columns without one: in another row a value is another one.
+    """
     place = rows.names.index(rows.key) if rows.key in rows.names else None
     sums: dict[str, int] = {}
     for line in lines(transit.read(rows, keys)):
         found = values(line)
-        text = "\x1f".join(
-            _plain(value, item.kind)
-            for value, item in zip(found, rows.fields, strict=True)
-            if not item.has_one_text
-        )
+        text = "\x1f".join(_plain(value, item.kind) for value, item in zip(found, rows.fields, strict=True))
         hash_ = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") & _MASK
         key = "" if place is None else (found[place] or "").lower()
         sums[key] = sums.get(key, 0) + hash_
@@ -103,13 +104,22 @@ def _plain(text: str | None, kind: Kind) -> str:
     """Return one form for values that are equal, however a server writes them."""
     if text is None:
         return "\x02"
+    if kind is Kind.ID:
+        return text.lower()
     if kind is Kind.JSON:
         document = json.loads(text, parse_int=Decimal, parse_float=Decimal)
         return json.dumps(_plain_json(document), sort_keys=True)
-    try:
-        return f"number {float(text)!r}"
-    except ValueError:
-        return f"text {text}"
+    if kind is Kind.FLOAT:
+        return repr(float(text))
+    if kind is Kind.OTHER and _NUMBER.fullmatch(text):
+        return _every_digit(text)
+    return text
+
+
+def _every_digit(text: str) -> str:
+    """Return a number of as many digits as it likes without the zeros that say nothing."""
+    number = f"{Decimal(text):f}"
+    return number.rstrip("0").rstrip(".") if "." in number else number
 
 
 def _plain_json(value: Any) -> Any:

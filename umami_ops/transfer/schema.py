@@ -14,7 +14,7 @@ from umami_ops.databases.base import Features
 from umami_ops.databases.dialects import dialect_named
 from umami_ops.databases.transit import Description
 from umami_ops.errors import Refused
-from umami_ops.rows import Field, Kind, Pair, Rows
+from umami_ops.rows import Field, Kind, Pair, Repair, Rows
 from umami_ops.umami.schema import Column, Index, Table, id_columns, schema_at
 
 PRISMA_TABLE = "_prisma_migrations"
@@ -22,6 +22,7 @@ PRISMA_TABLE = "_prisma_migrations"
 OURS_PREFIX = "_umami_ops_"
 #: What text may hold that is a key where keys have a longest length; InnoDB takes 768 of four bytes in all.
 _KEY_CHARACTERS = 255
+_LETTER_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -176,6 +177,11 @@ def _translated(table: Table, umami: Table | None, side: Side, target: Side, rem
                 remarks.append(
                     f"index {index.name} on {table.name}: {dialect.title} indexes no text without a length"
                 )
+            elif _is_too_long(index, columns, dialect.most_key_bytes):
+                remarks.append(
+                    f"index {index.name} on {table.name}: {dialect.title} indexes no more than"
+                    f" {dialect.most_key_bytes:,} bytes of a row, four a character"
+                )
             elif not _stands_for(index, indexes):
                 indexes.append(index)
     primary = umami.primary_key if umami and umami.primary_key else table.primary_key
@@ -209,6 +215,12 @@ def _with_names_of_their_own(
             taken.add(name)
             indexes.append(replace(index, name=name))
         yield replace(table, indexes=tuple(indexes))
+
+
+def _is_too_long(index: Index, columns: Collection[Column], most_bytes: int | None) -> bool:
+    """Whether the text alone that an index is of may be longer than an index's key."""
+    letters = sum(kinds.text_length(column.type) or 0 for column in columns if column.name in index.columns)
+    return most_bytes is not None and _LETTER_BYTES * letters > most_bytes
 
 
 def _stands_for(index: Index, others: Collection[Index]) -> bool:
@@ -252,9 +264,15 @@ def _fields(table: str, column: Column, side: Side, other: Column, target: Side)
         theirs = kinds.time_digits(other.type, target.dialect)
         digits = (_digits(own, theirs, side, target), _digits(theirs, own, target, side))
     return (
-        Field(column.name, kind, column.nullable, digits[0], is_alike),
-        Field(other.name, kind, other.nullable, digits[1], is_alike),
+        Field(column.name, kind, column.nullable, digits[0], is_alike, repair=_repair(column, other)),
+        Field(other.name, kind, other.nullable, digits[1], is_alike, repair=_repair(other, column)),
     )
+
+
+def _repair(column: Column, other: Column) -> Repair | None:
+    """Return what makes a number of one that only this side writes in a way of its own."""
+    is_odd = kinds.is_odd_number(column.type) and column.type != other.type
+    return Repair.PLAIN_NUMBER if is_odd else None
 
 
 def _digits(own: int, other: int, side: Side, target: Side) -> int | None:
@@ -290,9 +308,9 @@ def _primary_key(source: Table, target: Table, names: Mapping[str, str]) -> tupl
 
 
 def _key(table: Table) -> str | None:
-    """Return the first column of the primary key, if both dialects put its values into the same order."""
+    """Return the first column of the primary key, if both dialects order and write its values alike."""
     if table.primary_key is None:
         return None
     column = table.column(table.primary_key.columns[0])
     kind = Kind.ID if column.name in id_columns(table.name) else kinds.kind_of(column.type)
-    return column.name if kind in (Kind.ID, Kind.INTEGER) else None
+    return column.name if kind in (Kind.ID, Kind.INTEGER) and not kinds.is_odd_number(column.type) else None

@@ -14,6 +14,12 @@ from umami_ops.umami.migrations import latest_released_level
 
 _EVENTS = 48
 
+#: Those that tests before this one asked of the server.
+_FORGET_CHECKPOINTS = (
+    "SELECT pg_stat_reset_shared(CASE WHEN to_regclass('pg_catalog.pg_stat_checkpointer') IS NULL"
+    " THEN 'bgwriter' ELSE 'checkpointer' END)"
+)
+
 
 @pytest.fixture(scope="package")
 def healthy(server: Server) -> Iterator[str]:
@@ -23,6 +29,8 @@ def healthy(server: Server) -> Iterator[str]:
     now = datetime.now(UTC)
     execute(url, f"INSERT INTO website (website_id, name) VALUES ('{WEBSITE}', 'Shop')")
     insert_events(url, WEBSITE, [now - timedelta(hours=hours) for hours in range(_EVENTS)])
+    if server.dialect == "postgresql":
+        execute(server.as_admin(url), _FORGET_CHECKPOINTS)
     yield url
     server.drop_database(url)
 

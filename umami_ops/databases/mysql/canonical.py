@@ -26,7 +26,7 @@ def offends(item: Field, offence: Offence, column: str) -> str:
         case Offence.NUL:
             return f"LOCATE(0x00, CAST({column} AS BINARY)) > 0"
         case Offence.ZERO_DATE:
-            return f"(MONTH({column}) = 0 OR DAYOFMONTH({column}) = 0)"
+            return f"(MONTH({column}) = 0 OR DAYOFMONTH({column}) = 0 OR YEAR({column}) = 0)"
         case Offence.NOT_AN_ID:
             return f"{column} NOT REGEXP '{_ID}'"
         case Offence.TOO_LARGE:
@@ -35,7 +35,7 @@ def offends(item: Field, offence: Offence, column: str) -> str:
             return f"CHAR_LENGTH({column}) > {item.length}"
         case Offence.OUTSIDE_TIMESTAMP:
             return f"({column} < '1970-01-01 00:00:01' OR {column} >= '2038-01-19 03:14:08')"
-        case Offence.OUTSIDE_DATETIME:  # it holds none
+        case Offence.OUTSIDE_DATETIME | Offence.NAN:  # it holds none
             return "0"
         case Offence.NEGATIVE:
             return f"{column} < 0"
@@ -56,7 +56,9 @@ def text(item: Field, column: str) -> str:
         case Repair.REMOVE_NUL:
             column = f"CONVERT(REPLACE(CAST({column} AS BINARY), 0x00, '') USING utf8mb4)"
         case Repair.NO_ZERO_DATE:
-            column = f"CASE WHEN CAST({column} AS CHAR) NOT LIKE '%-00%' THEN {column} END"
+            column = f"CASE WHEN NOT {offends(item, Offence.ZERO_DATE, column)} THEN {column} END"
+        case Repair.PLAIN_NUMBER:
+            column = f"({column} + 0)"
         case Repair.TRIM_END:
             column = f"TRIM(TRAILING ' ' FROM {column})"
         case Repair.NULL_OUTSIDE_TIMESTAMP:

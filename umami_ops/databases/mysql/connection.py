@@ -126,11 +126,14 @@ class MysqlConnection(Connection):
         # READ COMMITTED takes no gap locks, so that ingest is not stopped by deletes beside it.
         self._execute(
             f"SET time_zone = {_ZONE_OF_UMAMI}, sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION',"
-            " innodb_lock_wait_timeout = 10, lock_wait_timeout = 10, wait_timeout = 86400"
+            " innodb_lock_wait_timeout = 10, lock_wait_timeout = 10, wait_timeout = 86400,"
+            # A limit of rows would cut every answer short without a word.
+            " sql_select_limit = 18446744073709551615, sql_safe_updates = 0"
             # The server's limits of time are not meant for these. Each reads the comment that is for it.
             # MySQL's catalogue would else show sizes of up to a day ago.
             " /*!80000 , max_execution_time = 0, information_schema_stats_expiry = 0 */"
-            " /*M!100000 , max_statement_time = 0 */"
+            " /*M!100300 , max_statement_time = 0, idle_transaction_timeout = 0,"
+            " idle_readonly_transaction_timeout = 0, idle_write_transaction_timeout = 0 */"
         )
 
     def rows(self, query: Query, **values: Any) -> list[Row]:
@@ -314,7 +317,7 @@ class MysqlConnection(Connection):
             return None
 
     def leftovers(self) -> tuple[Query, ...]:
-        """Return what clears away the remains of a rebuild that was killed."""
+        """Return what clears away a rebuild that goes on no more, killed or given up."""
         return rebuild.leftovers(self)
 
     def is_encrypted(self) -> bool:

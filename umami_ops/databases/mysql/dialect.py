@@ -20,6 +20,7 @@ MYSQL = Dialect(
         reads_keys_alone=False,
         dumps_side_by_side=False,
         holds_nul=True,
+        holds_nan=False,
         has_zero_dates=True,
         timestamps_end_in_2038=True,
         keys_ignore_case=True,
@@ -32,6 +33,7 @@ MYSQL = Dialect(
     earliest="0000-00-00 00:00:00",
     first_moment=datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC),
     primary_key_name="PRIMARY",
+    most_key_bytes=3072,  # InnoDB in pages of 16 kB, as nearly all are
     long_types=frozenset(
         {"tinytext", "text", "mediumtext", "longtext", "tinyblob", "blob", "mediumblob", "longblob", "json"}
     ),

@@ -178,7 +178,7 @@ class MysqlPartitioning(Partitioning):
             return self._remake("emptying the catch-all", _partitions(bounds), bounds, online=True)
         new = ", ".join(_definitions(bounds[len(layout.dated) :]))
         return [
-            *(self._clearing() if crowd else []),
+            *self._clearing(),  # a copy without the new partitions is of no use any more
             _brief(
                 f"adding {len(slots)} partitions",
                 f"{_INSTANT}; writers wait while what lies in the catch-all is copied",

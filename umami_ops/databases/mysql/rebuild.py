@@ -174,13 +174,6 @@ def _table_sql(
             ),
         ),
         follow=tuple(_trigger(table, kind, key, columns) for kind in _TRIGGERS),
-        unfollow=tuple(
-            _statement(
-                "undo", "The trigger goes.", f"DROP TRIGGER IF EXISTS {_q(f'_umami_ops_{kind}_{table}')}"
-            )
-            for kind in _TRIGGERS
-        ),
-        drop=_statement("undo", "The copy goes.", f"DROP TABLE IF EXISTS {new}"),
         next_slice=_statement(
             "next",
             "Finds the end of the next range of keys.",
@@ -338,8 +331,11 @@ _LEFT_TRIGGERS = Query(
 )
 _LEFT_TABLES = Query(
     "rebuild.left_tables",
-    "Copies that an interrupted rebuild left, and tables of an interrupted restore.",
+    "What an interrupted rebuild or restore left; what gave way only where another has taken its place.",
     "SELECT t.table_name AS name FROM information_schema.tables AS t"
     " WHERE t.table_schema = DATABASE()"
-    " AND t.table_name REGEXP '^_umami_ops_(new|old|in|out)_'",
+    " AND (t.table_name REGEXP '^_umami_ops_(new|in)_'"
+    " OR t.table_name REGEXP '^_umami_ops_(old|out)_'"
+    " AND EXISTS (SELECT 1 FROM information_schema.tables AS o WHERE o.table_schema = DATABASE()"
+    " AND o.table_name = REGEXP_REPLACE(t.table_name, '^_umami_ops_(old|out)_', '')))",
 )

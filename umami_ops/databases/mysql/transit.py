@@ -96,7 +96,7 @@ class MysqlTransit(Transit):
 
         return ddl.foreign_key_statements(left_of(table, own))
 
-    def analyze_statement(self, tables: Sequence[str]) -> str:
+    def settle_statement(self, tables: Sequence[str]) -> str:
         """Return ANALYZE TABLE."""
         return f"ANALYZE TABLE {', '.join(self._quote(name) for name in tables)}"
 

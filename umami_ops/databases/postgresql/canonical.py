@@ -19,6 +19,10 @@ def offends(item: Field, offence: Offence, column: str) -> str:
             return f"NOT ({column} >= '0001-01-01' AND {column} < '10000-01-01')"
         case Offence.NEGATIVE:
             return f"{column} < 0"
+        case Offence.NAN if item.kind is Kind.FLOAT:
+            return f"{column} IN ('NaN', 'Infinity', '-Infinity')"
+        case Offence.NAN:  # with a scale none is infinite
+            return f"{column} = 'NaN'"
         case Offence.TOO_LONG:
             return f"char_length({column}) > {item.length}"
         case Offence.BLANK_END:

@@ -7,6 +7,7 @@ import re
 import select
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from psycopg import generators, sql
 from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
 from psycopg.rows import dict_row
+from psycopg.types.datetime import TimestamptzLoader
 from psycopg.types.string import TextLoader
 
 from umami_ops.databases.base import Connection, Database, Row, Server
@@ -31,6 +33,8 @@ from umami_ops.errors import (
 from umami_ops.sql import Query
 
 if TYPE_CHECKING:  # each is loaded with the first verb that needs it
+    from psycopg.abc import Buffer
+
     from umami_ops.databases.alterations import Alterations
     from umami_ops.databases.postgresql.dumps import PostgresqlDumpPrograms
     from umami_ops.databases.postgresql.partitioning import PostgresqlPartitioning
@@ -110,6 +114,7 @@ class PostgresqlConnection(Connection):
         self.url = url
         self._raw = raw
         raw.adapters.register_loader("uuid", TextLoader)
+        raw.adapters.register_loader("timestamptz", _MomentLoader)
         # A pooler answers the connection with a process id of its own making.
         self._pooled = url.is_pooled or self._single("SELECT pg_backend_pid()") != raw.info.backend_pid
         # Every batch is planned for its own values; and behind a pooler nothing can be prepared anyway.
@@ -314,10 +319,14 @@ class PostgresqlConnection(Connection):
         yield f"{verb} lock_timeout = '10s'"
         yield f"{verb} client_min_messages = warning"
         yield f"{verb} client_encoding = 'UTF8'"
+        yield f"{verb} standard_conforming_strings = on"
+        # What a policy hides from this user would be missing everywhere without a word: rather an error.
+        yield f"{verb} row_security = off"
         # Values as text, whatever the database or the user prefers: they travel so, and are compared so.
         yield f"{verb} datestyle = 'ISO, YMD'"
         yield f"{verb} intervalstyle = 'postgres'"
         yield f"{verb} extra_float_digits = 1"
+        yield f"{verb} quote_all_identifiers = off"
         # Compiling long expressions takes longer than what it saves in a statement that runs once.
         yield f"{verb} jit = off"
         if self.url.schema:
@@ -331,6 +340,21 @@ class PostgresqlConnection(Connection):
     def _single_none(self, sql: str) -> None:
         with _translated(Query("connection", "", sql)):
             self._raw.execute(sql)
+
+
+class _MomentLoader(TimestamptzLoader):
+    """Reads a time; one that Python's calendar lacks is its first or last moment.
+
+    Whoever is measured may send such a time with an event, and infinity is one.
+    """
+
+    def load(self, data: Buffer) -> datetime:
+        try:
+            return super().load(data)
+        except psycopg.DataError:
+            text = bytes(data)
+            is_early = text.startswith(b"-") or text.endswith(b"BC")
+            return (datetime.min if is_early else datetime.max).replace(tzinfo=UTC)
 
 
 def _copied(raw: PGconn) -> Iterator[tuple[bytes, int]]:

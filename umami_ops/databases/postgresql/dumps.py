@@ -25,7 +25,7 @@ from umami_ops.databases.postgresql.folders import (
 )
 from umami_ops.databases.postgresql.programs import find_dump_programs
 from umami_ops.databases.postgresql.staging import bring_types, run, swap
-from umami_ops.databases.postgresql.surroundings import require_untouched, surroundings
+from umami_ops.databases.postgresql.surroundings import held_open, require_untouched, surroundings
 from umami_ops.errors import CUT_SHORT, DatabaseFault, Refused
 from umami_ops.sql import Query
 
@@ -94,7 +94,7 @@ class PostgresqlDumpPrograms(DumpPrograms["PostgresqlConnection"]):
         with connection.transaction():
             self._stage(connection, schema)
             before = surroundings(connection, schema)
-            with self._as_text(chunks, schema) as text:
+            with self._as_text(chunks, schema) as text, held_open(connection):
                 _load(connection, text, schema)
             connection.settle()  # the dump has its own idea of the search path
             require_untouched(connection, schema, before)

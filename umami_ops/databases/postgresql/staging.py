@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from umami_ops.databases.postgresql.partition_catalogue import Catalogue
 from umami_ops.databases.staging import Addition, Staging, left_behind
 from umami_ops.errors import OpsError, TransientFault
 from umami_ops.sql import Query
@@ -61,7 +62,7 @@ class PostgresqlStaging(Staging["PostgresqlDatabase"]):
         self._is_in_place = True
 
     def add(self, additions: Sequence[Addition]) -> Mapping[str, int]:
-        """Add rows in one transaction; whatever key a row offends against, the one that is there stays."""
+        """Add rows in one transaction; one that another key forbids, a slug's say, must yield or fails it."""
         added = {}
         with self._target.connect("umami-ops restore") as connection, connection.transaction():
             quote = connection.dialect.quote
@@ -73,7 +74,8 @@ class PostgresqlStaging(Staging["PostgresqlDatabase"]):
                     going = Query("restore.replace", "", f"DELETE FROM {target}{chosen}")  # noqa: S608
                     connection.run(going, ids=list(each.ids))
                 source = f"SELECT {columns} FROM {quote(_STAGING)}.{quote(each.table)}{chosen}"  # noqa: S608
-                statement = f"INSERT INTO {target} ({columns}) {source} ON CONFLICT DO NOTHING"
+                key = "" if each.yields else f" ({', '.join(map(quote, each.key))})"
+                statement = f"INSERT INTO {target} ({columns}) {source} ON CONFLICT{key} DO NOTHING"
                 added[each.table] = connection.run(Query("restore.add", "", statement), ids=list(each.ids))
         self._is_in_place = True
         return added
@@ -98,12 +100,16 @@ def swap(
 ) -> None:
     """Move tables from one schema into another, in the open transaction; all of `source` for None.
 
+    What takes a table's place has its owner and its grants: Umami, and a dashboard beside it, may connect as
+    somebody else than who restores.
+
     Waits for the locks a few times, and not for long, so that nobody queues behind it. Raises TransientFault;
     DatabaseFault where something that stays depends on what is replaced.
     """
     quote = connection.dialect.quote
     arriving = _with_partitions(connection, source, moved)
     leaving = _with_partitions(connection, schema, replaced)
+    rights = [statement for table in replaced for statement in _rights(connection, table, arriving)]
     for number in range(1, _TRIES + 1):
         run(connection, "SAVEPOINT swap")
         try:
@@ -113,6 +119,8 @@ def swap(
             for table in arriving:
                 run(connection, f"ALTER TABLE {quote(source)}.{quote(table)} SET SCHEMA {quote(schema)}")
             _drop(connection, _REPLACED, leaving)
+            for statement in rights:
+                run(connection, statement)
             return
         except TransientFault:
             if number == _TRIES:
@@ -138,7 +146,18 @@ def run(connection: PostgresqlConnection, statement: str) -> None:
     connection.run(Query("restore", "", statement))
 
 
-def _drop(connection: PostgresqlConnection, schema: str, tables: Sequence[str]) -> None:
+def _rights(connection: PostgresqlConnection, table: str, arriving: Mapping[str, str]) -> Iterator[str]:
+    """Yield what gives those that take a table's place its owner, and the first of them its grants."""
+    catalogue, quote = Catalogue(connection), connection.dialect.quote
+    if table in arriving:
+        yield from catalogue.grants(table, to=table)
+    if owner := catalogue.other_owner(table):
+        for name, root in arriving.items():
+            if root == table:
+                yield f"ALTER TABLE {quote(name)} OWNER TO {quote(owner)}"
+
+
+def _drop(connection: PostgresqlConnection, schema: str, tables: Collection[str]) -> None:
     """Drop a schema and its tables, but nothing else that depends on them."""
     quote = connection.dialect.quote
     if tables:
@@ -148,7 +167,10 @@ def _drop(connection: PostgresqlConnection, schema: str, tables: Sequence[str]) 
 
 def _with_partitions(
     connection: PostgresqlConnection, schema: str, tables: Sequence[str] | None
-) -> list[str]:
-    """Return these tables of a schema, all for None, each with its partitions, which move by themselves."""
+) -> dict[str, str]:
+    """Return these tables of a schema, all for None, with their partitions, which move by themselves.
+
+    Each has the table that it belongs to.
+    """
     rows = connection.rows(connection.dialect.queries["backup.tables_of"], schema=schema)
-    return [row["name"] for row in rows if tables is None or row["root"] in tables]
+    return {row["name"]: row["root"] for row in rows if tables is None or row["root"] in tables}
