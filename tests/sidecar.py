@@ -18,6 +18,7 @@ from typing import Any
 
 from umami_ops.daemon.history import History
 from umami_ops.daemon.records import Run
+from umami_ops.daemon.store import FILE
 
 _OURS = ("DATABASE_URL", "DIRECT_DATABASE_URL", "TARGET_DATABASE_URL", "UMAMI_OPS_")
 Event = dict[str, Any]
@@ -133,7 +134,9 @@ class Sidecar:
 
     def runs(self, job: str | None = None) -> list[Run]:
         """The history, the newest first; read from the file as `umami-ops history` does."""
-        history = History(self.state)
+        if not (self.state / FILE).exists():
+            return []
+        history = History(self.state, only_to_read=True)
         try:
             return history.runs(job=job)
         finally:

@@ -18,6 +18,7 @@ from umami_ops.daemon.agenda import Mark
 from umami_ops.daemon.history import History
 from umami_ops.daemon.notify import Channels, occasion
 from umami_ops.daemon.records import Cause, DatabaseSize, Message, Result, Run, StepDone
+from umami_ops.errors import OpsError
 
 NOW = datetime(2026, 11, 22, 3, tzinfo=UTC)
 
@@ -91,6 +92,34 @@ def test_a_damaged_file_is_put_aside(tmp_path: Path) -> None:
     keep(history, 1)
     assert len(history.runs()) == 1
     assert len(list(tmp_path.glob("history.damaged-*"))) == 1
+
+
+def test_who_only_reads_waits_for_no_writer_and_keeps_none_waiting(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    keep(history, 1)
+    history._store._store.execute("BEGIN IMMEDIATE")
+    reader = History(tmp_path, only_to_read=True)
+    assert len(reader.runs()) == 1
+    history._store._store.execute("COMMIT")
+    keep(history, 2)
+    assert not history.fault
+    assert len(reader.runs()) == 2
+    reader.close()
+
+
+def test_who_only_reads_says_that_the_file_is_damaged_and_leaves_it(tmp_path: Path) -> None:
+    file = tmp_path / store.FILE
+    file.write_bytes(b"no database at all" * 500)
+    with pytest.raises(OpsError, match="can't be read: file is not a database"):
+        History(tmp_path, only_to_read=True)
+    assert [path.name for path in tmp_path.iterdir()] == [store.FILE]
+
+
+def test_a_file_that_is_only_being_made_holds_no_runs(tmp_path: Path) -> None:
+    (tmp_path / store.FILE).touch()
+    reader = History(tmp_path, only_to_read=True)
+    assert reader.runs() == []
+    reader.close()
 
 
 def filled(folder: Path) -> History:

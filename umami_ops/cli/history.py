@@ -57,7 +57,7 @@ def history(job: str | None, limit: int, log: bool, as_json: bool) -> None:
             configuration.job(job)
         _show_none(folder, as_json=as_json)
         return
-    store = History(folder)
+    store = History(folder, only_to_read=True)
     runs = store.runs(job=job, limit=1 if log else limit)
     if as_json:
         render.print_json([report(_with_steps(store, run)) for run in runs])

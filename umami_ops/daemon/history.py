@@ -54,12 +54,13 @@ CREATE TABLE IF NOT EXISTS messages (
 class History:
     """The state folder's file. Safe to use from several threads, and from several processes.
 
-    Raises OpsError when the folder can't be made or written to at the start; later on never.
+    Raises OpsError when the folder can't be made or written to at the start; later on never. One that is
+    there `only_to_read` finds the file, and keeps nobody from writing.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, only_to_read: bool = False) -> None:
         self.folder = folder
-        self._store = Store(folder, _SCHEMA)
+        self._store = Store(folder, _SCHEMA, only_to_read=only_to_read)
 
     @property
     def fault(self) -> str:

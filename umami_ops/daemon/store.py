@@ -23,12 +23,14 @@ class Store:
     """The file in a folder. Safe to use from several threads, and from several processes.
 
     `schema` is DDL that may be repeated. Raises OpsError when the folder can't be made or written to at the
-    start; later on never.
+    start; later on never. One that is there `only_to_read` finds a file, and takes no lock that keeps those
+    from writing who have a job to note.
     """
 
-    def __init__(self, folder: Path, schema: str) -> None:
+    def __init__(self, folder: Path, schema: str, *, only_to_read: bool = False) -> None:
         self._folder = folder
         self._schema = schema
+        self._only_to_read = only_to_read
         self.mutex = threading.RLock()
         self.fault = ""
         """Why the file can't be written at present; empty while it can."""
@@ -52,6 +54,8 @@ class Store:
     def _opened(self) -> sqlite3.Connection:
         """Open the file; one that is damaged is put aside."""
         path = self._folder / FILE
+        if self._only_to_read:
+            return self._opened_to_read(path)
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
@@ -70,10 +74,20 @@ class Store:
                 hint="UMAMI_OPS_STATE_DIR names another one; in a container, mount a volume there.",
             ) from None
 
+    def _opened_to_read(self, path: Path) -> sqlite3.Connection:
+        try:
+            store = _session(path)
+            _require_whole(store)
+        except sqlite3.Error as fault:
+            raise OpsError(
+                f"The history in {self._folder} can't be read: {fault}.",
+                hint="If it is damaged, the daemon puts it aside when it starts, and begins a new one.",
+            ) from None
+        return store
+
     def _connected(self, path: Path) -> sqlite3.Connection:
         path.touch(mode=0o600, exist_ok=True)
-        store = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
-        store.text_factory = _text
+        store = _session(path)
         try:
             _require_whole(store)
             store.execute("PRAGMA synchronous = NORMAL")
@@ -112,8 +126,7 @@ class Store:
             return self._store.execute(sql, values).fetchall()
 
     def _memory(self) -> sqlite3.Connection:
-        memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        memory.text_factory = _text
+        memory = _session(":memory:")
         memory.executescript(self._schema)
         return memory
 
@@ -164,6 +177,12 @@ class Store:
         self._file.close()
         self._file = new
         return True
+
+
+def _session(path: Path | str) -> sqlite3.Connection:
+    session = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
+    session.text_factory = _text
+    return session
 
 
 def _require_whole(store: sqlite3.Connection) -> None:
