@@ -35,6 +35,8 @@ from umami_ops.umami.schema import Column, ForeignKey, Index, PrimaryKey, Table
 ARCHIVE = "database.tar"
 SCHEMA = "schema.json"
 _CSV = f".csv{ZSTD}"
+#: What tarfile passes on at a time; by its default of 10 KB it takes twice as long.
+_BLOCK_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,8 @@ class Packed:
     def assemble(self, manifest: Manifest, writer: Writer) -> None:
         """Write the archive: manifest and schema first, then the tables, the largest first."""
         target: Any = writer
-        with tarfile.open(fileobj=target, mode="w|", format=tarfile.PAX_FORMAT) as archive:
+        form = tarfile.PAX_FORMAT
+        with tarfile.open(fileobj=target, mode="w|", bufsize=_BLOCK_BYTES, format=form) as archive:
             for name, content in ((MANIFEST, manifest.to_bytes()), (SCHEMA, self.head.to_bytes())):
                 archive.addfile(_member(name, len(content), manifest), io.BytesIO(content))
             for facts, spool in self.files:
@@ -197,7 +200,7 @@ class Archive:
     def __init__(self, chunks: Iterable[bytes]) -> None:
         source: Any = Joined(chunks)
         with _told():
-            self._tar: Any = tarfile.open(fileobj=source, mode="r|")  # noqa: SIM115
+            self._tar: Any = tarfile.open(fileobj=source, mode="r|", bufsize=_BLOCK_BYTES)  # noqa: SIM115
         self.manifest = self._manifest()
         self.head = Head.parse(self._small(SCHEMA))
 
