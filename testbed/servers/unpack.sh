@@ -94,7 +94,8 @@ shopt -s nullglob
 loaders=({usr/,}lib*/{*-linux-gnu*/,}ld-linux*.so.*)
 loader=${loaders[0]:-}
 [[ -n $loader || -z $has_own_libc ]] || fail "the unpacked packages hold no dynamic loader"
-folders=({usr/,}lib/*-linux-gnu*{,/mysql/private}/ {usr/,}lib/mysql/private/)
+# Folders beside them stand in programs and libraries by their place on an installed machine.
+folders=({usr/,}lib/*-linux-gnu*{,/mysql/private,/pulseaudio}/ {usr/,}lib/mysql/private/)
 libraries=$(printf ':$root/%s' "${folders[@]%/}")
 
 wrap() { # wrap FOLDER/PROGRAM OPTIONS...: put a script in the program's place
