@@ -1,18 +1,12 @@
-"""Databases to back up, every row of them as text, and the command as a process that can be interrupted."""
+"""Databases to back up, every row of them as text, and programs in the place of others."""
 
 from __future__ import annotations
 
-import json
-import os
-import signal
 import subprocess
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from testbed import servers
@@ -27,7 +21,6 @@ from umami_ops.sql import Query
 from umami_ops.umami.migrations import latest_released_level
 
 NOW = datetime(2025, 7, 1, tzinfo=UTC)
-_OURS = ("DATABASE_URL", "DIRECT_DATABASE_URL", "TARGET_DATABASE_URL", "UMAMI_OPS_")
 
 Rows = dict[str, list[str]]
 
@@ -77,55 +70,6 @@ def execute(url: str, *statements: str) -> None:
 def programs_of(server: Server) -> dict[str, str]:
     """The variable that names the programs which belong to this server."""
     return {"UMAMI_OPS_PROGRAMS": str(servers.programs(server.name))}
-
-
-@dataclass(frozen=True)
-class Ended:
-    """What a process left behind."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def said(self) -> str:
-        return self.out + self.err
-
-    @property
-    def document(self) -> Any:
-        return json.loads(self.out)
-
-
-class Run:
-    """`umami-ops …` as a process of its own, in a folder."""
-
-    def __init__(self, *arguments: str, url: str, folder: Path, env: Mapping[str, str]) -> None:
-        variables = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "umami_ops", *arguments],
-            env=variables | {"DATABASE_URL": url, **env},
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def send(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
-
-    @property
-    def is_over(self) -> bool:
-        return self.process.poll() is not None
-
-    def wait(self) -> Ended:
-        """Wait for its end; one that doesn't come is a fault of its own."""
-        try:
-            out, err = self.process.communicate(timeout=120)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            raise
-        assert "Traceback" not in err, err
-        return Ended(self.process.returncode, out, err)
 
 
 def wrapped(server: Server, folder: Path, program: str, script: str) -> dict[str, str]:

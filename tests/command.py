@@ -37,11 +37,16 @@ class Outcome:
         return json.loads(self.out)
 
 
+def bare_environment() -> dict[str, str]:
+    """Variables without any of ours."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
+
+
 def run(
     *arguments: str, url: str | None = None, env: Mapping[str, str] | None = None, folder: Path | None = None
 ) -> Outcome:
     """Run `umami-ops` with these arguments; `url` becomes DATABASE_URL, `folder` the working directory."""
-    variables = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
+    variables = bare_environment()
     variables |= {"DATABASE_URL": url} if url is not None else {}
     variables |= env or {}
     out, err = io.StringIO(), io.StringIO()

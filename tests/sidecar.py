@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -16,17 +15,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from tests.command import bare_environment
 from umami_ops.daemon.history import History
 from umami_ops.daemon.records import Run
 from umami_ops.daemon.store import FILE
 
-_OURS = ("DATABASE_URL", "DIRECT_DATABASE_URL", "TARGET_DATABASE_URL", "UMAMI_OPS_")
 Event = dict[str, Any]
-
-
-def bare_environment() -> dict[str, str]:
-    """Variables without any of ours."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
 
 
 class Sidecar:

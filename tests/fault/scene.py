@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +15,7 @@ from testbed.traffic import Traffic, populate
 from testbed.umami import build_indexes, create_umami
 from tests import pruning
 from tests.oracle import TABLES, half_deleted, survivors
+from tests.process import Process
 from umami_ops.operations.prune import Retention
 from umami_ops.umami.migrations import latest_released_level
 from umami_ops.umami.schema import Schema
@@ -27,56 +23,6 @@ from umami_ops.umami.schema import Schema
 START, END = datetime(2025, 1, 1, tzinfo=UTC), datetime(2025, 7, 1, tzinfo=UTC)
 HORIZON = datetime(2025, 4, 20, tzinfo=UTC)
 RETENTION = Retention(horizon=HORIZON)
-_OURS = ("DATABASE_URL", "DIRECT_DATABASE_URL", "TARGET_DATABASE_URL", "UMAMI_OPS_")
-
-
-@dataclass(frozen=True)
-class Ended:
-    """What a process left behind."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        return json.loads(self.out)
-
-    @property
-    def said(self) -> str:
-        return self.out + self.err
-
-
-class Run:
-    """`umami-ops prune` as a process of its own."""
-
-    def __init__(self, url: str, *arguments: str) -> None:
-        variables = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
-        command = ["prune", "--before", HORIZON.isoformat(), "--yes", "--json", *arguments]
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "umami_ops", *command],
-            env=variables | {"DATABASE_URL": url},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def send(self, number: signal.Signals) -> None:
-        self._process.send_signal(number)
-
-    @property
-    def is_over(self) -> bool:
-        return self._process.poll() is not None
-
-    def wait(self) -> Ended:
-        """Wait for its end; one that doesn't come is a fault of its own."""
-        try:
-            out, err = self._process.communicate(timeout=120)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            raise
-        assert "Traceback" not in err, err
-        return Ended(self._process.returncode, out, err)
 
 
 @dataclass(frozen=True)
@@ -101,9 +47,10 @@ class Scene:
         """How many rows go in all."""
         return sum(len(rows) for rows in self.before.values()) - sum(map(len, self.expected.values()))
 
-    def prune(self, *arguments: str) -> Run:
+    def prune(self, *arguments: str) -> Process:
         """Begin a prune in small batches, so that there is a middle to interrupt."""
-        return Run(self.url, *(arguments or ("--batch-size", "25", "--pause", "0.02s")))
+        command = ("prune", "--before", HORIZON.isoformat(), "--yes", "--json")
+        return Process(*command, *(arguments or ("--batch-size", "25", "--pause", "0.02s")), url=self.url)
 
     def rows_left(self, loader: Loader) -> int:
         """Count the rows of all tables, now."""
@@ -113,7 +60,7 @@ class Scene:
         loader.commit()
         return int(number)
 
-    def wait_until_gone(self, share: float, run: Run) -> None:
+    def wait_until_gone(self, share: float, run: Process) -> None:
         """Return as soon as this share of what goes has gone, or the run is over."""
         total = sum(len(rows) for rows in self.before.values())
         with connect(self.url) as loader:

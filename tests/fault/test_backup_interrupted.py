@@ -15,7 +15,8 @@ import pytest
 from testbed.servers import Server
 from testbed.sessions import wait_until_alone
 from tests import backups
-from tests.backups import Run, rows_of
+from tests.backups import rows_of
+from tests.process import Process
 from umami_ops.databases.registry import open_database
 from umami_ops.databases.url import DatabaseUrl
 from umami_ops.errors import TransientFault
@@ -33,7 +34,7 @@ def filled(server: Server) -> Iterator[str]:
     server.drop_database(url)
 
 
-def _wait_for(folder: Path, pattern: str, run: Run) -> None:
+def _wait_for(folder: Path, pattern: str, run: Process) -> None:
     """Wait until the run has written something; its end would be a fault."""
     deadline = time.monotonic() + 60
     while not any(path.stat().st_size > 0 for path in folder.glob(pattern) if path.is_file()):
@@ -42,9 +43,9 @@ def _wait_for(folder: Path, pattern: str, run: Run) -> None:
         time.sleep(0.02)
 
 
-def _backing_up(server: Server, url: str, folder: Path) -> Run:
+def _backing_up(server: Server, url: str, folder: Path) -> Process:
     env = backups.wrapped(server, folder / "programs", backups.dump_program(server), _SLOW)
-    return Run("backup", url=url, folder=folder, env=env)
+    return Process("backup", url=url, folder=folder, env=env)
 
 
 def test_a_signal_leaves_nothing_half_made(server: Server, filled: str, tmp_path: Path) -> None:
@@ -74,7 +75,7 @@ def test_no_table_becomes_another_while_it_is_dumped(
             assert sum(map(len, dumped)) > 20_000
 
 
-def _wait_until_there(folder: Path, run: Run) -> None:
+def _wait_until_there(folder: Path, run: Process) -> None:
     deadline = time.monotonic() + 60
     while not list(folder.glob("backups/.*.partial/*")):
         assert not run.is_over, run.wait().said
@@ -90,7 +91,7 @@ def test_a_signal_during_the_proof_keeps_the_backup(server: Server, filled: str,
     script = f'case "$*" in {loads}) {stands_still};; esac\nexec "$real" "$@"'
     env = backups.wrapped(server, tmp_path / "programs", program, script)
     admin = server.as_admin(filled)
-    run = Run("backup", "--verify", url=admin, folder=tmp_path, env=env)
+    run = Process("backup", "--verify", url=admin, folder=tmp_path, env=env)
     deadline = time.monotonic() + 60
     while not (tmp_path / "loading").exists():
         assert not run.is_over, run.wait().said
@@ -117,9 +118,9 @@ def test_killed_it_is_no_backup_and_the_next_one_clears_up(
     run.wait()
     (tmp_path / "go").touch()  # what it had started may end, too
     assert len(list(tmp_path.glob("backups/.*.partial"))) == 1
-    listed = Run("backup", "list", "--json", url=filled, folder=tmp_path, env={}).wait()
+    listed = Process("backup", "list", "--json", url=filled, folder=tmp_path).wait()
     assert listed.document["backups"] == []
-    again = Run("backup", "--json", url=filled, folder=tmp_path, env=backups.programs_of(server)).wait()
+    again = Process("backup", "--json", url=filled, folder=tmp_path, env=backups.programs_of(server)).wait()
     assert again.code == 0, again.said
     assert [path.name for path in (tmp_path / "backups").iterdir()] == [again.document["name"]]
 
@@ -129,7 +130,7 @@ def test_a_restore_killed_at_any_moment_keeps_the_old_data(
     server: Server, filled: str, tmp_path: Path, is_thorough: bool, form: str
 ) -> None:
     programs = backups.programs_of(server)
-    made = Run("backup", "--format", form, "--json", url=filled, folder=tmp_path, env=programs).wait()
+    made = Process("backup", "--format", form, "--json", url=filled, folder=tmp_path, env=programs).wait()
     assert made.code == 0, made.said
     new = rows_of(filled)
     backups.execute(filled, "DELETE FROM report", "UPDATE website SET name = 'old'")
@@ -137,7 +138,7 @@ def test_a_restore_killed_at_any_moment_keeps_the_old_data(
     chance = random.Random(11)
     command = ("restore", "latest", "--replace", "--yes")
     for kill in range(20 if is_thorough else 3):
-        run = Run(*command, url=filled, folder=tmp_path, env=programs)
+        run = Process(*command, url=filled, folder=tmp_path, env=programs)
         time.sleep(0.3 + chance.random() * (2.5 if kill else 0.5))
         run.send(signal.SIGKILL)
         run.wait()
@@ -145,7 +146,7 @@ def test_a_restore_killed_at_any_moment_keeps_the_old_data(
         assert found in (old, new)
         if found == new:
             backups.execute(filled, "DELETE FROM report", "UPDATE website SET name = 'old'")
-    run = Run(*command, url=filled, folder=tmp_path, env=programs)
+    run = Process(*command, url=filled, folder=tmp_path, env=programs)
     ended = run.wait()
     assert ended.code == 0, ended.said
     assert rows_of(filled) == new
@@ -157,7 +158,7 @@ def test_a_restore_side_by_side_that_is_killed_is_gone_over(
 ) -> None:
     """pg_restore, whose sessions commit table by table, outlives us by as much as it likes."""
     programs = backups.programs_of(server)
-    made = Run("backup", "--jobs", "2", url=filled, folder=tmp_path, env=programs).wait()
+    made = Process("backup", "--jobs", "2", url=filled, folder=tmp_path, env=programs).wait()
     assert made.code == 0, made.said
     loads = '"$real" --section=pre-data "$@"; touch loading; while [ ! -e go ]; do sleep 0.05; done'
     script = f'case "$*" in *--dbname=*) {loads}; "$real" --section=data "$@"; touch ended; exit;; esac'
@@ -165,18 +166,18 @@ def test_a_restore_side_by_side_that_is_killed_is_gone_over(
     target = server.create_database()
     beside, over = ("restore", "latest", "--jobs", "2", "--yes"), ("restore", "latest", "--replace", "--yes")
     try:
-        run = Run(*beside, url=target, folder=tmp_path, env=env)
+        run = Process(*beside, url=target, folder=tmp_path, env=env)
         _wait_until_exists(tmp_path / "loading", run)
         run.send(signal.SIGKILL)
         run.wait()
         half = rows_of(target)
         assert half.keys() == rows_of(filled).keys()
         assert not any(half.values())
-        refused = Run(*beside, url=target, folder=tmp_path, env=programs).wait()
+        refused = Process(*beside, url=target, folder=tmp_path, env=programs).wait()
         assert refused.code == 5, refused.said
         (tmp_path / "go").touch()
         _wait_until_exists(tmp_path / "ended")
-        again = Run(*over, url=target, folder=tmp_path, env=programs).wait()
+        again = Process(*over, url=target, folder=tmp_path, env=programs).wait()
         assert again.code == 0, again.said
         assert rows_of(target) == rows_of(filled)
         assert backups.indexes_of(target) == backups.indexes_of(filled)
@@ -184,7 +185,7 @@ def test_a_restore_side_by_side_that_is_killed_is_gone_over(
         server.drop_database(target)
 
 
-def _wait_until_exists(file: Path, run: Run | None = None) -> None:
+def _wait_until_exists(file: Path, run: Process | None = None) -> None:
     deadline = time.monotonic() + 60
     while not file.exists():
         assert run is None or not run.is_over, run.wait().said
@@ -213,11 +214,11 @@ def test_the_disk_of_the_store_is_full(server: Server, filled: str, tmp_path: Pa
         )  # fmt: skip
         if form == "portable":
             (store / "ballast").write_bytes(os.urandom(4_190_000))
-        ended = Run("backup", "--format", form, url=filled, folder=tmp_path, env=env).wait()
+        ended = Process("backup", "--format", form, url=filled, folder=tmp_path, env=env).wait()
         assert ended.code == (5 if form == "portable" else 1), ended.said
         assert [path.name for path in store.iterdir()] == ["ballast"]
         (store / "ballast").unlink()
-        ended = Run(
+        ended = Process(
             "backup", "--format", form, url=filled, folder=tmp_path, env=backups.programs_of(server)
         ).wait()
         assert ended.code == 0, ended.said

@@ -10,7 +10,7 @@ from testbed.bulk import connect
 from testbed.servers import Server
 from testbed.sessions import PROCESSLIST
 from tests import backups
-from tests.backups import Run
+from tests.process import Process
 from umami_ops.sql import Query
 
 #: Sessions that wait for a lock on a table.
@@ -39,13 +39,13 @@ def test_a_signal_ends_queries_that_wait(server: Server, database_url: str, tmp_
     backups.execute(database_url, *_PREPARE[server.dialect])
     with connect(database_url) as holder, backups.opened(server.as_admin(database_url)) as observer:
         holder.execute(_LOCK[server.dialect])
-        run = Run("export", "--to", "out", "events", "sessions", url=database_url, folder=tmp_path, env={})
+        run = Process("export", "--to", "out", "events", "sessions", url=database_url, folder=tmp_path)
         deadline = time.monotonic() + 60
         while observer.value(Query("waiting", "", _WAITING[server.dialect])) < 2:
             assert not run.is_over, run.wait().said
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        beside = Run("export", "--to", "out", "websites", url=database_url, folder=tmp_path, env={}).wait()
+        beside = Process("export", "--to", "out", "websites", url=database_url, folder=tmp_path).wait()
         assert beside.code == 4, beside.said
         assert "Another export is writing into out" in beside.err
         sent = time.monotonic()
@@ -58,5 +58,5 @@ def test_a_signal_ends_queries_that_wait(server: Server, database_url: str, tmp_
     assert f"{len(files)} files were written before, and are whole." in ended.err
     assert not [path for path in files if path.suffix != ".csv"]
     assert not [*(tmp_path / "out").rglob("*.partial")]
-    again = Run("export", "--to", "out", "websites", url=database_url, folder=tmp_path, env={}).wait()
+    again = Process("export", "--to", "out", "websites", url=database_url, folder=tmp_path).wait()
     assert again.code == 0, again.said

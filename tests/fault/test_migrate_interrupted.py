@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -29,7 +28,6 @@ from umami_ops.sql import Query
 from umami_ops.umami.schema import schema_at
 
 START, END = datetime(2025, 1, 1, tzinfo=UTC), datetime(2025, 3, 1, tzinfo=UTC)
-_OURS = ("DATABASE_URL", "DIRECT_DATABASE_URL", "TARGET_DATABASE_URL", "UMAMI_OPS_")
 _SMALL_RANGES = (
     "from umami_ops.transfer import ranges; ranges.RANGE_ROWS = 100; from umami_ops.cli import main; main()"
 )
@@ -44,10 +42,9 @@ class Run:
     """`umami-ops migrate` in ranges of a hundred rows, so that there is a middle, as a process of its own."""
 
     def __init__(self, source: str, target: str, *arguments: str) -> None:
-        variables = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
         self.process = subprocess.Popen(
             [sys.executable, "-c", _SMALL_RANGES, "migrate", "--yes", "--json", *arguments],
-            env=variables | {"DATABASE_URL": source, "TARGET_DATABASE_URL": target},
+            env=command.bare_environment() | {"DATABASE_URL": source, "TARGET_DATABASE_URL": target},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -21,29 +17,21 @@ from tests.integration.test_partition import (
     partition,
     partitions,
 )
+from tests.process import Process
 from tests.visitors import assert_as_told, fill, visiting
 
 _KILLS = 20
-_OURS = ("DATABASE_URL", "DIRECT_DATABASE_URL", "TARGET_DATABASE_URL", "UMAMI_OPS_")
 
 
-def _start(url: str, verb: str) -> subprocess.Popen[str]:
-    variables = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
-    return subprocess.Popen(
-        [sys.executable, "-m", "umami_ops", "partition", *VERBS[verb]],
-        env=variables | {"DATABASE_URL": url},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def _start(url: str, verb: str) -> Process:
+    return Process("partition", *VERBS[verb], url=url)
 
 
 def _seconds(url: str, verb: str) -> float:
     """How long it takes when nobody kills it."""
     began = time.monotonic()
-    process = _start(url, verb)
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == 0, said
+    ended = _start(url, verb).wait()
+    assert ended.code == 0, ended.said
     return time.monotonic() - began
 
 
@@ -59,8 +47,7 @@ def test_each_verb_killed_once(server: Server, umami_database: str) -> None:
         for verb in VERBS:
             process = _start(url, verb)
             time.sleep(chance.uniform(0.4, 2.0))
-            process.send_signal(signal.SIGKILL)
-            process.communicate(timeout=120)
+            process.kill()
             _again(url, verb)
             assert_nothing_is_left_behind(url)
     # How long visitors wait is measured where nobody is killed.
@@ -76,10 +63,9 @@ def test_disable_undoes_what_was_killed(server: Server, umami_database: str, ver
         partition(url, *VERBS["enable"])
     with visiting(url) as told:
         process = _start(url, verb)
-        while not _is_in_the_middle(url) and process.poll() is None:
+        while not _is_in_the_middle(url) and not process.is_over:
             pass
-        process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=120)
+        process.kill()
         _again(url, "disable")
     assert_as_told(url, told, still, was_reset=False, most_seconds=10.0)
     assert_nothing_is_left_behind(url)
@@ -92,10 +78,9 @@ def test_a_killed_copy_is_gone_on_with(mysql_server: Server, umami_database: str
     process = _start(url, "enable")
     with connect(url) as loader:
         rows = "SELECT COUNT(*) FROM information_schema.triggers WHERE trigger_schema = DATABASE()"
-        while loader.execute(rows) != [(3,)] and process.poll() is None:
+        while loader.execute(rows) != [(3,)] and not process.is_over:
             loader.commit()
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=120)
+    process.kill()
     cure = partition(url, "status", "--json").document["notes"][0]["cure"]
     assert "umami-ops partition enable --by month brings it to its end" in cure
     steps = partition(url, "enable", "--dry-run", "--json").document["steps"]
@@ -130,8 +115,7 @@ def test_killed_at_any_moment(server: Server, umami_database: str, verb: str) ->
                 partition(url, *VERBS[other])
             process = _start(url, verb)
             time.sleep(takes * (0.2 + 0.8 * (kill + chance.random()) / _KILLS))
-            process.send_signal(signal.SIGKILL)
-            process.communicate(timeout=120)
+            process.kill()
             _again(url, verb)
             assert _shape(url) == shape
             assert_nothing_is_left_behind(url)

@@ -12,15 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.backups import Run, rows_of
+from tests.backups import rows_of
 from tests.fault.scene import Scene
+from tests.process import Process
 
 
 def _bring_back(scene: Scene, store: Path) -> None:
     """Restore every archive there is, the one of a killed prune included."""
     names = {path.name.removesuffix(".unfinished") for path in store.iterdir() if path.is_dir()}
     for name in sorted(names):
-        ended = Run(
+        ended = Process(
             "restore", name, "--store", str(store), "--yes", url=scene.url, folder=store, env={}
         ).wait()
         assert ended.code == 0, ended.said

@@ -14,7 +14,8 @@ from testbed import servers
 from testbed.bulk import connect
 from testbed.sessions import end_sessions
 from tests import pruning
-from tests.fault.scene import HORIZON, RETENTION, Ended, Scene, scene_on, sessions_that_wait
+from tests.command import Outcome
+from tests.fault.scene import HORIZON, RETENTION, Scene, scene_on, sessions_that_wait
 from umami_ops.databases.registry import open_database
 from umami_ops.execute import Event, RunLock, StepBegan, execute
 from umami_ops.operations.inspect import inspect
@@ -136,7 +137,7 @@ def test_the_server_is_killed_and_comes_back(durable: Scene, is_thorough: bool) 
         scene.finish()
 
 
-def _says_what_to_do(ended: Ended) -> bool:
+def _says_what_to_do(ended: Outcome) -> bool:
     return ended.code == 1 and "Committed before that" in ended.err and "Run" in ended.err
 
 

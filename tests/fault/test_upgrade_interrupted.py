@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -16,6 +12,7 @@ from testbed.bulk import connect
 from testbed.servers import Server
 from testbed.upgrading import MigrationFailed, upgrade
 from tests.command import run
+from tests.process import Process
 from umami_ops.databases.registry import open_database
 from umami_ops.databases.url import DatabaseUrl
 from umami_ops.operations.upgrade.state import read_state
@@ -46,21 +43,15 @@ def _kill_in_the_middle(url: str, *arguments: str, seconds: float) -> None:
     """Begin a command, and kill it when so much time has passed since it took its lock, unless it has
     ended.
     """
-    process = subprocess.Popen(
-        [sys.executable, "-m", "umami_ops", *arguments, "--yes"],
-        env=os.environ | {"DATABASE_URL": url},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = Process(*arguments, "--yes", url=url)
     try:
         with open_database(DatabaseUrl.parse(url)).connect() as connection:
             holder = connection.dialect.queries["lock.holder"]
-            while process.poll() is None and not connection.rows(holder):
+            while not process.is_over and not connection.rows(holder):
                 pass
         time.sleep(seconds)
     finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.kill()
 
 
 def _ends_well(url: str, *arguments: str) -> None:

@@ -6,7 +6,6 @@ import base64
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -26,7 +25,8 @@ from testbed.bulk import connect
 from testbed.servers import Server
 from testbed.sessions import number_of_others
 from tests.command import run
-from tests.sidecar import Sidecar, bare_environment
+from tests.process import Process
+from tests.sidecar import Sidecar
 from umami_ops.daemon import guard
 from umami_ops.daemon.records import Cause, Result
 from umami_ops.databases.registry import open_database
@@ -382,20 +382,14 @@ def test_a_run_by_hand_keeps_the_daemon_waiting_and_the_other_way_round(
         _locked(server, umami_database) as release,
     ):
         variables = {"UMAMI_OPS_STATE_DIR": str(sidecar.state)}
-        answers = []
-
-        def by_hand() -> None:
-            answers.append(_in_a_process(sidecar.folder, umami_database, variables))
-
-        first = threading.Thread(target=by_hand)
-        first.start()
+        first = _by_hand(sidecar.folder, umami_database, variables)
         _eventually(lambda: [1 for run in sidecar.runs() if run.result is Result.RUNNING])
-        code, _, err = _in_a_process(sidecar.folder, umami_database, variables)
-        assert code == 4, err
-        assert "A job of umami-ops runs on this database" in err
+        refused = _by_hand(sidecar.folder, umami_database, variables).wait()
+        assert refused.code == 4, refused.said
+        assert "A job of umami-ops runs on this database" in refused.err
         release()
-        first.join()
-        assert answers[0][0] == 0, answers[0]
+        ended = first.wait()
+        assert ended.code == 0, ended.said
         assert [run.cause for run in sidecar.runs()] == [Cause.HAND]
         sidecar.stop()
 
@@ -403,23 +397,15 @@ def test_a_run_by_hand_keeps_the_daemon_waiting_and_the_other_way_round(
 def test_a_run_by_hand_tells_of_its_steps_as_they_go(umami_database: str, tmp_path: Path) -> None:
     wrong = "prune --days 365 --website nothing"
     (tmp_path / "umami-ops.toml").write_text(f'[jobs.look]\nsteps = ["info", "{wrong}"]\n')
-    code, _, err = _in_a_process(tmp_path, umami_database, {"UMAMI_OPS_STATE_DIR": str(tmp_path / "state")})
+    ended = _by_hand(tmp_path, umami_database, {"UMAMI_OPS_STATE_DIR": str(tmp_path / "state")}).wait()
     parts = ("info: begins", "info: exit code 0", f"{wrong}: begins", "error:", f"{wrong}: exit code 2")
-    places = [err.index(part) for part in parts]
-    assert code == 1
-    assert places == sorted(places), err
+    places = [ended.err.index(part) for part in parts]
+    assert ended.code == 1
+    assert places == sorted(places), ended.err
 
 
-def _in_a_process(folder: Path, url: str, env: dict[str, str]) -> tuple[int, str, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "umami_ops", "run", "look"],
-        cwd=folder,
-        env={**bare_environment(), "DATABASE_URL": url, **env},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.returncode, done.stdout, done.stderr
+def _by_hand(folder: Path, url: str, env: dict[str, str]) -> Process:
+    return Process("run", "look", url=url, env=env, folder=folder)
 
 
 def test_it_reaps_what_others_leave_behind(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +12,7 @@ import pytest
 from testbed.bulk import Loader, connect
 from testbed.servers import Server
 from tests import backups, command
+from tests.process import Process
 from tests.visitors import assert_as_told, fill, visiting
 from umami_ops.databases.mysql import partitioning as mysql_partitioning
 from umami_ops.databases.mysql import rebuild
@@ -97,11 +96,7 @@ def test_a_long_look_at_the_table_makes_nobody_wait(server: Server, umami_databa
     before = partitions(url)
     with connect(url) as reader, connect(url) as writer:
         reader.execute("SELECT COUNT(*) FROM website_event")
-        changing = subprocess.Popen(
-            [sys.executable, "-m", "umami_ops", "partition", *VERBS[verb]],
-            env={"DATABASE_URL": url, "PATH": ""},
-            stdout=subprocess.DEVNULL,
-        )
+        changing = Process("partition", *VERBS[verb], url=url)
         longest = 0.0
         looking_until = time.monotonic() + 3
         while time.monotonic() < looking_until:
@@ -112,7 +107,8 @@ def test_a_long_look_at_the_table_makes_nobody_wait(server: Server, umami_databa
             time.sleep(0.01)
         assert _names(partitions(url)) == _names(before)
         reader.commit()
-        assert changing.wait(timeout=60) == 0
+        ended = changing.wait()
+        assert ended.code == 0, ended.said
     assert len(partitions(url)) > len(before)
     assert longest < 0.9
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,6 +14,7 @@ from testbed.bulk import Loader, connect
 from testbed.servers import Server
 from tests import backups, pruning
 from tests.integration.test_partition import VERBS, partition, partitions, spans, statement, until
+from tests.process import Process
 from tests.visitors import fill
 from umami_ops.operations import partition as operation
 from umami_ops.operations.periods import end_of
@@ -250,20 +249,14 @@ def test_a_signal_ends_it_and_a_rerun_goes_on(server: Server, umami_database: st
     url = umami_database
     fill(url, 12)
     partition(url, *VERBS["enable"])
-    process = subprocess.Popen(
-        [sys.executable, "-m", "umami_ops", "partition", *VERBS["split"]],
-        env={"DATABASE_URL": url, "PATH": ""},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while partition(url, "status", "--json").document["unfinished"] is None and process.poll() is None:
+    process = Process("partition", *VERBS["split"], url=url)
+    while partition(url, "status", "--json").document["unfinished"] is None and not process.is_over:
         time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    out, said = process.communicate(timeout=60)
-    assert process.returncode in (0, 3), said
-    if process.returncode == 3:
-        assert "SIGTERM was received" in out
+    process.send(signal.SIGTERM)
+    ended = process.wait()
+    assert ended.code in (0, 3), ended.said
+    if ended.code == 3:
+        assert "SIGTERM was received" in ended.out
         if server.dialect == "postgresql":  # on the others it undoes what it copied
             cure = partition(url, "status", "--json").document["notes"][0]["cure"]
             assert "umami-ops partition split --by quarter brings it to its end" in cure
@@ -284,18 +277,14 @@ def test_an_enable_that_ends_early_says_what_it_does_to_new_events(
             other.commit()
             said = partition(url, *VERBS["enable"], code=1).err
         else:  # it may be, says the server, and lets it wait
-            process = subprocess.Popen(
-                [sys.executable, "-m", "umami_ops", "partition", *VERBS["enable"]],
-                env={"DATABASE_URL": url, "PATH": ""},
-                stdout=subprocess.PIPE,
-                text=True,
-            )
+            process = Process("partition", *VERBS["enable"], url=url)
             trigger = statement("SELECT COUNT(*) FROM pg_trigger WHERE tgname = '_umami_ops_parked'")
             with backups.opened(url) as looking:
                 until(lambda: looking.value(trigger) == 1)
-            process.send_signal(signal.SIGTERM)
-            said, _ = process.communicate(timeout=60)
-            assert process.returncode == 3
+            process.send(signal.SIGTERM)
+            ended = process.wait()
+            assert ended.code == 3, ended.said
+            said = ended.out
             other.execute("ROLLBACK")
     boundary = end_of("month", datetime.now(UTC) + timedelta(days=1))
     words = f"events of {boundary:%Y-%m-%d} and later are dated just before that day"

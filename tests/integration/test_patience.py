@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
 import time
 import uuid
@@ -17,6 +14,7 @@ import pytest
 from testbed.bulk import Loader, connect
 from testbed.servers import Server
 from tests import command, pruning
+from tests.process import Process
 from umami_ops.databases.postgresql import alterations
 from umami_ops.execute import Event, StepBegan, StopSignal
 from umami_ops.operations.prune import Retention
@@ -41,16 +39,6 @@ def _kept_in_use(url: str) -> Iterator[Callable[[], None]]:
         loader.execute("UPDATE website_event SET url_path = '/' WHERE url_path = 'none'")
         loader.execute("SELECT COUNT(*) FROM website_event")
         yield loader.commit
-
-
-def _started(url: str, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "umami_ops", *arguments],
-        env=os.environ | {"DATABASE_URL": url},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
 
 
 def _eventually(loader: Loader, query: str) -> None:
@@ -81,14 +69,14 @@ def test_partitions_give_way_to_a_migration(postgresql_server: Server, umami_dat
     """Prisma's ALTER would wait for the index that is being built, and all writers for that."""
     url = umami_database
     with _kept_in_use(url) as let_go, connect(url) as prisma:
-        enabling = _started(url, "partition", "enable", "--yes")
+        enabling = Process("partition", "enable", "--yes", url=url)
         _eventually(prisma, "SELECT COUNT(*) FROM pg_stat_progress_create_index")
         prisma.execute("SELECT pg_advisory_lock(72707369)")
         prisma.commit()
-        said, _ = enabling.communicate(timeout=20)
+        ended = enabling.wait(20)
         let_go()
-    assert enabling.returncode == 3, said
-    assert "a Prisma migration began" in said
+    assert ended.code == 3, ended.said
+    assert "a Prisma migration began" in ended.said
     assert command.run("partition", "enable", "--yes", url=url).code == 0
 
 
@@ -127,17 +115,17 @@ def test_nobody_waits_while_what_a_killed_rebuild_left_is_cleared_away(
     with connect(url) as reader, connect(url) as writer:
         reader.execute("SELECT COUNT(*) FROM website_event")
         _insert(writer, "2024-06-01")
-        clearing = _started(url, "prune", "--before", "2025-01-01", "--yes")
+        clearing = Process("prune", "--before", "2025-01-01", "--yes", url=url)
         looking_until = time.monotonic() + 4
         while time.monotonic() < looking_until:
             began = time.monotonic()
             _insert(writer, "2025-06-01")
             longest = max(longest, time.monotonic() - began)
             time.sleep(0.02)  # the rhythm of visitors, no wait for anything
-        assert clearing.poll() is None
+        assert not clearing.is_over
         reader.commit()
-        said, _ = clearing.communicate(timeout=60)
-    assert clearing.returncode == 0, said
+        ended = clearing.wait()
+    assert ended.code == 0, ended.said
     assert longest < 0.9
     with connect(url) as loader:
         assert _left(loader) == 0

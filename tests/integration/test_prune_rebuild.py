@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 import subprocess
-import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,6 +21,7 @@ from testbed.traffic import Traffic, populate
 from testbed.umami import create_umami
 from tests import command, pruning
 from tests.oracle import survivors
+from tests.process import Process
 from umami_ops.errors import Refused
 from umami_ops.execute import StepBegan, StopSignal
 from umami_ops.operations.prune import Retention
@@ -209,18 +207,9 @@ def test_a_migration_that_began_ends_it(traffic: str, moment: str) -> None:
 
 
 def _kill_during_rebuild(url: str, after_seconds: float) -> None:
-    arguments = ["prune", "--before", _HORIZON.isoformat(), "--rebuild", "--yes"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "umami_ops", *arguments],
-        env={**os.environ, "DATABASE_URL": url},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
+    process = Process("prune", "--before", _HORIZON.isoformat(), "--rebuild", "--yes", url=url)
+    with suppress(subprocess.TimeoutExpired):
         process.wait(after_seconds)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
 
 
 @pytest.mark.fault

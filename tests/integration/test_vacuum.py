@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 import uuid
@@ -21,6 +19,7 @@ import pytest
 from testbed.bulk import Loader, connect
 from testbed.servers import Server
 from tests import command, pruning
+from tests.process import Process
 from umami_ops.databases.registry import open_database
 from umami_ops.databases.upkeep import IndexState
 from umami_ops.databases.url import DatabaseUrl
@@ -407,21 +406,14 @@ def test_a_lock_that_stops_no_writer_is_not_waited_for_either(
 
 def test_a_signal_ends_it_at_once(few_events: str) -> None:
     with _reading(few_events, "website_event"):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "umami_ops", "vacuum", "--full", "--yes", "--table", "website_event"],
-            env={**os.environ, "DATABASE_URL": few_events},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stderr is not None
+        vacuum = Process("vacuum", "--full", "--yes", "--table", "website_event", url=few_events)
+        assert vacuum.process.stderr is not None
         # The first word of its progress is that it waits for the table.
-        assert "waiting for a free moment" in process.stderr.readline()
-        process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=20)
-    assert process.returncode == 3, out + err
-    assert "Ended early: SIGTERM was received" in out
-    assert "Traceback" not in err
+        assert "waiting for a free moment" in vacuum.process.stderr.readline()
+        vacuum.send(signal.SIGTERM)
+        ended = vacuum.wait(20)
+    assert ended.code == 3, ended.said
+    assert "Ended early: SIGTERM was received" in ended.out
 
 
 def test_the_time_limit_ends_it(few_events: str) -> None:
