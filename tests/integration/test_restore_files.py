@@ -196,17 +196,94 @@ def test_a_text_that_cleans_up_touches_no_other_schema(
 
 
 @pytest.mark.usefixtures("postgresql_server")
-def test_a_text_with_a_transaction_of_its_own(server: Server, filled: str, cli: Cli, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "control",
+    ["COMMIT", "ROLLBACK", "END; DROP TABLE public.website", "ABORT", "PREPARE TRANSACTION 'mine'"],
+)
+def test_a_text_with_a_transaction_of_its_own(
+    server: Server, filled: str, cli: Cli, tmp_path: Path, control: str
+) -> None:
     """As `pg_restore --single-transaction` writes one, and pg_dump where there are large objects."""
     before = rows_of(filled)
-    path = dump_by_hand(server, filled, tmp_path / "whole.sql")
+    path = dump_by_hand(server, filled, tmp_path / "whole.sql", "--clean", "--if-exists")
     whole = path.read_bytes()
-    for part in (b"CREATE TABLE", b"COPY public.website ", b"\n-- PostgreSQL database dump complete"):
-        path.write_bytes(whole.replace(part, b"\nCOMMIT;\n" + part, 1))
+    for part in (b"DROP TABLE", b"CREATE TABLE", b"COPY public.website ", b"-- PostgreSQL database dump c"):
+        path.write_bytes(whole.replace(part, control.encode() + b";\n" + part, 1))
         refused = cli("restore", str(path), "--replace", "--yes", url=filled)
         assert refused.code == 5, refused.said
-        assert "commits by itself" in refused.err
+        assert "commits by itself, rolls back" in refused.err
         assert "The database is as it was." in refused.err
+        assert rows_of(filled) == before
+
+
+@pytest.mark.usefixtures("postgresql_server")
+@pytest.mark.parametrize("command", ["\\i more.sql", "\\connect other", "\\set ON_ERROR_STOP on", "\\!ls"])
+def test_a_text_with_commands_to_psql(
+    server: Server, filled: str, cli: Cli, tmp_path: Path, command: str
+) -> None:
+    before = rows_of(filled)
+    path = dump_by_hand(server, filled, tmp_path / "whole.sql")
+    path.write_bytes(path.read_bytes().replace(b"CREATE TABLE", command.encode() + b"\nCREATE TABLE", 1))
+    refused = cli("restore", str(path), "--replace", "--yes", url=filled)
+    assert refused.code == 5, refused.said
+    assert "whole server" in refused.err if "connect" in command else "psql" in refused.err
+    assert rows_of(filled) == before
+
+
+@pytest.mark.usefixtures("postgresql_server")
+def test_a_text_that_names_roles_of_another_server(
+    server: Server, filled: str, cli: Cli, tmp_path: Path
+) -> None:
+    before = rows_of(filled)
+    path = dump_by_hand(server, filled, tmp_path / "whole.sql")
+    foreign = (
+        b"ALTER TABLE public.website OWNER TO nobody_here;\nGRANT SELECT ON public.website TO nobody_here;\n"
+        b"REVOKE ALL ON SCHEMA public FROM nobody_here;\nCREATE PUBLICATION nobodys FOR ALL TABLES;\n"
+        b"ALTER DEFAULT PRIVILEGES FOR ROLE nobody_here GRANT ALL ON TABLES TO nobody_here;\n"
+    )
+    end = b"-- PostgreSQL database dump complete"
+    path.write_bytes(path.read_bytes().replace(end, foreign + end))
+    outcome = cli("restore", str(path), "--replace", "--yes", url=filled)
+    assert outcome.code == 0, outcome.said
+    assert rows_of(filled) == before
+
+
+@pytest.mark.usefixtures("postgresql_server")
+@pytest.mark.parametrize("options", [(), ("--inserts",), ("--column-inserts", "--rows-per-insert=50")])
+def test_values_that_look_like_what_a_text_is_made_of(
+    server: Server, database_url: str, cli: Cli, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    """Visitors send them."""
+    backups.fill(server, database_url, events=50)
+    value = (
+        "''it's\n\\restrict x\nSET transaction_timeout = 0;\nGRANT ALL ON x TO y;\nDROP EXTENSION x;\n"
+        "COPY public.website FROM stdin;\n\\.\n-- PostgreSQL database dump complete\n"
+        "/* $$ \\'( \"\n\\connect x\n"
+    )
+    quoted = value.replace("'", "''")
+    execute(database_url, f"UPDATE event_data SET string_value = '{quoted}'")
+    before = rows_of(database_url)
+    path = dump_by_hand(server, database_url, tmp_path / "whole.sql", *options)
+    execute(database_url, "DELETE FROM event_data")
+    outcome = cli("restore", str(path), "--replace", "--yes", url=database_url)
+    assert outcome.code == 0, outcome.said
+    assert rows_of(database_url) == before
+
+
+@pytest.mark.usefixtures("postgresql_server")
+def test_a_statement_too_long_to_be_held(server: Server, filled: str, cli: Cli, tmp_path: Path) -> None:
+    before = rows_of(filled)
+    path = dump_by_hand(server, filled, tmp_path / "long.sql", "--inserts", "--rows-per-insert=50")
+    first = b"INSERT INTO public.website "
+    at = path.read_bytes().index(first)
+    whole = path.read_bytes()
+    for length, code, said in ((1 << 20, 1, "invalid input"), (70 << 20, 5, "more than 64 MB")):
+        long = b"INSERT INTO public.report VALUES ('" + b"x" * length + b"');\n"
+        path.write_bytes(whole[:at] + long + whole[at:])
+        refused = cli("restore", str(path), "--replace", "--yes", url=filled)
+        assert len(refused.err) < 2_000
+        assert refused.code == code, refused.said
+        assert said in refused.err
         assert rows_of(filled) == before
 
 

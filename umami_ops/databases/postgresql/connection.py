@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import secrets
 import select
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -28,6 +29,7 @@ from umami_ops.errors import (
     ConnectionLost,
     DatabaseFault,
     PermissionFault,
+    Refused,
     TransientFault,
 )
 from umami_ops.sql import Query
@@ -55,6 +57,8 @@ _HASHES = {
 }  # fmt: skip
 _HASHES_RECORDS_FROM = 140_000
 _PIECE_BYTES = 262_144
+#: A server repeats the value that it can't read, however long that is.
+_MESSAGE_CHARACTERS = 500
 _TRANSIENT = (pg.DeadlockDetected, pg.SerializationFailure, pg.LockNotAvailable)
 _FORBIDDEN = (pg.InsufficientPrivilege, pg.ReadOnlySqlTransaction)
 _BROKEN = (pg.AdminShutdown, pg.CrashShutdown, pg.CannotConnectNow, pg.IdleInTransactionSessionTimeout)
@@ -164,10 +168,23 @@ class PostgresqlConnection(Connection):
         options = f"FORMAT csv, NULL ''{f', FORCE_QUOTE ({quoted})' if quoted else ''}"
         return self.copy_out(Query(query.name, query.about, f"COPY ({query.text}) TO STDOUT ({options})"))
 
-    def run_script(self, script: str) -> None:
-        """Run a text of several statements, without parameters, in the open transaction."""
-        with _translated(Query("the dump's SQL", "", script)):
-            self._raw.execute(script.encode())
+    def run_script(self, script: bytes) -> None:
+        """Run a text of several statements, without parameters, in the open transaction.
+
+        Raises Refused where one would end that transaction: within a function the server itself lets none do
+        so. Text can't be searched for it: the body of a function may have the same words.
+        """
+        inner, outer = (b"$umami_ops_%b$" % secrets.token_hex(8).encode() for _ in range(2))
+        block = b"".join([b"DO ", outer, b"BEGIN EXECUTE ", inner, script, inner, b"; END", outer])
+        with _translated(Query("the dump's SQL", "", "")):
+            try:
+                self._raw.execute(block)
+            except pg.FeatureNotSupported as fault:
+                raise Refused(
+                    "The dump commits by itself, rolls back, or has something else that can't be run in a "
+                    f"restore's own transaction, and so not be undone where it fails: {_first_line(fault)}",
+                    hint="Dump Umami's schema alone (pg_dump --schema=public), without --single-transaction.",
+                ) from None
 
     def settle(self) -> None:
         """Give the session its settings again, after somebody else's SQL has changed them."""
@@ -418,4 +435,4 @@ def _translated(query: Query) -> Iterator[None]:
 
 def _first_line(fault: BaseException) -> str:
     lines = str(fault).strip().splitlines()
-    return lines[0] if lines else type(fault).__name__
+    return lines[0][:_MESSAGE_CHARACTERS] if lines else type(fault).__name__

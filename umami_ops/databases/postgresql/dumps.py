@@ -24,8 +24,9 @@ from umami_ops.databases.postgresql.folders import (
     what_is_restored,
 )
 from umami_ops.databases.postgresql.programs import find_dump_programs
+from umami_ops.databases.postgresql.script import LONGEST_BYTES, Script
 from umami_ops.databases.postgresql.staging import bring_types, run, swap
-from umami_ops.databases.postgresql.surroundings import held_open, require_untouched, surroundings
+from umami_ops.databases.postgresql.surroundings import require_untouched, surroundings
 from umami_ops.errors import CUT_SHORT, DatabaseFault, Refused
 from umami_ops.sql import Query
 
@@ -46,6 +47,8 @@ _END_OF_ROWS = b"\\.\n"
 _END_OF_TABLE = b"\n" + bytes(5)
 _NEXT_TABLE = _END_OF_TABLE + b"\x01\x00"
 _BLOCK_BYTES = 1 << 18
+#: How much of rows that stand in INSERTs is sent at once.
+_SCRIPT_BYTES = 1 << 22
 #: Where the tables of now, and those of the dump, stand during a swap.
 _ASIDE, _RESTORED = "umami_ops_aside", "umami_ops_restored"
 
@@ -94,7 +97,7 @@ class PostgresqlDumpPrograms(DumpPrograms["PostgresqlConnection"]):
         with connection.transaction():
             self._stage(connection, schema)
             before = surroundings(connection, schema)
-            with self._as_text(chunks, schema) as text, held_open(connection):
+            with self._as_text(chunks, schema) as text:
                 _load(connection, text, schema)
             connection.settle()  # the dump has its own idea of the search path
             require_untouched(connection, schema, before)
@@ -193,24 +196,35 @@ def _feed(child: Child, source: Iterable[bytes], faults: list[BaseException]) ->
 def _load(connection: PostgresqlConnection, text: IO[bytes], schema: str) -> None:
     """Run a dump's statements, and send its rows. Raises Refused where it lacks its end.
 
-    What it says of the schema itself is left out, and of extensions: those belong to the database.
+    What it says of the schema itself is left out, and of extensions: those belong to the database. So are
+    owners, grants and publications, as pg_restore leaves them: their roles needn't be here.
     """
     names = "|".join(re.escape(name) for name in (schema, connection.dialect.quote(schema)))
     is_left_out = re.compile(
-        rf"(?:CREATE|DROP|COMMENT ON) EXTENSION |"
-        rf"(?:CREATE|DROP|ALTER|COMMENT ON) SCHEMA (?:IF (?:NOT )?EXISTS )?(?:{names})[ ;]".encode()
+        rf"(?:CREATE|DROP|ALTER|COMMENT ON) (?:EXTENSION|PUBLICATION|SUBSCRIPTION) |"
+        rf"(?:CREATE|DROP|ALTER|COMMENT ON) SCHEMA (?:IF (?:NOT )?EXISTS )?(?:{names})[ ;]|"
+        rf"ALTER [A-Z ]+ .* OWNER TO .*;$|GRANT |REVOKE |ALTER DEFAULT PRIVILEGES |SECURITY LABEL |"
+        rf"SET (?:transaction_timeout|SESSION AUTHORIZATION) ".encode()  # the former is none of older servers
     ).match
-    statements: list[bytes] = []
+    script = Script()
     has_end = False
-    for line in text:
-        has_end = has_end or line.startswith(_TRAILER)
-        if line.startswith(b"COPY ") and _COPY.fullmatch(line):
-            _run_script(connection, statements)
-            statement = line.decode().rstrip().rstrip(";")
-            connection.copy_in(Query("restore.rows", "", statement), _rows(text))
-        elif not (_is_for_psql(line) or is_left_out(line)):
-            statements.append(line)
-    _run_script(connection, statements)
+    while line := text.readline(LONGEST_BYTES):
+        if script.is_between:
+            has_end = has_end or line.startswith(_TRAILER)
+            if line.startswith(b"\\"):
+                _require_harmless(line)
+                continue
+            if line.startswith(b"COPY ") and _COPY.fullmatch(line):
+                _run(connection, script)
+                statement = line.decode().rstrip().rstrip(";")
+                connection.copy_in(Query("restore.rows", "", statement), _rows(text))
+                continue
+            if line.startswith(b"INSERT ") and script.size_bytes >= _SCRIPT_BYTES:
+                _run(connection, script)
+            script.add(line, drops=bool(is_left_out(line)))
+        else:
+            script.add(line)
+    _run(connection, script)
     if not has_end:
         raise Refused(
             f"The dump is cut short: it lacks its end ({_TRAILER.decode()}).", hint=CUT_SHORT, done=_NOTHING
@@ -221,10 +235,12 @@ def _rows(text: IO[bytes]) -> Iterator[bytes]:
     """Yield the rows of one table, in blocks, up to the line that ends them."""
     block: list[bytes] = []
     size = 0
-    for line in text:
-        if line == _END_OF_ROWS:
+    begins = True
+    while line := text.readline(_BLOCK_BYTES):
+        if begins and line == _END_OF_ROWS:
             yield b"".join(block)
             return
+        begins = line.endswith(b"\n")
         block.append(line)
         size += len(line)
         if size >= _BLOCK_BYTES:
@@ -233,22 +249,23 @@ def _rows(text: IO[bytes]) -> Iterator[bytes]:
     raise Refused("The dump is cut short: the rows of a table have no end.", hint=CUT_SHORT, done=_NOTHING)
 
 
-def _run_script(connection: PostgresqlConnection, lines: list[bytes]) -> None:
-    script = b"".join(lines).decode()
-    lines.clear()
-    if any(line.strip() and not line.startswith("--") for line in script.splitlines()):
-        connection.run_script(script)
+def _run(connection: PostgresqlConnection, script: Script) -> None:
+    if statements := script.take():
+        connection.run_script(statements)
 
 
-def _is_for_psql(line: bytes) -> bool:
-    r"""Say whether a line is psql's alone (\restrict and its kind), or sets what older servers lack."""
-    if line.startswith(
-        (b"\\restrict", b"\\unrestrict", b"SET transaction_timeout", b"SET SESSION AUTHORIZATION")
-    ):
-        return True
+def _require_harmless(line: bytes) -> None:
+    r"""Raise Refused for a command to psql, but for \restrict and its kind, which pg_dump itself writes."""
+    if line.startswith((b"\\restrict ", b"\\unrestrict ")):
+        return
     if line.startswith(b"\\connect"):
         raise Refused("The dump is of a whole server (pg_dumpall, or pg_dump --create).", done=_NOTHING)
-    return False
+    command = line.split(None, 1)[0][:40].decode(errors="replace")
+    raise Refused(
+        f"The dump has a command to psql ({command}), which a restore can't follow.",
+        hint="What pg_dump writes has none: restore it by psql into a database of its own, and dump that.",
+        done=_NOTHING,
+    )
 
 
 def _put_in_place(connection: PostgresqlConnection, schema: str, wanted: Wanted) -> list[str]:

@@ -1,35 +1,18 @@
 """What stands around the schema that the text of a dump is run in: pg_dump's may name others, too.
 
-With `pg_dump --clean` it drops their tables first, which nobody has asked a restore for. Nor may the text end
-the transaction that it is run in, behind which all is left half done.
+With `pg_dump --clean` it drops their tables first, which nobody has asked a restore for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from umami_ops.databases.postgresql.staging import run
-from umami_ops.errors import DatabaseFault, Refused
+from umami_ops.errors import Refused
 from umami_ops.sql import Query
 
 if TYPE_CHECKING:
     from umami_ops.databases.postgresql.connection import PostgresqlConnection
 
-#: A constraint, in a schema of the same name, that no commit passes until it is let go.
-_HELD = "umami_ops_held"
-_HOLD = (
-    "CREATE SCHEMA umami_ops_held",
-    "CREATE TABLE umami_ops_held.twice"
-    " (number integer CONSTRAINT umami_ops_held UNIQUE DEFERRABLE INITIALLY DEFERRED)",
-    "INSERT INTO umami_ops_held.twice VALUES (1), (1)",
-)
-_LET_GO = (
-    "DELETE FROM umami_ops_held.twice",
-    "SET CONSTRAINTS umami_ops_held.umami_ops_held IMMEDIATE",
-    "DROP SCHEMA umami_ops_held CASCADE",
-)
 #: What there is, by catalogue and number.
 Surroundings = dict[tuple[str, int], str]
 
@@ -74,24 +57,3 @@ def require_untouched(connection: PostgresqlConnection, schema: str, before: Sur
             hint=f"Dump schema {schema} alone: pg_dump --schema={schema}.",
             done="Nothing was changed.",
         )
-
-
-@contextmanager
-def held_open(connection: PostgresqlConnection) -> Iterator[None]:
-    """Keep what the block runs from committing the open transaction: the server itself refuses that.
-
-    Text can't be searched for it: the body of a function may have the same words. Raises Refused.
-    """
-    for statement in _HOLD:
-        run(connection, statement)
-    try:
-        yield
-    except DatabaseFault as fault:
-        if _HELD not in fault.message:
-            raise
-        raise Refused(
-            "The dump commits by itself (COMMIT): then it could not be undone where it fails.",
-            hint="Dump Umami's schema alone (pg_dump --schema=public), and without --single-transaction.",
-        ) from None
-    for statement in _LET_GO:
-        run(connection, statement)
