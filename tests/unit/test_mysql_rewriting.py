@@ -39,8 +39,24 @@ def test_what_percona_asks_its_server_is_left_out() -> None:
         b"RENAME TABLE `website` TO `b`;",
         b"TRUNCATE `website`;",
         b"SET GLOBAL read_only = 1;",
+        b"SET NAMES utf8; DROP TABLE `website`;",
+        b"COMMIT; DROP TABLE `website`;",
+        b"ROLLBACK;",
     ],
 )
 def test_anything_else_is_refused(line: bytes) -> None:
     with pytest.raises(Refused, match="^Line 1 of the dump is none"):
         _rewritten(line + b"\n", _TABLE)
+
+
+@pytest.mark.parametrize("more", range(-3, 3))
+def test_rows_in_one_line_are_passed_on_in_pieces(more: int) -> None:
+    """The statement's end may be in a piece of its own."""
+    begin, end = b"INSERT INTO `website` VALUES ('", b"');\n"
+    rows = begin + b"x" * (3 * (1 << 20) - len(begin) - len(end) + more) + end
+    rewriter = Rewriter(lambda table: f"`new_{table}`")
+    pieces = list(rewriter.lines([_TABLE, rows, b"UNLOCK TABLES;\n", rows, TRAILER + b"\n"]))
+    assert max(map(len, pieces)) < 2 << 20
+    assert b"".join(pieces) == _rewritten(_TABLE, rows, b"UNLOCK TABLES;\n", rows)
+    renamed = rows.replace(b"`website`", b"`new_website`")
+    assert b"".join(pieces).count(renamed) == 2

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 
 from umami_ops.databases.dumps import Peeked
-from umami_ops.errors import CUT_SHORT, Refused
+from umami_ops.errors import CUT_SHORT, Damaged, Refused
 
 _NOTHING = "Nothing was changed."
 #: The last thing that the programs write, before the time.
@@ -36,10 +36,14 @@ _OF_A_VIEW = re.compile(rb"/\*!50001 (?:DROP|CREATE|VIEW) ")
 _VIEW = re.compile(rb"\bVIEW (?:IF EXISTS )?`((?:[^`]|``)+)`")
 #: What changes no more than the session does.
 _HARMLESS = re.compile(
-    rb"\s*$|--|/\*M!999999|UNLOCK TABLES;|COMMIT;"
-    rb"|(?:/\*M?!\d+ )?SET (?!GLOBAL|@@GLOBAL|PERSIST|@@PERSIST|PASSWORD)",
+    rb"\s*$|--|/\*M!999999|UNLOCK TABLES;\s*$|COMMIT;\s*$"
+    rb"|(?:/\*M?!\d+ )?SET (?!GLOBAL|@@GLOBAL|PERSIST|@@PERSIST|PASSWORD)[^;]*;\s*$",
     re.IGNORECASE,
 )
+_NEWLINE = b"\n"
+_PIECE_BYTES = 1 << 20
+#: Where the semicolon that ends a statement is looked for.
+_TAIL_BYTES = 16
 _BEGINNING = re.compile(rb"[\w /*!.]{0,40}")
 
 
@@ -65,21 +69,32 @@ class Rewriter:
         self._databases: set[bytes] = set()
 
     def lines(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        """Yield the lines for the client. Raises Refused before the first that could touch what is there."""
+        """Yield the lines for the client, long ones in pieces: a table's rows may all stand in one.
+
+        Raises Refused before the first that could touch what is there.
+        """
+        stream = Peeked(chunks).stream()
         begun: _Kind | None = None
-        has_end = False
-        for number, line in enumerate(Peeked(chunks).stream(), 1):
-            kind = begun or self._kind(line)
-            if kind is None or (begun is _Kind.ROWS and not line.startswith(b"(")):
-                raise _not_understood(line, number)
-            if kind is _Kind.LEFT_OUT:
-                self.views |= {_plain(name) for name in _VIEW.findall(line)}
-            else:
-                yield line if begun else self._renamed(line)
-            has_end = has_end or (begun is None and line.startswith(TRAILER))
-            begun = None if kind is _Kind.LINE or line.rstrip().endswith(b";") else kind
+        kind: _Kind | None = None
+        has_end, number, tail = False, 0, _NEWLINE
+        while piece := stream.readline(_PIECE_BYTES):
+            if tail.endswith(_NEWLINE):
+                number, tail = number + 1, b""
+                kind = begun or self._kind(piece)
+                if kind is None or (begun is _Kind.ROWS and not piece.startswith(b"(")):
+                    raise _not_understood(piece, number)
+                has_end = has_end or (begun is None and piece.startswith(TRAILER))
+                if kind is _Kind.LEFT_OUT:
+                    self.views |= {_plain(name) for name in _VIEW.findall(piece)}
+                else:
+                    yield piece if begun else self._renamed(piece)
+            elif kind is not _Kind.LEFT_OUT:
+                yield piece
+            tail = (tail + piece)[-_TAIL_BYTES:]
+            if tail.endswith(_NEWLINE):
+                begun = None if kind is _Kind.LINE or tail.rstrip().endswith(b";") else kind
         if not has_end:
-            raise Refused(
+            raise Damaged(
                 f"The dump is cut short: it lacks its end ({TRAILER.decode()}).",
                 hint=CUT_SHORT,
                 done=_NOTHING,
