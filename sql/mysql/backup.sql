@@ -33,6 +33,14 @@ WHERE k.referenced_table_schema = DATABASE()
   AND NOT (k.table_schema = DATABASE() AND k.table_name IN :tables)
 ORDER BY k.table_name;
 
+-- name: attached
+-- What hangs on these tables and goes with them: in words, and on which of them.
+SELECT CONCAT('trigger ', g.trigger_name) AS name, g.event_object_table AS relation
+FROM information_schema.triggers AS g
+WHERE g.trigger_schema = DATABASE()
+  AND g.event_object_table IN :tables
+ORDER BY g.event_object_table, g.trigger_name;
+
 -- name: databases
 -- The names of this server's databases, as far as this user may see them.
 SELECT s.schema_name AS name

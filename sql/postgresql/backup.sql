@@ -62,6 +62,56 @@ WHERE k.contype = 'f'
   AND NOT (r.relnamespace = t.relnamespace AND r.relname = ANY(CAST(:tables AS text[])))
 ORDER BY r.relname;
 
+-- name: attached
+-- What hangs on these tables of the session's schema and goes with them: in words, and on which of them.
+WITH chosen AS (
+  SELECT c.oid, c.relname, c.relrowsecurity, c.relreplident, c.reloptions
+  FROM pg_class AS c
+  JOIN pg_namespace AS n ON n.oid = c.relnamespace
+  WHERE n.nspname = current_schema()
+    AND c.relkind IN ('r', 'p')
+    AND c.relname = ANY(CAST(:tables AS text[]))
+)
+SELECT 'trigger ' || g.tgname AS name, t.relname AS relation
+FROM pg_trigger AS g
+JOIN chosen AS t ON t.oid = g.tgrelid
+WHERE NOT g.tgisinternal
+UNION ALL
+SELECT 'policy ' || p.polname, t.relname
+FROM pg_policy AS p
+JOIN chosen AS t ON t.oid = p.polrelid
+UNION ALL
+SELECT 'row-level security', t.relname
+FROM chosen AS t
+WHERE t.relrowsecurity
+UNION ALL
+SELECT 'rule ' || r.rulename, t.relname
+FROM pg_rewrite AS r
+JOIN chosen AS t ON t.oid = r.ev_class
+UNION ALL
+SELECT 'its place in publication ' || b.pubname, t.relname
+FROM pg_publication_rel AS r
+JOIN pg_publication AS b ON b.oid = r.prpubid
+JOIN chosen AS t ON t.oid = r.prrelid
+UNION ALL
+SELECT 'replica identity', t.relname
+FROM chosen AS t
+WHERE t.relreplident <> 'd'
+UNION ALL
+SELECT 'statistics ' || s.stxname, t.relname
+FROM pg_statistic_ext AS s
+JOIN chosen AS t ON t.oid = s.stxrelid
+UNION ALL
+SELECT 'setting ' || o.setting, t.relname
+FROM chosen AS t
+CROSS JOIN unnest(t.reloptions) AS o(setting)
+UNION ALL
+SELECT DISTINCT 'comment', t.relname
+FROM pg_description AS d
+JOIN chosen AS t ON t.oid = d.objoid
+WHERE d.classoid = CAST('pg_class' AS regclass)
+ORDER BY 2, 1;
+
 -- name: databases
 -- The names of this server's databases.
 SELECT d.datname AS name

@@ -490,6 +490,45 @@ def _rights(url: str) -> dict[str, tuple[str, str]]:
         }
 
 
+def test_what_hangs_on_what_gives_way_is_named(server: Server, database_url: str, cli: Cli) -> None:
+    backups.fill(server, database_url, events=10)
+    assert cli("backup", "--format", "portable", url=database_url).code == 0
+    preview = ("restore", "latest", "--replace", "--dry-run")
+    assert cli(*preview, "--json", url=database_url).document["attached"] == []
+    if server.dialect == "postgresql":
+        execute(
+            database_url,
+            "CREATE FUNCTION mine() RETURNS trigger AS 'BEGIN RETURN NEW; END' LANGUAGE plpgsql",
+            "CREATE TRIGGER tell BEFORE INSERT ON website FOR EACH ROW EXECUTE FUNCTION mine()",
+            "CREATE POLICY own ON session USING (true)",
+            "ALTER TABLE session ENABLE ROW LEVEL SECURITY",
+            "CREATE PUBLICATION events FOR TABLE website_event",
+            "ALTER TABLE website_event REPLICA IDENTITY FULL",
+            "ALTER TABLE website_event SET (autovacuum_vacuum_scale_factor = 0.01)",
+            "COMMENT ON COLUMN report.name IS 'what it is'",
+            "CREATE STATISTICS together ON url_path, url_query FROM website_event",
+            "CREATE RULE never AS ON DELETE TO team DO INSTEAD NOTHING",
+        )
+    else:
+        execute(database_url, "CREATE TRIGGER tell BEFORE INSERT ON website FOR EACH ROW SET NEW.name = 'x'")
+    expected = ["trigger tell of website"]
+    if server.dialect == "postgresql":
+        expected = [
+            "comment of report", "policy own of session", "row-level security of session",
+            "rule never of team", "trigger tell of website",
+            "its place in publication events of website_event",
+            "replica identity of website_event",
+            "setting autovacuum_vacuum_scale_factor=0.01 of website_event",
+            "statistics together of website_event",
+        ]  # fmt: skip
+    assert cli(*preview, "--json", url=database_url).document["attached"] == expected
+    shown = " ".join(cli(*preview, url=database_url).said.split())
+    assert f"Goes with them, and comes only if the backup has it, too: {'; '.join(expected)}." in shown
+    restored = cli("restore", "latest", "--replace", "--yes", "--json", url=database_url)
+    assert restored.document["attached"] == expected
+    assert cli(*preview, "--json", url=database_url).document["attached"] == []
+
+
 @pytest.mark.usefixtures("mysql_server")
 def test_what_gave_way_and_cant_be_dropped(server: Server, database_url: str, cli: Cli) -> None:
     """The user may rename tables to the names of what goes, and not drop those."""

@@ -108,6 +108,7 @@ def restore(
                 "name": source.title,
                 "database": plan.database,
                 "replaced": plan.wanted.replaced,
+                "attached": plan.attached,
                 "added": plan.wanted.adds,
                 "tables": restored.tables,
                 "seconds": round(restored.seconds, 3),
@@ -136,6 +137,7 @@ def _end_dry_run(source: Source, plan: RestorePlan, *, as_json: bool) -> None:
                 ],
                 "websites": plan.websites,
                 "replaced": plan.wanted.replaced,
+                "attached": plan.attached,
                 "kept": plan.kept,
                 "added": plan.wanted.adds,
             }
@@ -205,6 +207,13 @@ def _show_plan(source: Source, plan: RestorePlan, where: str) -> None:
             else f"Replaced: {tables}.",
             style="yellow",
         )  # fmt: skip
+    if plan.attached:
+        render.print_remark(
+            "!",
+            f"Goes with them, and comes only if the backup has it, too: {'; '.join(plan.attached)}.",
+            "`pg_dump --schema-only` or SHOW CREATE TRIGGER writes down how to make it anew.",
+            style="yellow",
+        )
     if plan.kept:
         render.print_remark("•", f"Left alone: {', '.join(plan.kept)}.")
 

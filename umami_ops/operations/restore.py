@@ -25,6 +25,7 @@ _NOTHING = "Nothing was changed."
 class RestorePlan:
     """What comes and what gives way. `kept` are tables of the target that the restore leaves alone.
 
+    `attached` says what hangs on what gives way, and goes with it: a trigger, a place in a publication.
     `websites` are the names of those whose rows alone come, none where all do.
     """
 
@@ -33,6 +34,7 @@ class RestorePlan:
     database: str
     kept: tuple[str, ...]
     websites: tuple[str, ...] = ()
+    attached: tuple[str, ...] = ()
 
     @property
     def replaces(self) -> bool:
@@ -88,6 +90,18 @@ def plan_restore(
         server_title=server.title,
         database=server.database,
         kept=tuple(table for table in here if table not in giving_way),
+        attached=_attached(connection, giving_way),
+    )
+
+
+def _attached(connection: Connection, giving_way: Sequence[str]) -> tuple[str, ...]:
+    if not giving_way:
+        return ()
+    rows = connection.rows(connection.dialect.queries["backup.attached"], tables=list(giving_way))
+    return tuple(
+        f"{row['name']} of {row['relation']}"
+        for row in rows
+        if WORKING_PREFIX not in row["name"]  # what a killed rebuild has left
     )
 
 
