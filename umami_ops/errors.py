@@ -40,6 +40,10 @@ class Refused(OpsError):
     exit_code = 5
 
 
+class Damaged(Refused):
+    """What was read lacks its end, or isn't what was written (exit code 5)."""
+
+
 class LockHeld(OpsError):
     """Another run of umami-ops holds this database's lock (exit code 4)."""
 
@@ -62,6 +66,10 @@ class PermissionFault(DatabaseFault):
 
 class TransientFault(DatabaseFault):
     """A deadlock, a serialisation failure or a lock timeout: the transaction may simply be tried again."""
+
+
+class BadData(DatabaseFault):
+    """Rows that the server can't take, or that aren't those that should be there (exit code 1)."""
 
 
 class LeftBehind(DatabaseFault):

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from umami_ops.archive.store import NAME, SEAL, Draft, Store
-from umami_ops.errors import OpsError, Refused
+from umami_ops.errors import Damaged, OpsError, Refused
 
 MANIFEST = "manifest.json"
 #: The formats, of which the number grows when an older umami-ops couldn't read what a newer one writes.
@@ -212,9 +212,9 @@ def check_files(store: Store, manifest: Manifest, advanced: Any = lambda _bytes:
             raise damaged(manifest.name, f"{file.name} is not what was written: its SHA-256 is another")
 
 
-def damaged(name: str, how: str) -> Refused:
+def damaged(name: str, how: str) -> Damaged:
     """Return the refusal of a damaged backup."""
-    return Refused(
+    return Damaged(
         f"Backup {name} is damaged: {how}.",
         hint="Take another one: `umami-ops backup list`.",
         done="Nothing was changed.",

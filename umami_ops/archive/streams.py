@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Protocol
 
 from umami_ops.archive.manifest import FileFacts
 from umami_ops.archive.store import Writer
-from umami_ops.errors import CUT_SHORT, OpsError, Refused, UsageFault
+from umami_ops.errors import CUT_SHORT, Damaged, OpsError, Refused, UsageFault
 
 ZSTD, AGE = ".zst", ".age"
 _LEVEL = 3
@@ -235,7 +235,7 @@ def pieces(source: Readable) -> Iterator[bytes]:
 
 
 def decompressed(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield what zstd frames hold. Raises Refused for damaged and for truncated ones."""
+    """Yield what zstd frames hold. Raises Damaged for damaged and for truncated ones."""
     zstandard = _zstandard()
     frame = None
     try:
@@ -253,8 +253,8 @@ def decompressed(chunks: Iterable[bytes]) -> Iterator[bytes]:
         raise _damaged("cut short")
 
 
-def _damaged(how: str) -> Refused:
-    return Refused(
+def _damaged(how: str) -> Damaged:
+    return Damaged(
         f"The compressed data are {how}.",
         hint=CUT_SHORT,
         done="Nothing was changed.",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from umami_ops.cli import options
-from umami_ops.errors import OpsError, UsageFault
+from umami_ops.errors import BadData, Damaged, OpsError, UsageFault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -243,12 +243,15 @@ def _verify(source: StoredBackup, database: Database) -> Restored:
 
 @contextmanager
 def _noting(source: StoredBackup) -> Iterator[None]:
-    """Note beside a backup why its verification failed; a note that can't be written hides nothing."""
+    """Note beside a backup that it isn't what it should be; a note that can't be written hides nothing.
+
+    What else ends a verification, a full disk or a lost connection, says nothing about the backup.
+    """
     from umami_ops.operations.backup import note_failed
 
     try:
         yield
-    except OpsError as fault:
+    except (BadData, Damaged) as fault:
         with suppress(OpsError):
             note_failed(source.store, source.title, source.seal_digest(), fault.message)
         raise

@@ -8,7 +8,7 @@ from dataclasses import replace
 from umami_ops.archive.manifest import Manifest, TableFacts, differences
 from umami_ops.databases.base import Connection
 from umami_ops.databases.dumps import Wanted
-from umami_ops.errors import DatabaseFault, Refused
+from umami_ops.errors import BadData, Refused
 from umami_ops.transfer.contents import recorded_level, table_facts
 from umami_ops.umami import prisma
 from umami_ops.umami.schema import Table, latest_level, schema_at
@@ -31,14 +31,14 @@ class Comparison:
     def __call__(self, connection: Connection, names: Mapping[str, str]) -> None:
         """Compare what is there under these names.
 
-        Raises DatabaseFault where it isn't what the manifest says; Refused where it lacks, without one, what
+        Raises BadData where it isn't what the manifest says; Refused where it lacks, without one, what
         it would take the place of, or is of another level than what stays beside it.
         """
         expected = self._expected(connection, names)
         self.found = table_facts(connection, [table.name for table in expected] or sorted(names), names)
         wrong = differences(expected, self.found)
         if wrong:
-            raise DatabaseFault(
+            raise BadData(
                 f"What was restored is not what the backup says: {'; '.join(wrong)}.",
                 hint="Take another backup: `umami-ops backup list`.",
             )

@@ -63,7 +63,7 @@ def restore(
     kill leaves what has come by then. Then `advanced` hears of bytes as they arrive in the database.
 
     Whoever calls has checked the sums. Where rows are added, the result counts those that joined. Locks: the
-    replaced tables, for the moment of the swap. Raises DatabaseFault when what came out isn't what the backup
+    replaced tables, for the moment of the swap. Raises BadData when what came out isn't what the backup
     holds; then, and after any failure before the swap, the database is as it was. Raises LeftBehind when all
     is in its place and what gave way can't be dropped.
     """

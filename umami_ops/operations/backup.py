@@ -376,7 +376,7 @@ def note_verified(store: Store, name: str, seal_digest: str, server_title: str) 
 
 
 def note_failed(store: Store, name: str, seal_digest: str, why: str) -> None:
-    """Write down beside a backup that it could not be verified, and why; that it once was stays noted."""
+    """Write down beside a backup that it isn't what it should be, and why; that it once was stays noted."""
     _write_note(
         store, name, {**_note(store, name), "seal": seal_digest, "failed": {"at": _now(), "why": why}}
     )

@@ -25,7 +25,7 @@ from umami_ops.archive.store import Writer
 from umami_ops.archive.streams import ZSTD, Compressing, Hashing, Joined, decompressed, pieces
 from umami_ops.databases.base import Connection, Database
 from umami_ops.databases.transit import Thing
-from umami_ops.errors import CUT_SHORT, DatabaseFault, Refused
+from umami_ops.errors import CUT_SHORT, Damaged, DatabaseFault
 from umami_ops.transfer.contents import counting, table_facts
 from umami_ops.transfer.schema import Side, rows_of
 from umami_ops.transfer.snapshot import Snapshot
@@ -67,7 +67,7 @@ class Head:
             others = tuple(Thing(**entry) for entry in found.get("others", ()))
             return cls(found["dialect"], found["flavour"], found["level"], tables, others)
         except (ValueError, KeyError, TypeError):
-            raise Refused(f"{SCHEMA} in the archive can't be understood.") from None
+            raise Damaged(f"{SCHEMA} in the archive can't be understood.") from None
 
 
 def _table(entry: dict[str, Any]) -> Table:
@@ -210,22 +210,22 @@ class Archive:
         while (member := self._next()) is not None:
             name = unquote(member.name.removesuffix(_CSV))
             if not member.name.endswith(_CSV) or name not in by_name:
-                raise Refused(f"The archive holds {member.name}, which its schema doesn't know.")
+                raise Damaged(f"The archive holds {member.name}, which its schema doesn't know.")
             yield by_name.pop(name), decompressed(self._content(member))
         if by_name:
-            raise Refused(f"The archive is cut short: it lacks {', '.join(by_name)}.", hint=CUT_SHORT)
+            raise Damaged(f"The archive is cut short: it lacks {', '.join(by_name)}.", hint=CUT_SHORT)
 
     def _manifest(self) -> Manifest:
         content = self._small(MANIFEST)
         try:
             return Manifest.parse(content)
         except ValueError:
-            raise Refused(f"{MANIFEST} in the archive can't be understood.") from None
+            raise Damaged(f"{MANIFEST} in the archive can't be understood.") from None
 
     def _small(self, name: str) -> bytes:
         member = self._next()
         if member is None or member.name != name:
-            raise Refused(f"The archive is no backup of ours: it lacks {name}.")
+            raise Damaged(f"The archive is no backup of ours: it lacks {name}.")
         return b"".join(self._content(member))
 
     def _content(self, member: tarfile.TarInfo) -> Iterator[bytes]:
@@ -246,4 +246,4 @@ def _told() -> Iterator[None]:
     try:
         yield
     except tarfile.TarError as fault:
-        raise Refused(f"The archive is damaged or cut short: {fault}.", hint=CUT_SHORT) from None
+        raise Damaged(f"The archive is damaged or cut short: {fault}.", hint=CUT_SHORT) from None

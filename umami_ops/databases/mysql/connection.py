@@ -25,6 +25,7 @@ from umami_ops.databases.mysql.dialect import MYSQL
 from umami_ops.databases.mysql.pipe import Pipe
 from umami_ops.databases.url import DatabaseUrl
 from umami_ops.errors import (
+    BadData,
     ConnectionFault,
     ConnectionLost,
     DatabaseFault,
@@ -449,7 +450,9 @@ def _translated(query: Query) -> Iterator[None]:
             ) from None
         if number == _NO_CONVERSION:
             raise UnreadableFault(f"{query.name} failed: {text}") from None
-        raise DatabaseFault(f"{query.name} failed: {text}") from None
+        is_of_rows = isinstance(fault, (pymysql.DataError, pymysql.IntegrityError))
+        kind = BadData if is_of_rows else DatabaseFault
+        raise kind(f"{query.name} failed: {text}") from None
     except OSError as fault:
         raise ConnectionLost(f"The connection broke: {fault}") from None
 

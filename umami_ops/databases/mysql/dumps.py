@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from umami_ops.databases.mysql.programs import find_dump_programs, option_file
 from umami_ops.databases.mysql.rewriting import TRAILER, Rewriter
 from umami_ops.databases.mysql.staging import MysqlStaging
 from umami_ops.databases.transit import Moment
-from umami_ops.errors import DatabaseFault, Refused
+from umami_ops.errors import BadData, DatabaseFault, Refused
 from umami_ops.sql import Query
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ _UNFINISHED = "The backup was not made."
 _HEADERS = (b"-- MySQL dump", b"-- MariaDB dump")
 _BEGUN = b"CREATE TABLE"
 _TAIL_BYTES = 512
+#: How the client tells of rows that the server doesn't take, by the class of the SQLSTATE.
+_OF_ROWS = re.compile(r"ERROR \d+ \((?:22|23)\w{3}\)")
 
 
 class MysqlDumpPrograms(DumpPrograms["MysqlConnection"]):
@@ -120,7 +123,7 @@ class MysqlDumpPrograms(DumpPrograms["MysqlConnection"]):
                 for line in lines:
                     if not child.feed(line):
                         break
-                child.finish(DatabaseFault, _NOTHING)
+                child.finish(BadData if _OF_ROWS.search(child.said) else DatabaseFault, _NOTHING)
             finally:
                 child.stop()
 

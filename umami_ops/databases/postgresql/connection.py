@@ -26,6 +26,7 @@ from umami_ops.databases.postgresql.access import VARIABLES, arguments_of, refus
 from umami_ops.databases.postgresql.dialect import POSTGRESQL
 from umami_ops.databases.url import DatabaseUrl
 from umami_ops.errors import (
+    BadData,
     ConnectionLost,
     DatabaseFault,
     PermissionFault,
@@ -429,6 +430,8 @@ def _translated(query: Query) -> Iterator[None]:
         if fault.sqlstate is None or fault.sqlstate.startswith(("08", "57P")):
             raise ConnectionLost(f"The connection broke: {_first_line(fault)}") from None
         raise DatabaseFault(f"{query.name} failed: {_first_line(fault)}") from None
+    except (psycopg.DataError, psycopg.IntegrityError) as fault:
+        raise BadData(f"{query.name} failed: {_first_line(fault)}") from None
     except psycopg.Error as fault:
         raise DatabaseFault(f"{query.name} failed: {_first_line(fault)}") from None
 

@@ -27,7 +27,7 @@ from umami_ops.databases.postgresql.programs import find_dump_programs
 from umami_ops.databases.postgresql.script import LONGEST_BYTES, Script
 from umami_ops.databases.postgresql.staging import bring_types, run, swap
 from umami_ops.databases.postgresql.surroundings import require_untouched, surroundings
-from umami_ops.errors import CUT_SHORT, DatabaseFault, Refused
+from umami_ops.errors import CUT_SHORT, Damaged, DatabaseFault, Refused
 from umami_ops.sql import Query
 
 if TYPE_CHECKING:
@@ -134,11 +134,12 @@ class PostgresqlDumpPrograms(DumpPrograms["PostgresqlConnection"]):
         try:
             feeder.start()
             assert child.process.stdout is not None
-            yield child.process.stdout
-            feeder.join()
-            if faults:
-                raise faults[0]
-            child.finish(DatabaseFault, _NOTHING)
+            try:
+                yield child.process.stdout
+            except Damaged:
+                _require_well(child, feeder, faults)  # by which it is known why the text lacks its end
+                raise
+            _require_well(child, feeder, faults)
         finally:
             child.stop()
             if feeder.ident is not None:  # a signal may come before it has begun
@@ -176,6 +177,14 @@ def _proven(writer: Child, reader: Child, listed: IO[bytes]) -> Iterator[bytes]:
         )
 
 
+def _require_well(child: Child, feeder: threading.Thread, faults: list[BaseException]) -> None:
+    """Raise what was wrong with the source, or made the program fail."""
+    feeder.join()
+    if faults:
+        raise faults[0]
+    child.finish(DatabaseFault, _NOTHING)
+
+
 def _feed(child: Child, source: Iterable[bytes], faults: list[BaseException]) -> None:
     """Feed a program from another thread; what goes wrong with the source is kept for the reader."""
     try:
@@ -194,7 +203,7 @@ def _feed(child: Child, source: Iterable[bytes], faults: list[BaseException]) ->
 
 
 def _load(connection: PostgresqlConnection, text: IO[bytes], schema: str) -> None:
-    """Run a dump's statements, and send its rows. Raises Refused where it lacks its end.
+    """Run a dump's statements, and send its rows. Raises Damaged where it lacks its end.
 
     What it says of the schema itself is left out, and of extensions: those belong to the database. So are
     owners, grants and publications, as pg_restore leaves them: their roles needn't be here.
@@ -226,7 +235,7 @@ def _load(connection: PostgresqlConnection, text: IO[bytes], schema: str) -> Non
             script.add(line)
     _run(connection, script)
     if not has_end:
-        raise Refused(
+        raise Damaged(
             f"The dump is cut short: it lacks its end ({_TRAILER.decode()}).", hint=CUT_SHORT, done=_NOTHING
         )
 
@@ -246,7 +255,7 @@ def _rows(text: IO[bytes]) -> Iterator[bytes]:
         if size >= _BLOCK_BYTES:
             yield b"".join(block)
             block, size = [], 0
-    raise Refused("The dump is cut short: the rows of a table have no end.", hint=CUT_SHORT, done=_NOTHING)
+    raise Damaged("The dump is cut short: the rows of a table have no end.", hint=CUT_SHORT, done=_NOTHING)
 
 
 def _run(connection: PostgresqlConnection, script: Script) -> None:
