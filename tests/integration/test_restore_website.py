@@ -129,6 +129,32 @@ def test_a_link_whose_slug_another_has_by_now(cli: Cli, url: str) -> None:
     assert rows_of(url) == before
 
 
+def test_a_website_of_nobody_here(cli: Cli, url: str, server: Server) -> None:
+    """Umami shows a website to its user, or to its team."""
+    quote = '"user"' if server.dialect == "postgresql" else "user"
+    website, domain = _website(url)
+    user = "5e0f1c4e-0000-4000-8000-0000000000aa"
+    columns = f"{quote} (user_id, username, password, role)"
+    execute(
+        url,
+        f"INSERT INTO {columns} VALUES ('{user}', 'her', 'x', 'user')",
+        f"UPDATE website SET user_id = '{user}', team_id = NULL WHERE website_id = '{website}'",
+    )
+    assert cli("backup", "--format", "portable", url=url).code == 0
+    _without(url, website, rows_of(url))
+    restore = ("restore", "latest", "--website", domain, "--replace")
+    assert cli(*restore, "--dry-run", "--json", url=url).document["notes"] == []
+    execute(url, f"UPDATE {quote} SET deleted_at = created_at WHERE user_id = '{user}'")
+    assert len(cli(*restore, "--dry-run", "--json", url=url).document["notes"]) == 1
+    execute(url, f"DELETE FROM {quote} WHERE user_id = '{user}'")
+    shown = " ".join(cli(*restore, "--dry-run", url=url).said.split())
+    assert f"belongs to user {user}, which this database hasn't" in shown
+    assert "until its user_id in table website is another's" in shown
+    outcome = cli(*restore, "--yes", "--json", url=url)
+    assert outcome.code == 0, outcome.said
+    assert user in outcome.document["notes"][0]
+
+
 def test_what_is_not_there_is_said(cli: Cli, url: str, server: Server, database_url: str) -> None:
     assert cli("backup", "--format", "portable", url=url).code == 0
     quote = '"user"' if server.dialect == "postgresql" else "user"

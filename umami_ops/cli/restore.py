@@ -112,7 +112,7 @@ def restore(
                 "added": plan.wanted.adds,
                 "tables": restored.tables,
                 "seconds": round(restored.seconds, 3),
-                "notes": restored.notes,
+                "notes": [*plan.notes, *restored.notes],
             }
         )
         return
@@ -140,6 +140,7 @@ def _end_dry_run(source: Source, plan: RestorePlan, *, as_json: bool) -> None:
                 "attached": plan.attached,
                 "kept": plan.kept,
                 "added": plan.wanted.adds,
+                "notes": plan.notes,
             }
         )
         return
@@ -214,6 +215,8 @@ def _show_plan(source: Source, plan: RestorePlan, where: str) -> None:
             "`pg_dump --schema-only` or SHOW CREATE TRIGGER writes down how to make it anew.",
             style="yellow",
         )
+    for note in plan.notes:
+        render.print_remark("!", note, style="yellow")
     if plan.kept:
         render.print_remark("•", f"Left alone: {', '.join(plan.kept)}.")
 

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from umami_ops.archive.manifest import DUMP, PRUNED, Manifest
 from umami_ops.archive.source import Source
 from umami_ops.databases.base import Connection
 from umami_ops.databases.dumps import Wanted
+from umami_ops.databases.transit import NULL
 from umami_ops.errors import Refused, UsageFault
-from umami_ops.operations.inspect import inspect
+from umami_ops.operations.inspect import Installation, inspect
 from umami_ops.operations.restore import RestorePlan
 from umami_ops.operations.websites import known_websites, matching
 from umami_ops.sql import Query
@@ -25,6 +26,9 @@ from umami_ops.umami import prisma
 from umami_ops.umami.tables import belonging_column
 
 _NOTHING = "Nothing was changed."
+#: Whom a website, link or pixel belongs to, and without whom nobody finds it among theirs.
+_OWNERS = {"user_id": "user", "team_id": "team"}
+_NOBODY = NULL.decode()
 #: Tables whose rows are what a website's name can mean, with the columns that `matching` looks at.
 _NAMED = {
     "website": ("website_id", "domain"),
@@ -99,7 +103,41 @@ def plan_addition(
         database=installation.server.database,
         kept=(),
         websites=tuple(_title(found) for found in chosen.values()),
+        notes=tuple(_about_owners(connection, installation, chosen.values(), coming)),
     )
+
+
+def _about_owners(
+    connection: Connection,
+    installation: Installation,
+    chosen: Iterable[Mapping[str, Any]],
+    coming: Sequence[str],
+) -> Iterator[str]:
+    """Yield what to do about those that belong to nobody here: Umami would show them to nobody."""
+    for found in chosen:
+        table = found.get("table")
+        if table not in coming:
+            continue
+        for column, owners in _OWNERS.items():
+            owner = found.get(column, _NOBODY)
+            if owner != _NOBODY and not _is_there(connection, installation, owners, column, owner):
+                yield (
+                    f"{_title(found)} belongs to {owners} {owner}, which this database hasn't: nobody finds "
+                    f"it in Umami until its {column} in table {table} is another's."
+                )
+
+
+def _is_there(
+    connection: Connection, installation: Installation, table: str, column: str, value: str
+) -> bool:
+    """Say whether there is such a user or team; one that was deleted in Umami is none."""
+    quote = connection.dialect.quote
+    alive = " AND deleted_at IS NULL" if "deleted_at" in installation.columns.get(table, ()) else ""
+    text = (
+        f"SELECT 1 AS found FROM {quote(table)}"  # noqa: S608
+        f" WHERE {quote(column)} = {connection.literal(value)}{alive}"
+    )
+    return bool(connection.rows(Query("restore.has_owner", "", text)))
 
 
 def _title(website: Mapping[str, Any]) -> str:
@@ -129,6 +167,8 @@ def _named(archive: Archive) -> Iterator[dict[str, Any]]:
         id_column, domain = _NAMED[table.name]
         places = {name: place for place, name in enumerate(rows_of(table, archive.head.side).names)}
         for row in csv.reader(io.StringIO(b"".join(pieces).decode(), newline="")):
+            owners = {column: row[place] for column in _OWNERS if (place := places.get(column)) is not None}
             yield {
                 "id": row[places[id_column]], "name": row[places["name"]], "domain": row[places[domain]],
+                "table": table.name, **owners,
             }  # fmt: skip

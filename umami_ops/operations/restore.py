@@ -26,6 +26,7 @@ class RestorePlan:
     """What comes and what gives way. `kept` are tables of the target that the restore leaves alone.
 
     `attached` says what hangs on what gives way, and goes with it: a trigger, a place in a publication.
+    `notes` are sentences about what a person should know before.
     `websites` are the names of those whose rows alone come, none where all do.
     """
 
@@ -35,6 +36,7 @@ class RestorePlan:
     kept: tuple[str, ...]
     websites: tuple[str, ...] = ()
     attached: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def replaces(self) -> bool:
