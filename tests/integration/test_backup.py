@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -528,3 +529,24 @@ def test_old_ones_go_and_others_stay(filled: str, stored: str, cli: Cli, tmp_pat
     assert cli("backup", "prune", *keep, url=filled).code == 5
     assert cli("backup", "prune", *keep, "--yes", url=filled).code == 0
     assert {path.name for path in (tmp_path / "backups").iterdir()} == {*names[1:], "copy", "notes"}
+
+
+def test_what_is_left_of_a_backup_goes_with_the_old_ones(stored: str, tmp_path: Path) -> None:
+    """As where its deletion was cut off: without its seal it is no backup any more."""
+    half, young, others = (
+        shutil.copytree(tmp_path / "backups" / stored, tmp_path / "backups" / f"umami-2025010{day}T010203Z")
+        for day in (1, 2, 3)
+    )
+    (others / "notes.txt").write_text("mine")
+    for folder in (half, young, others):
+        (folder / "SHA256SUMS").unlink()
+    long_ago = (datetime.now(UTC) - timedelta(days=3)).timestamp()
+    for folder in (half, others):
+        for path in (*folder.iterdir(), folder):
+            os.utime(path, (long_ago, long_ago))
+    prune = ("backup", "prune", "--yes")
+    preview = run(*prune, "--dry-run", "--json", folder=tmp_path).document
+    assert (preview["deleted"], preview["abandoned"]) == ([], [half.name])
+    assert half.exists()
+    assert "what is left of 1" in run(*prune, folder=tmp_path).out
+    assert sorted((tmp_path / "backups").iterdir()) == sorted([tmp_path / "backups" / stored, young, others])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import urllib.request
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import obstore
@@ -21,6 +21,7 @@ from umami_ops.archive.places import open_store
 from umami_ops.archive.store import SEAL, Store
 from umami_ops.archive.streams import Hashing
 from umami_ops.errors import OpsError, Refused
+from umami_ops.operations.backup import discard_abandoned
 
 _BUCKET = "umami-backups"
 
@@ -166,6 +167,33 @@ def test_a_backup_of_several_files_goes_there_and_comes_back(
     finally:
         server.drop_database(url)
         server.drop_database(target)
+
+
+def test_what_a_killed_run_left_is_cleared_away(variables: dict[str, str], tmp_path: Path) -> None:
+    """Ours alone, and not while it may be somebody's who is at work."""
+    address = f"s3://{_BUCKET}/here"
+    store = open_store(address)
+    old, half, young = (f"umami-{day}T010203Z" for day in ("20250102", "20250103", "20250104"))
+    _write(store, "umami-20250101T010203Z", b"whole")
+    store.note(old, "database.dump.zst", b"x")
+    for name in (half, young):
+        _write(store, name, b"whole")
+    bucket = obstore.store.S3Store(
+        _BUCKET, client_options={"allow_http": True}, endpoint=variables["AWS_ENDPOINT_URL"]
+    )
+    obstore.delete(bucket, f"here/{half}/{SEAL}")
+    store.note("umami-20250105T010203Z", "letters.txt", b"somebody's")
+    store.note("somebodys", "manifest.json", b"{}")
+    store.note("umami-pruned-20250106T010203Z.unfinished", "manifest.json", b"{}")
+    begun = store.begun()
+    prune = ("backup", "prune", "--store", address, "--yes", "--json")
+    assert run(*prune, folder=tmp_path).document["abandoned"] == []
+    assert store.begun() == begun
+    assert store.abandoned(datetime.now(UTC) + timedelta(minutes=1)) == [old, half]
+    for name in (old, half):
+        discard_abandoned(store, name)
+    assert store.begun() == [name for name in begun if name not in (old, half)]
+    assert store.names() == ["umami-20250101T010203Z", young]
 
 
 def test_what_a_prune_deletes_goes_there_and_comes_back(variables: dict[str, str], tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -68,9 +69,17 @@ class BucketStore(Store):
 
     def files(self, name: str) -> Mapping[str, int]:
         """Return the files of a backup."""
+        return {entry["path"].rpartition("/")[2]: entry["size"] for entry in self._objects(name)}
+
+    def written_at(self, name: str) -> datetime:
+        """Return the time of the newest object."""
+        times = [entry["last_modified"] for entry in self._objects(name)]
+        return max(times, default=datetime.now(UTC))  # somebody else has just deleted them
+
+    def _objects(self, name: str) -> Sequence[Mapping[str, Any]]:
         with self._told():
             found = self._obstore.list_with_delimiter(self._bucket, f"{self._prefix}{name}/")
-            return {entry["path"].rpartition("/")[2]: entry["size"] for entry in found["objects"]}
+            return cast(Sequence[Mapping[str, Any]], found["objects"])
 
     def open(self, name: str, file: str) -> BinaryIO:
         """Open an object."""

@@ -13,6 +13,7 @@ import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -27,6 +28,11 @@ SEAL = "SHA256SUMS"
 UNFINISHED = ".unfinished"
 
 _PARTIAL = ".partial"
+#: How we name backups, by the moment at which they began, and what stands in one.
+_OURS = re.compile(r".+-\d{8}T\d{6}Z(-\d+)?")
+_OF_OURS = re.compile(
+    r"(database\.(dump|sql|tar)|toc\.dat|\d+\.dat)(\.zst|\.gz)?(\.age)?|manifest\.json|verified\.json"
+)
 
 
 class Writer(Protocol):
@@ -108,6 +114,23 @@ class Store(ABC):
         """Return the names of archives that are still in pieces: their maker is at work, or was killed."""
         return [name.removesuffix(UNFINISHED) for name in self.begun() if name.endswith(UNFINISHED)]
 
+    def abandoned(self, since: datetime) -> list[str]:
+        """Return the backups that were never completed, or half removed, and that nobody has written `since`.
+
+        A folder with any file that isn't a backup's is not ours.
+        """
+        return [
+            name
+            for name in self.begun()
+            if _OURS.fullmatch(name)
+            and all(_OF_OURS.fullmatch(file) for file in self.files(name))
+            and self.written_at(name) < since
+        ]
+
+    @abstractmethod
+    def written_at(self, name: str) -> datetime:
+        """Return when a folder without a seal was written to last."""
+
     def free_name(self, wanted: str) -> str:
         """Return a name that no backup has: the wanted one, or that with a number."""
         taken = set(self.names())
@@ -174,6 +197,13 @@ class FolderStore(Store):
                 for entry in sorted((self._folder / name).iterdir())
                 if entry.is_file()
             }
+
+    def written_at(self, name: str) -> datetime:
+        """Return the newest of the times of the folder and its files."""
+        folder = self._folder / name
+        with _told(folder):
+            newest = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
+        return datetime.fromtimestamp(newest, UTC)
 
     def open(self, name: str, file: str) -> BinaryIO:
         """Open a file."""

@@ -365,41 +365,55 @@ def prune(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Delete old backups: grandfather, father, son. Never the newest, nor the newest verified one."""
+    """Delete old backups: grandfather, father, son. Never the newest, nor the newest verified one.
+
+    What a killed run has left of one goes, too, once nobody has written to it for two days.
+    """
     from umami_ops.archive.rotation import Keep
     from umami_ops.cli import render
-    from umami_ops.operations.backup import plan_rotation
+    from umami_ops.operations.backup import abandoned_backups, discard_abandoned, plan_rotation
 
     store = options.open_store_from_options(place)
     store.require_there()
     reasons = plan_rotation(store, Keep(last, daily, weekly, monthly))
     going = [name for name, reason in reasons.items() if reason is None]
+    abandoned = abandoned_backups(store)
     if not as_json:
         render.print_table(
             [render.identifier("Name"), render.text("")],
-            [(name, f"kept: {reason}" if reason else "goes") for name, reason in reasons.items()],
+            [
+                *((name, f"kept: {reason}" if reason else "goes") for name, reason in reasons.items()),
+                *((name, "goes: it was never finished, or half deleted") for name in abandoned),
+            ],
         )
-    if going and not dry_run:
-        render.confirm(f"Delete {len(going)} of {len(reasons)} backups?", yes)
+    if (going or abandoned) and not dry_run:
+        render.confirm(f"Delete {len(going)} of {len(reasons)} backups{_and_rests(abandoned)}?", yes)
         for name in going:
             store.remove(name)
+        for name in abandoned:
+            discard_abandoned(store, name)
     if as_json:
         render.print_json(
             {
                 "store": store.title,
                 "dry_run": dry_run,
                 "deleted": going,
+                "abandoned": abandoned,
                 "kept": [n for n in reasons if n not in going],
             }
         )
         return
     render.print_line()
     render.print_line(
-        "Nothing is old enough to go." if not going
-        else f"Dry run: nothing was deleted. {len(going)} would go." if dry_run
-        else f"Deleted {len(going)} of {len(reasons)}.",
+        "Nothing is old enough to go." if not going and not abandoned
+        else f"Dry run: nothing was deleted. {len(going)}{_and_rests(abandoned)} would go." if dry_run
+        else f"Deleted {len(going)} of {len(reasons)}{_and_rests(abandoned)}.",
         style="bold",
     )  # fmt: skip
+
+
+def _and_rests(abandoned: list[str]) -> str:
+    return f", and what is left of {len(abandoned)}" if abandoned else ""
 
 
 def _show_manifest(manifest: Manifest, store: Store) -> None:

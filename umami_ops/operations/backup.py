@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ VERIFIED = "verified.json"
 # What a table's bytes become in a compressed dump, as a share: recordings are compressed already.
 _SHARE, _SHARE_OF_REPLAYS = 0.35, 1.2
 _REPLAYS = "session_replay"
+_ABANDONED = timedelta(days=2)
 
 Advanced = Callable[[int], None]
 
@@ -430,6 +431,19 @@ def plan_rotation(store: Store, keep: Keep) -> dict[str, str | None]:
         ],
         keep,
     )
+
+
+def abandoned_backups(store: Store) -> list[str]:
+    """Return what killed runs have left: backups that were never finished, or half deleted.
+
+    The youngest may still be at work: a big one goes up into a bucket for hours.
+    """
+    return store.abandoned(datetime.now(UTC) - _ABANDONED)
+
+
+def discard_abandoned(store: Store, name: str) -> None:
+    """Delete what `abandoned_backups` has named."""
+    store.discard(name, sorted(store.files(name)))
 
 
 def image_for(dialect: str, level: int | None) -> str:
