@@ -11,11 +11,13 @@ import pytest
 
 from testbed.servers import Server
 from testbed.servers.server import database_name
+from testbed.umami import create_umami
 from tests import backups
 from tests.backups import dump_by_hand, execute, rows_of
 from tests.command import Outcome, run
 from umami_ops.errors import DatabaseFault
 from umami_ops.sql import Query
+from umami_ops.umami.migrations import latest_released_level
 
 Cli = Callable[..., Outcome]
 
@@ -265,6 +267,23 @@ def test_values_that_look_like_what_a_text_is_made_of(
     before = rows_of(database_url)
     path = dump_by_hand(server, database_url, tmp_path / "whole.sql", *options)
     execute(database_url, "DELETE FROM event_data")
+    outcome = cli("restore", str(path), "--replace", "--yes", url=database_url)
+    assert outcome.code == 0, outcome.said
+    assert rows_of(database_url) == before
+
+
+@pytest.mark.usefixtures("postgresql_server")
+@pytest.mark.parametrize("options", [(), ("--inserts",)])
+def test_a_text_in_another_encoding(
+    server: Server, database_url: str, cli: Cli, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    """The second value is text in UTF-8, too, and another one."""
+    create_umami(database_url, latest_released_level(server.dialect))
+    for number, name in enumerate(("café", "cafÃ©")):
+        values = f"'5e0f1c4e-0000-4000-8000-00000000000{number}', '{name}'"
+        execute(database_url, f"INSERT INTO website (website_id, name) VALUES ({values})")
+    before = rows_of(database_url)
+    path = dump_by_hand(server, database_url, tmp_path / "latin.sql", "--encoding=LATIN1", *options)
     outcome = cli("restore", str(path), "--replace", "--yes", url=database_url)
     assert outcome.code == 0, outcome.said
     assert rows_of(database_url) == before

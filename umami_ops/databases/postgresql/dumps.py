@@ -231,6 +231,8 @@ def _load(connection: PostgresqlConnection, text: IO[bytes], schema: str) -> Non
             if line.startswith(b"INSERT ") and script.size_bytes >= _SCRIPT_BYTES:
                 _run(connection, script)
             script.add(line, drops=bool(is_left_out(line)))
+            if line.startswith(b"SET client_encoding"):
+                _run(connection, script)  # the server reads what comes together as it did before
         else:
             script.add(line)
     _run(connection, script)
