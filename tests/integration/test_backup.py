@@ -191,6 +191,28 @@ def test_rows_that_no_server_takes_are_noted(server: Server, filled: str, cli: C
     assert "website_event_pkey" in why or "Duplicate entry" in why, failed.err
 
 
+@pytest.mark.usefixtures("postgresql_server")
+def test_the_note_about_an_encrypted_one_holds_nothing_that_is_in_it(
+    server: Server, filled: str, cli: Cli, tmp_path: Path
+) -> None:
+    """Servers repeat a value that they can't take, and the note stands there for everybody to read."""
+    identity = pyrage.x25519.Identity.generate()
+    (tmp_path / "key").write_text(str(identity))
+    key = ("--identity", str(tmp_path / "key"))
+    script = (
+        'case "$*" in *--file=-*) "$real" "$@" | sed \'/^COPY public.website /{n;s/^/secret/}\'; exit;;'
+        " esac\n"
+        'exec "$real" "$@"'
+    )
+    programs = backups.wrapped(server, tmp_path / "programs", "pg_restore", script)
+    create = ("backup", "--verify", "--encrypt-to", str(identity.to_public()), *key)
+    failed = cli(*create, url=server.as_admin(filled), env=programs)
+    assert failed.code == 1, failed.said
+    assert "secret" in failed.err
+    assert "rows" in str(_failure(cli, filled))
+    assert "secret" not in str(_failure(cli, filled))
+
+
 def test_verified_on_a_server_of_its_own(server: Server, stored: str, filled: str, cli: Cli) -> None:
     if server.dialect != "postgresql":
         refused = cli("backup", "verify", "--scratch-url", "embedded", url=filled)

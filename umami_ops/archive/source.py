@@ -74,9 +74,14 @@ class StoredBackup(Source):
         self.manifest = self._manifest
         self._identities = identities
 
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether only who has a key may read it."""
+        return bool(self._manifest.encrypted_to)
+
     def require_key(self) -> None:
         """Raise Refused where it is encrypted and no key was named, which is no fault of the backup's."""
-        if self._manifest.encrypted_to:
+        if self.is_encrypted:
             require_key(self._identities)
 
     def check(self, advanced: Advanced) -> None:
@@ -93,7 +98,7 @@ class StoredBackup(Source):
         if not self._manifest.is_folder:
             return None
         there = self.store.folder_of(self.title)
-        if there is None or self._manifest.encrypted_to:
+        if there is None or self.is_encrypted:
             return self._unpacked()
         return nullcontext(there)
 

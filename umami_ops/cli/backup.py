@@ -252,8 +252,13 @@ def _noting(source: StoredBackup) -> Iterator[None]:
     try:
         yield
     except (BadData, Damaged) as fault:
+        why = fault.message
+        if (
+            isinstance(fault, BadData) and source.is_encrypted
+        ):  # a server repeats the value that it can't take
+            why = "A server didn't take its rows, or they aren't those that were counted."
         with suppress(OpsError):
-            note_failed(source.store, source.title, source.seal_digest(), fault.message)
+            note_failed(source.store, source.title, source.seal_digest(), why)
         raise
 
 
