@@ -88,8 +88,10 @@ SELECT COALESCE(SUM(d.copies - 1), 0) AS row_count
 FROM (SELECT COUNT(*) AS copies FROM session_data AS s GROUP BY s.session_id, s.data_key HAVING COUNT(*) > 1) AS d;
 
 -- name: sample_make
--- A temporary table like website_event, indexes included, with some of its rows, and one for the entries of an index.
+-- A temporary table like website_event, indexes included, with some of its rows, and one for the entries of an index;
+-- its number is for servers with sql_require_primary_key.
 CREATE TEMPORARY TABLE _umami_ops_entries (
+  id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
   website_id VARCHAR(36), created_at TIMESTAMP NULL, session_id VARCHAR(36), event_id VARCHAR(36)
 ) CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci;
 CREATE TEMPORARY TABLE _umami_ops_sample LIKE website_event;
@@ -101,7 +103,7 @@ UPDATE _umami_ops_sample SET page_title = CONCAT(COALESCE(page_title, ''), ' ');
 
 -- name: sample_index
 -- Sorts and writes an index's entries: ALTER TABLE would copy a temporary table whole, which it does to no other.
-INSERT INTO _umami_ops_entries
+INSERT INTO _umami_ops_entries (website_id, created_at, session_id, event_id)
 SELECT s.website_id, s.created_at, s.session_id, s.event_id
 FROM _umami_ops_sample AS s
 ORDER BY s.website_id, s.created_at, s.session_id, s.event_id;

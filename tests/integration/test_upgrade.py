@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from testbed import servers
 from testbed.servers import Server
+from testbed.umami import create_umami
 from testbed.upgrading import MigrationFailed, upgrade
 from tests.command import run
 from umami_ops.databases.base import Connection
@@ -413,6 +415,15 @@ def test_a_big_table_takes_time(server: Server, umami_at: Callable[[int], str]) 
     assert tag.waits == ({"website_event": "everybody"} if everybody else {})
     assert hostname.waits["website_event"] == ("everybody" if everybody else "writes")
     assert not _rows(url, "SELECT 1 AS one FROM _prisma_migrations WHERE migration_name = '07_add_tag'")
+
+
+def test_it_is_timed_where_each_table_must_have_a_primary_key(mysql_server: Server) -> None:
+    name = "sql_require_primary_key" if mysql_server.flavour == "mysql" else "innodb_force_primary_key"
+    with servers.start(mysql_server.name, settings={name: "ON"}) as server:
+        url = server.create_database()
+        create_umami(url, 6)
+        _fill(url, 15)
+        assert _outlook(url, "2.18").is_measured
 
 
 def _fill(url: str, doublings: int) -> None:
