@@ -67,6 +67,10 @@ SELECT 0 AS nothing;
 -- Whether anybody holds a lock of the daemon's.
 SELECT IS_USED_LOCK(CONCAT('umami_ops.', LEFT(SHA2(CONCAT(DATABASE(), ' ', :role), 256), 40))) IS NOT NULL AS held;
 
+-- name: holder_as
+-- The session that holds a lock of the daemon's, by its number.
+SELECT IS_USED_LOCK(CONCAT('umami_ops.', LEFT(SHA2(CONCAT(DATABASE(), ' ', :role), 256), 40))) AS session_id;
+
 -- name: missed
 -- Lets the server end this session when it hears nothing of it for so long.
 SET SESSION wait_timeout = :seconds;

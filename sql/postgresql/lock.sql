@@ -99,6 +99,17 @@ SELECT EXISTS (
     AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
 ) AS held;
 
+-- name: holder_as
+-- The session that holds a lock of the daemon's, by its number.
+SELECT MAX(l.pid) AS session_id
+FROM pg_locks AS l
+WHERE l.locktype = 'advisory'
+  AND l.granted
+  AND l.objsubid = 1
+  AND (CAST(l.classid AS bigint) << 32) + CAST(l.objid AS bigint)
+    = hashtextextended('umami_ops ' || current_schema() || ' ' || (:role)::text, 0)
+  AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database());
+
 -- name: missed
 -- Lets the server end this session so long after its client is gone without a word; in use or idle it stays.
 SELECT set_config(s.name, w.value, false)

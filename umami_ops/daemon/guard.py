@@ -40,6 +40,10 @@ class Role(StrEnum):
     """This one does."""
 
 
+class Deposed(LockHeld):
+    """Another daemon leads, and this one has not heard of it."""
+
+
 class Guard:
     """Keeps the lock, or waits for it. `changed` is called, in the guard's thread, when the role changes."""
 
@@ -53,6 +57,8 @@ class Guard:
         self._thread = threading.Thread(target=self._watch, name="guard", daemon=True)
         self._connection: Connection | None = None
         self._url: DatabaseUrl | None = None
+        self.session = 0
+        """The server's number of the session that has the lock or waits for it; 0 while there is none."""
         self._may_have_moved = False
         self.role = Role.AWAY
         self.since = datetime.now(UTC)
@@ -71,6 +77,17 @@ class Guard:
         """See whether the database is another one by now, and leave the old one if so."""
         self._may_have_moved = True
         self._nudge.set()
+
+    def step_down(self, session: int) -> None:
+        """Begin anew without a session, since another daemon was seen to lead.
+
+        The server has ended it then, and an answer may be waited for until the network gives it up, which
+        takes a quarter of an hour.
+        """
+        if session == self.session != 0:
+            self._connection, self._told, self.session = None, {}, 0
+            self._thread = threading.Thread(target=self._watch, name="guard", daemon=True)
+            self._thread.start()
 
     def publish(self, done: Mapping[str, datetime]) -> None:
         """Tell the others the last slot of each job that this daemon is done with."""
@@ -102,6 +119,8 @@ class Guard:
                 self._step()
                 pause, wait = _FIRST_PAUSE_SECONDS, _LOOK_SECONDS
             except OpsError as fault:
+                if threading.current_thread() is not self._thread:
+                    return  # what it waited for was given up meanwhile
                 self._drop()
                 self._become(Role.AWAY, fault)
                 pause, wait = min(2 * pause, _LONGEST_PAUSE_SECONDS), pause
@@ -122,6 +141,7 @@ class Guard:
             database = self._open_database()
             self._url, self._connection = database.url, database.connect("umami-ops daemon")
             _let_it_be_missed(self._connection)
+            self.session = int(self._connection.value(self._connection.dialect.queries["lock.session"]))
             self.role = Role.AWAY if self.role is Role.LEADER else self.role  # the lock went with its session
         queries = self._connection.dialect.queries
         if self.role is Role.LEADER:
@@ -164,7 +184,7 @@ class Guard:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-            self._told = {}
+            self._told, self.session = {}, 0
 
     def _become(self, role: Role, fault: OpsError | None = None) -> None:
         if role is not self.role or (role is Role.AWAY and not self._was_told):
@@ -180,14 +200,18 @@ def _name_of(job: str, slot: datetime) -> str:
 
 
 @contextmanager
-def _held(database: Database, purpose: str) -> Iterator[None]:
+def _held(database: Database, purpose: str, leader: int | None) -> Iterator[None]:
     with database.connect(purpose) as connection:
-        if not connection.value(connection.dialect.queries["lock.acquire_as"], role=_RUN):
+        queries = connection.dialect.queries
+        if not connection.value(queries["lock.acquire_as"], role=_RUN):
             raise LockHeld(
                 "A job of umami-ops runs on this database at this moment.",
                 done="Nothing was changed.",
                 hint="Wait for it to end; it may run in another container.",
             )
+        leads = None if leader is None else connection.value(queries["lock.holder_as"], role=_LEADER)
+        if leads not in (None, leader):
+            raise Deposed("Another daemon runs this database's jobs by now.", done="Nothing was changed.")
         _let_it_be_missed(connection)
         done = threading.Event()
         speaker = threading.Thread(target=_speak, args=(connection, done), name="lock", daemon=True)
@@ -211,9 +235,11 @@ def _speak(connection: Connection, done: threading.Event) -> None:
             connection.value(connection.dialect.queries["lock.session"])
 
 
-def one_job(database: Database, purpose: str) -> AbstractContextManager[None]:
+def one_job(database: Database, purpose: str, leader: int | None = None) -> AbstractContextManager[None]:
     """Hold the lock under which jobs run, so that none runs twice or beside another.
 
-    Raises LockHeld while somebody else has it, and ConnectionFault.
+    `leader` is the session by which the caller takes itself for the leader: a machine that slept, or that the
+    network has forgotten, may be mistaken. Raises Deposed where another session leads, LockHeld while
+    somebody else has the lock, and ConnectionFault.
     """
-    return _held(database, purpose)
+    return _held(database, purpose, leader)

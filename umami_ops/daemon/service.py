@@ -15,7 +15,7 @@ from typing import Any
 from umami_ops.daemon.agenda import Agenda, Due
 from umami_ops.daemon.configuration import Configuration
 from umami_ops.daemon.dispatcher import Dispatcher
-from umami_ops.daemon.guard import Guard, Role
+from umami_ops.daemon.guard import Deposed, Guard, Role
 from umami_ops.daemon.history import History
 from umami_ops.daemon.jobs import Job
 from umami_ops.daemon.log import Log
@@ -163,6 +163,7 @@ class Daemon:
     def _carry_out(self, due: Due) -> None:
         """Run a job, in a thread of its own; what can't begin now is tried again."""
         cause = Cause.CATCH_UP if due.is_catch_up else Cause.SCHEDULE
+        leader = self._guard.session
         try:
             run = self._work.run(
                 due.job,
@@ -170,6 +171,7 @@ class Daemon:
                 cause=cause,
                 slot=due.slot,
                 missed=due.missed,
+                leader=leader,
                 begun=lambda: self._dispatcher.begun(due),
             )
             self._has_told_lock = False
@@ -179,6 +181,8 @@ class Daemon:
             if not self._has_told_lock or not isinstance(fault, LockHeld):
                 self._log.warning("waits", f"{due.job.name}: has to wait: {fault.message}", job=due.job.name)
             self._has_told_lock = isinstance(fault, LockHeld)
+            if isinstance(fault, Deposed):
+                self._guard.step_down(leader)
             self._dispatcher.again(due)
             self._dispatcher.finished()
             self._retry_at = datetime.now(UTC) + timedelta(seconds=_RETRY_SECONDS)

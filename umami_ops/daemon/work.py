@@ -46,14 +46,15 @@ class Work:
         cause: Cause,
         slot: datetime | None = None,
         missed: int = 0,
+        leader: int | None = None,
         begun: Callable[[], None] = lambda: None,
     ) -> Run:
         """Run a job and return what it came to; `begun` is called once it stands in the history.
 
-        Raises LockHeld where a job runs on this database already, ConnectionFault where it can't be reached;
-        the history then knows nothing of it.
+        Raises LockHeld where a job runs on this database already, or another session than `leader` leads,
+        ConnectionFault where it can't be reached; the history then knows nothing of it.
         """
-        with one_job(self._open_database(), f"umami-ops {job.name}"):
+        with one_job(self._open_database(), f"umami-ops {job.name}", leader):
             run = Run(uuid.uuid4().hex, job.name, cause, slot, missed, datetime.now(UTC))
             before = self._history.verdict(job.name)
             self._history.begin(run)
