@@ -394,6 +394,20 @@ def test_a_clock_that_went_wrong_does_not_silence_a_job() -> None:
     assert len(world.began) == 3
 
 
+def test_a_clock_that_is_put_right_while_the_daemon_runs_does_not_silence_a_job() -> None:
+    """A machine without a battery began in a wrong year, and then met a time server."""
+    world = World(now=START + timedelta(days=3_000))
+    world.start(HOURLY)
+    world.live(world.now + timedelta(hours=2))
+    world.now = START
+    world.began.clear()
+    world.live(START + timedelta(hours=3, minutes=1))
+    assert [due.slot for _, due in world.began] == [START + timedelta(hours=n) for n in (1, 2, 3)]
+    world.role, world.now = Role.STANDBY, START - timedelta(days=1)
+    world.live(world.now + timedelta(hours=1, minutes=1))
+    assert world.dispatcher.next_wake() == START - timedelta(hours=22)
+
+
 def test_a_small_step_back_of_the_clock_repeats_nothing() -> None:
     world = World()
     world.start(HOURLY)

@@ -66,6 +66,19 @@ def test_it_is_bounded_and_keeps_each_jobs_last_success_and_failure(
     assert not history.steps("nightly2")
 
 
+def test_the_last_run_is_the_one_that_began_last_whatever_the_clock_said(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    keep(history, 365 * 1440, result=Result.FAILURE)  # the clock was ahead by a year
+    later = keep(history, 1)
+    assert [run.id for run in history.runs(limit=1)] == [later.id]
+    verdict = history.verdict("nightly")
+    assert verdict is not None
+    assert verdict.result is Result.SUCCESS
+    history.add_size(DatabaseSize(NOW + timedelta(days=365), 1, 2, 3))
+    history.add_size(DatabaseSize(NOW, 4, 5, 6))
+    assert [size.taken_at for size in history.sizes()] == [NOW]
+
+
 def test_sizes_thin_out(tmp_path: Path) -> None:
     history = History(tmp_path)
     for hour in range(24 * 60):

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from umami_ops.daemon import notify
 from umami_ops.daemon.history import History
 from umami_ops.daemon.log import Log
 from umami_ops.daemon.notify import Channels, Messenger
@@ -39,6 +40,18 @@ def test_a_failure_after_a_success_is_news_though_nobody_wants_to_hear_of_succes
         told.append(len(_told(history)))
         before = run
     assert told == [1, 0, 0, 1]
+
+
+def test_a_clock_that_was_ahead_silences_nobody(tmp_path: Path) -> None:
+    messenger, history = _messenger(tmp_path, Channels(("json://a",), occasions=frozenset({"failure"})))
+    messenger.ended(replace(FAILED, started_at=NOW + timedelta(days=365)), None, {})
+    assert len(_told(history)) == 1
+    messenger.ended(FAILED, FAILED, {})
+    (message,) = _told(history)
+    far = replace(message, next_at=NOW + timedelta(days=365))
+    assert notify.is_due(far, NOW)
+    assert notify.is_due(replace(message, next_at=NOW), NOW)
+    assert not notify.is_due(replace(message, next_at=NOW + timedelta(minutes=59)), NOW)
 
 
 def test_an_older_word_about_a_job_never_comes_after_a_newer_one(tmp_path: Path) -> None:

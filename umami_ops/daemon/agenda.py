@@ -138,6 +138,7 @@ class Agenda:
         """Return the jobs to run now, the longest due first, and move their marks: each is returned once, if
         the daemon lives on.
         """
+        self._heed_clock(now)
         found = []
         for entry in self._entries.values():
             first = entry.runs_at
@@ -161,11 +162,19 @@ class Agenda:
 
     def open_slots(self, now: datetime) -> dict[str, list[datetime]]:
         """Return of each job the newest slots that have come and were not dealt with."""
+        self._heed_clock(now)
         return {name: entry.open_slots(now) for name, entry in self._entries.items()}
 
     def dealt_with(self) -> dict[str, datetime]:
         """Return each job's mark."""
         return {name: entry.mark for name, entry in self._entries.items()}
+
+    def _heed_clock(self, now: datetime) -> None:
+        """Move back the marks of a clock that was far ahead: nothing would be due until it is as late again."""
+        for name, entry in self._entries.items():
+            if entry.mark - now > _CLOCK_STEP:
+                entry.place(now)
+                self.keep(name)
 
     def _move(self, entry: _Entry, now: datetime) -> tuple[datetime, int]:
         """Move a mark to the last slot that is due; return that, and the number of slots on the way."""

@@ -119,8 +119,8 @@ class History:
 
     def _forget_runs(self) -> None:
         kept = (
-            "SELECT id FROM (SELECT id FROM runs ORDER BY started_at DESC LIMIT ?) UNION "
-            "SELECT id FROM (SELECT id, MAX(started_at) FROM runs GROUP BY job, result)"
+            "SELECT id FROM (SELECT id FROM runs ORDER BY rowid DESC LIMIT ?) UNION "
+            "SELECT id FROM (SELECT id, MAX(rowid) FROM runs GROUP BY job, result)"
         )
         self._store.write(f"DELETE FROM runs WHERE id NOT IN ({kept})", (KEPT_RUNS,))  # noqa: S608 -- no value in it
         self._store.write("DELETE FROM steps WHERE run_id NOT IN (SELECT id FROM runs)", ())
@@ -135,13 +135,17 @@ class History:
     def runs(
         self, *, job: str | None = None, result: Result | None = None, limit: int = KEPT_RUNS
     ) -> list[Run]:
-        """Return the last runs, the newest first, without their steps."""
+        """Return the last runs, the newest first, without their steps.
+
+        The newest is the one that was noted last: a clock may have been ahead for a while.
+        """
+        return self._runs("(?1 IS NULL OR job = ?1) AND (?2 IS NULL OR result = ?2)", (job, result), limit)
+
+    def _runs(self, which: str, values: tuple[str | None, ...], limit: int) -> list[Run]:
         found = self._store.read(
-            "SELECT id, job, cause, slot, missed, started_at, ended_at, result, row_count, size_bytes, "
-            "reason, hint "
-            "FROM runs WHERE (?1 IS NULL OR job = ?1) AND (?2 IS NULL OR result = ?2) "
-            "ORDER BY started_at DESC LIMIT ?3",
-            (job, result, limit),
+            "SELECT id, job, cause, slot, missed, started_at, ended_at, result, row_count, size_bytes, "  # noqa: S608 -- no value in it
+            f"reason, hint FROM runs WHERE {which} ORDER BY rowid DESC LIMIT {limit}",
+            values,
         )
         return [_run(row) for row in found]
 
@@ -156,15 +160,8 @@ class History:
 
     def verdict(self, job: str) -> Run | None:
         """Return the last run of a job that ended by itself: an interrupted one says nothing."""
-        return max(
-            (
-                run
-                for result in (Result.SUCCESS, Result.UNFINISHED, Result.FAILURE)
-                for run in self.runs(job=job, result=result, limit=1)
-            ),
-            key=lambda run: run.started_at,
-            default=None,
-        )
+        found = self._runs("job = ? AND result NOT IN (?, ?)", (job, Result.RUNNING, Result.INTERRUPTED), 1)
+        return found[0] if found else None
 
     def totals(self) -> list[Total]:
         """Return how many runs there were of each job with each result."""
@@ -193,7 +190,8 @@ class History:
             self._store.write("DELETE FROM marks WHERE job = ?", (job,))
 
     def add_size(self, size: DatabaseSize) -> None:
-        """Keep the size of the database, at most one an hour, and thin out what is old."""
+        """Keep the size of the database, at most one an hour, and thin out what is old, or of a wrong clock."""
+        self._store.write("DELETE FROM sizes WHERE taken_at > ?", (_number(size.taken_at),))
         newest = self._store.read("SELECT MAX(taken_at) FROM sizes")[0][0]
         if newest is not None and _number(size.taken_at) - newest < 3_590:
             return

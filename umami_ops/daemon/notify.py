@@ -22,6 +22,7 @@ from umami_ops.daemon.records import Cause, Message, Result, Run
 #: The same failure of the same job is told again only after so long.
 REPEAT = timedelta(hours=24)
 _GIVE_UP = timedelta(hours=24)
+_ZERO = timedelta()
 _FIRST_RETRY, _LONGEST_RETRY = timedelta(seconds=15), timedelta(hours=1)
 _COURIER_SECONDS = 30.0
 _TAIL_LINES = 20
@@ -88,6 +89,11 @@ def text(run: Run, kind: str, host: str) -> tuple[str, str]:
     return title, "\n".join(lines)
 
 
+def is_due(message: Message, now: datetime) -> bool:
+    """Whether a message is to be tried now; what waits for longer than any does, a wrong clock has put off."""
+    return not now < message.next_at <= now + _LONGEST_RETRY
+
+
 class Messenger:
     """Delivers what is in the history's outbox, in a thread and a process of its own."""
 
@@ -148,7 +154,7 @@ class Messenger:
         if kind != "failure":
             return False
         told = self._history.kept(f"told {run.job}")
-        if told is not None and told[1] == run.reason != "" and run.started_at - told[0] < REPEAT:
+        if told is not None and told[1] == run.reason != "" and _ZERO <= run.started_at - told[0] < REPEAT:
             return True
         self._history.keep(f"told {run.job}", run.reason, run.started_at)
         return False
@@ -170,7 +176,7 @@ class Messenger:
             now = datetime.now(UTC)
             waiting = self._history.messages()
             for message in waiting:
-                if message.next_at <= now and not self._ending.is_set():
+                if is_due(message, now) and not self._ending.is_set():
                     self._deliver(message, now)
             soon = min((message.next_at for message in self._history.messages()), default=None)
             pause = 60.0 if soon is None else min(max((soon - now).total_seconds(), 0.2), 60.0)

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from types import FrameType
 from typing import Any
 
@@ -79,7 +79,7 @@ class Daemon:
         now = datetime.now(UTC)
         self._dispatcher = Dispatcher(Agenda(loaded.configuration.jobs, self._history, now))
         self._worker: threading.Thread | None = None
-        self._retry_at = now
+        self._retry_at = time.monotonic()
         self._has_told_lock = False
         self._fault_told = self._put_aside_told = ""
         self._lost_told = 0
@@ -134,7 +134,7 @@ class Daemon:
         for due in self._dispatcher.tick(now, role):
             name = due.job.name
             self._log.warning("left_out", f"{name}: left out, the run before is still going", job=name)
-        if now >= self._retry_at and role is Role.LEADER:
+        if time.monotonic() >= self._retry_at and role is Role.LEADER:
             due_now = self._dispatcher.take()
             if due_now is not None:
                 self._begin(due_now)
@@ -152,8 +152,8 @@ class Daemon:
             seconds = max(seconds, 1.0)
         elif self._guard.role is Role.AWAY:
             seconds = 1.0
-        if now < self._retry_at:
-            seconds = (self._retry_at - now).total_seconds()
+        if (left := self._retry_at - time.monotonic()) > 0:
+            seconds = left
         return min(max(seconds, 0.01), _LONGEST_WAIT_SECONDS)
 
     def _begin(self, due: Due) -> None:
@@ -185,7 +185,7 @@ class Daemon:
                 self._guard.step_down(leader)
             self._dispatcher.again(due)
             self._dispatcher.finished()
-            self._retry_at = datetime.now(UTC) + timedelta(seconds=_RETRY_SECONDS)
+            self._retry_at = time.monotonic() + _RETRY_SECONDS
         except Exception as fault:  # noqa: BLE001 -- a bug in one run must not end the schedule
             self._log.error(
                 "bug", f"{due.job.name}: {type(fault).__name__} in umami-ops daemon", job=due.job.name
