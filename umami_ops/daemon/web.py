@@ -7,8 +7,11 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -17,6 +20,8 @@ from umami_ops.daemon import page
 from umami_ops.errors import OpsError
 
 _TIMEOUT_SECONDS = 10.0
+#: So long a reader has for all of it, however steadily it sends a byte now and then.
+_LONGEST_SECONDS = 20.0
 #: More at a time are turned away, so that nobody fills the memory with them.
 _MOST_REQUESTS = 16
 _HEADERS = {
@@ -70,12 +75,11 @@ class _Server(ThreadingHTTPServer):
     def __init__(
         self, address: tuple[str, int], snapshot: Callable[[], dict[str, Any]], token: Callable[[], str]
     ) -> None:
-        import socket
-
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
         self.places = threading.BoundedSemaphore(_MOST_REQUESTS)
         self.snapshot, self.token = snapshot, token
+        self._since: dict[socket.socket, float] = {}
         super().__init__(address, _Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -83,6 +87,7 @@ class _Server(ThreadingHTTPServer):
         if not self.places.acquire(blocking=False):
             self.shutdown_request(request)
             return
+        self._since[request] = time.monotonic()
         super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
@@ -90,7 +95,16 @@ class _Server(ThreadingHTTPServer):
         try:
             super().process_request_thread(request, client_address)
         finally:
+            del self._since[request]
             self.places.release()
+
+    def service_actions(self) -> None:
+        """Look, several times a second, for readers who have had their time."""
+        ends = time.monotonic() - _LONGEST_SECONDS
+        for request, since in list(self._since.items()):
+            if since < ends:
+                with suppress(OSError):  # it may have ended by itself
+                    request.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of a reader who went away."""
