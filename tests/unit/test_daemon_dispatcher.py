@@ -218,6 +218,21 @@ def test_a_reload_while_a_job_waits_keeps_it_waiting_with_its_new_steps() -> Non
     assert world.dispatcher.state("nightly") == "idle"
 
 
+def test_a_job_that_could_not_begin_before_a_reload_is_run_as_it_is_since_or_not_at_all() -> None:
+    other = Job("hourly", HOURLY.schedule, (Step.written("health"),))
+    for jobs in ([other], []):
+        world = World()
+        world.start(HOURLY)
+        world.dispatcher.tick(START + timedelta(hours=1), Role.LEADER)
+        due = world.dispatcher.take()
+        assert due is not None
+        world.dispatcher.replace(jobs, world.now)
+        world.dispatcher.again(due)
+        world.dispatcher.finished()
+        then = world.dispatcher.take()
+        assert ([] if then is None else [then.job]) == jobs
+
+
 def test_on_standby_slots_are_passed_over_and_the_next_is_taken_up() -> None:
     world = World(role=Role.STANDBY)
     world.start(HOURLY)

@@ -170,7 +170,7 @@ class Agenda:
         return {name: entry.mark for name, entry in self._entries.items()}
 
     def _heed_clock(self, now: datetime) -> None:
-        """Move back the marks of a clock that was far ahead: nothing would be due until it is as late again."""
+        """Move back the marks of a clock that was far ahead: nothing would be due until it is that late."""
         for name, entry in self._entries.items():
             if entry.mark - now > _CLOCK_STEP:
                 entry.place(now)
@@ -195,6 +195,11 @@ class Agenda:
         entry = self._entries.get(job)
         at = entry.runs_at if entry else None
         return at if at is not None and at <= now else None
+
+    def job(self, name: str) -> Job | None:
+        """Return a scheduled job as it is at present; None where there is none."""
+        entry = self._entries.get(name)
+        return entry.job if entry else None
 
     def next_runs(self) -> dict[str, datetime | None]:
         """Return each job's next run."""

@@ -5,6 +5,7 @@ clock.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from umami_ops.daemon.agenda import Agenda, Due
@@ -22,8 +23,12 @@ class Dispatcher:
         self._late_since: datetime | None = None
 
     def again(self, due: Due) -> None:
-        """Put a job in front that has to be run once more: it was interrupted, or could not begin."""
-        self._waiting = {due.job.name: due, **self._waiting}
+        """Put a job in front that has to be run once more: it was interrupted, or could not begin.
+
+        It is run as it is configured by now, and not at all where that has gone.
+        """
+        if (job := self._agenda.job(due.job.name)) is not None:
+            self._waiting = {job.name: replace(due, job=job), **self._waiting}
 
     def tick(self, now: datetime, role: Role) -> list[Due]:
         """Look what is due; return what was left out, since the run before is still going."""
