@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
+
+#: So long a process has for its end once its time is over.
+_GRACE_SECONDS = 5.0
 
 
 class Child:
@@ -26,7 +31,7 @@ class Child:
     ) -> tuple[int, str]:
         """Run a process to its end; return its exit code and what it printed.
 
-        Raises OSError when it can't begin, and TimeoutExpired when its time was over and it was killed.
+        Raises OSError when it can't begin, and TimeoutExpired when its time was over and it was ended.
         """
         with self._mutex:
             if self._is_over:
@@ -42,8 +47,13 @@ class Child:
         try:
             printed, _ = process.communicate(given, timeout=seconds)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
+            # A command that is asked to end takes its query back, which the server would else go on with.
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=_GRACE_SECONDS)
+            if process.returncode is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
             raise
         finally:
             self._process = None

@@ -190,7 +190,7 @@ class History:
             self._store.write("DELETE FROM marks WHERE job = ?", (job,))
 
     def add_size(self, size: DatabaseSize) -> None:
-        """Keep the size of the database, at most one an hour, and thin out what is old, or of a wrong clock."""
+        """Keep the size of the database, at most one an hour; thin out what is old, or of a wrong clock."""
         self._store.write("DELETE FROM sizes WHERE taken_at > ?", (_number(size.taken_at),))
         newest = self._store.read("SELECT MAX(taken_at) FROM sizes")[0][0]
         if newest is not None and _number(size.taken_at) - newest < 3_590:
