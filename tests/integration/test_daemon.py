@@ -28,8 +28,11 @@ from testbed.sessions import number_of_others
 from tests.command import run
 from tests.process import Process
 from tests.sidecar import Sidecar
-from umami_ops.daemon import guard
+from umami_ops.daemon import guard, observer
+from umami_ops.daemon.history import History
+from umami_ops.daemon.log import Log
 from umami_ops.daemon.records import Cause, Result
+from umami_ops.daemon.runner import Program
 from umami_ops.databases.registry import open_database
 from umami_ops.databases.url import DatabaseUrl
 from umami_ops.errors import LockHeld
@@ -642,6 +645,35 @@ def test_pages(postgresql_server: Server, umami_database: str, tmp_path: Path) -
 
 def _base64(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
+
+
+def test_what_lies_in_the_working_directory_is_in_no_steps_way(umami_database: str, tmp_path: Path) -> None:
+    """Python takes it for libraries where it is begun by `-m`."""
+    settings = '[jobs.look]\nschedule = "@every 1s"\nsteps = ["info"]\n'
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "secrets.py").write_text("raise SystemExit(9)\n")
+    (tmp_path / "a" / "click.py").write_text("raise SystemExit(9)\n")
+    script = (str(Path(sys.executable).with_name("umami-ops")), "daemon")
+    with Sidecar(tmp_path / "a", umami_database, settings, command=script) as sidecar:
+        assert sidecar.wait_for("run_ended")["result"] == "success"
+        assert sidecar.stop() < 10
+
+
+def test_a_look_that_takes_too_long_leaves_no_query_on_the_server(
+    postgresql_server: Server, umami_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next look would begin another beside it, and so on."""
+    monkeypatch.setattr(observer, "_LONGEST_SECONDS", 3.0)
+    words = [sys.executable, "-m", "umami_ops"]
+    program = Program(words, {**bare_environment(), "DATABASE_URL": umami_database})
+    history = History(tmp_path)
+    reader = observer.Observer(history, Log(), lambda: program, lambda: guard.Role.LEADER, lambda: 600.0)
+    with _locked(postgresql_server, umami_database) as release:
+        assert reader._document(("info", "--json")) is None
+        others = partial(number_of_others, postgresql_server, umami_database)
+        _eventually(lambda: [1] if others() == 1 else [], seconds=5)
+        release()
+    history.close()
 
 
 def test_variables_alone_make_a_job_and_the_history_tells_rows(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -35,6 +36,18 @@ def test_a_secret_that_a_line_breaks_in_two_stays_one(monkeypatch: pytest.Monkey
     log.redact = Redaction(["two words"])
     log.info("output", "a line with two words in it")
     assert "words" not in stream.getvalue()
+
+
+def test_a_line_is_json_without_secrets_whatever_stands_in_it() -> None:
+    stream = io.StringIO()
+    log = Log(stream)
+    log.redact = Redaction(['pa"ss\\word'])
+    log.info(
+        "output", '"postgresql://here/umami?password=hidden" and pa"ss\\word', job="nightly", seconds=1.5
+    )
+    line = json.loads(stream.getvalue())
+    assert line["message"] == '"postgresql://here/umami?password=***" and ***'
+    assert (line["job"], line["seconds"]) == ("nightly", 1.5)
 
 
 def test_the_probe_prints_each_line_of_the_answer() -> None:

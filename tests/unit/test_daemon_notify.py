@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -40,6 +41,26 @@ def test_a_failure_after_a_success_is_news_though_nobody_wants_to_hear_of_succes
         told.append(len(_told(history)))
         before = run
     assert told == [1, 0, 0, 1]
+
+
+def test_a_failure_whose_numbers_move_is_the_same_failure(tmp_path: Path) -> None:
+    """The job `health` runs every hour, and what it finds has other numbers each time."""
+    messenger, history = _messenger(tmp_path, Channels(("json://a",)))
+    told = []
+    reasons = ["disk: 1.1 GB are free.", "disk: 999 MB are free.", "disk: 998.5 MB are free.", "It broke."]
+    for hours, reason in enumerate(reasons):
+        run = replace(FAILED, reason=reason, started_at=NOW + timedelta(hours=hours))
+        messenger.ended(run, FAILED, {})
+        told.append(len(_told(history)))
+    assert told == [1, 0, 0, 1]
+
+
+def test_a_webhook_is_json_whatever_a_program_has_said(tmp_path: Path) -> None:
+    messenger, history = _messenger(tmp_path, Channels(webhook="https://hook.example"))
+    said = '"postgresql://here/umami?password=hidden" is wrong'
+    messenger.ended(FAILED, None, {"reason": said})
+    (message,) = _told(history)
+    assert json.loads(message.content["body"]) == {"reason": said.replace("hidden", "***")}
 
 
 def test_a_clock_that_was_ahead_silences_nobody(tmp_path: Path) -> None:

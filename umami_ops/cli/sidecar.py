@@ -223,7 +223,8 @@ def program(accepted: Accepted) -> Program:
         for name in ("DATABASE_URL_FILE", "DIRECT_DATABASE_URL", "DIRECT_DATABASE_URL_FILE"):
             environment.pop(name, None)
         environment["DATABASE_URL"] = url
-    words = [sys.executable, "-m", "umami_ops.cli.step", "--config", str(accepted.path)]
+    # Without -P Python would look for libraries in the working directory first.
+    words = [sys.executable, "-P", "-m", "umami_ops.cli.step", "--config", str(accepted.path)]
     return Program(words, environment, accepted)
 
 

@@ -39,11 +39,9 @@ class Log:
         now = datetime.now(UTC)
         if self._as_json:
             time = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-            line = json.dumps(
-                {"time": time, "level": level, "event": event, "message": message, **fields},
-                ensure_ascii=False,
-                default=str,
-            )
+            document = {"time": time, "level": level, "event": event, "message": message, **fields}
+            # Redacted before it is JSON: in there a secret may look otherwise, and a quote could be lost.
+            line = json.dumps(self.redact.document(document), ensure_ascii=False, default=str)
         else:
             sign = {"info": " ", "warning": "!", "error": "✗"}[level]
             # A line is one event, whatever a program has said.
@@ -51,7 +49,7 @@ class Log:
             # Redacted first: a secret that is broken in two would not be found.
             line = self._folded(stamp + self.redact(" ".join(message.split())), len(stamp))
         with self._mutex, suppress(OSError, ValueError):
-            self._stream.write(self.redact(line) + "\n")
+            self._stream.write(line + "\n")
             self._stream.flush()
 
     def _folded(self, line: str, indent: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -23,6 +24,8 @@ from umami_ops.daemon.records import Cause, Message, Result, Run
 REPEAT = timedelta(hours=24)
 _GIVE_UP = timedelta(hours=24)
 _ZERO = timedelta()
+#: What may be different in a failure that is still the same: sizes, times, counts.
+_NUMBERS = re.compile(r"\d[\d.,:]*( [kMGT]?B)?")
 _FIRST_RETRY, _LONGEST_RETRY = timedelta(seconds=15), timedelta(hours=1)
 _COURIER_SECONDS = 30.0
 _TAIL_LINES = 20
@@ -90,7 +93,7 @@ def text(run: Run, kind: str, host: str) -> tuple[str, str]:
 
 
 def is_due(message: Message, now: datetime) -> bool:
-    """Whether a message is to be tried now; what waits for longer than any does, a wrong clock has put off."""
+    """Whether a message is to be tried now; what waits longer than any may, a wrong clock has put off."""
     return not now < message.next_at <= now + _LONGEST_RETRY
 
 
@@ -135,16 +138,17 @@ class Messenger:
         if channels.ping and run.result is not Result.INTERRUPTED:
             code = _EXIT_CODES.get(run.result, run.steps[-1].exit_code if run.steps else 1)
             code = code if 0 <= code <= 255 else 255
-            tail = run.steps[-1].tail if run.steps else run.reason
+            tail = self._log.redact(run.steps[-1].tail if run.steps else run.reason)
             self._post("ping", {"job": run.job, "path": f"/{code}?rid={_uuid(run)}", "body": tail})
         if channels.webhook:
-            body = json.dumps(report)
+            # Redacted before it is JSON: in there a secret may look otherwise, and a quote could be lost.
+            body = json.dumps(self._log.redact.document(dict(report)))
             self._post("webhook", {"job": run.job, "body": body, "content_type": "application/json"})
         kind = occasion(run, before)
         if kind in ("recovery", "success"):
             self._history.keep(f"told {run.job}", "", run.started_at)  # the next failure is news
         if channels.apprise and kind in channels.occasions and not self._was_told(run, kind):
-            title, body = text(run, kind, self._host)
+            title, body = map(self._log.redact, text(run, kind, self._host))
             # Each address is tried again by itself, or all would be told again because of one.
             for to in dict.fromkeys(map(_name_of, channels.apprise)):
                 self._post("apprise", {"job": run.job, "to": to, "kind": kind, "title": title, "body": body})
@@ -154,14 +158,14 @@ class Messenger:
         if kind != "failure":
             return False
         told = self._history.kept(f"told {run.job}")
-        if told is not None and told[1] == run.reason != "" and _ZERO <= run.started_at - told[0] < REPEAT:
+        failure = _NUMBERS.sub("", run.reason)
+        if told is not None and told[1] == failure != "" and _ZERO <= run.started_at - told[0] < REPEAT:
             return True
-        self._history.keep(f"told {run.job}", run.reason, run.started_at)
+        self._history.keep(f"told {run.job}", failure, run.started_at)
         return False
 
     def _post(self, channel: str, content: dict[str, Any]) -> None:
         """Put a message into the outbox; what it says of a job takes the place of older news of that job."""
-        content["body"] = self._log.redact(content["body"])
         now = datetime.now(UTC)
         if channel in _NEWS:
             for message in self._history.messages():
@@ -216,7 +220,7 @@ class Messenger:
 
     def _carry(self, content: dict[str, Any]) -> str:
         """Send the courier; return why it failed, or nothing."""
-        words = [sys.executable, "-m", "umami_ops.daemon.courier"]
+        words = [sys.executable, "-P", "-m", "umami_ops.daemon.courier"]
         try:
             code, said = self._courier.run(words, _COURIER_SECONDS, given=json.dumps(content).encode())
         except subprocess.TimeoutExpired:
