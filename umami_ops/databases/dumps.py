@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Generic, TypeVar
 
+from umami_ops.databases.programs import begun
 from umami_ops.errors import OpsError
 
 _CHUNK_BYTES = 1 << 18
@@ -132,15 +133,14 @@ class Child:
 
     def __post_init__(self) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 -- closed in stop()
-        self.process = subprocess.Popen(
+        self.process = begun(
             self.arguments,
             env=dict(self.environment),
             stdin=self.stdin,
             stdout=self.stdout,
             stderr=self._errors,
             pass_fds=tuple(self.pass_fds),
-            start_new_session=True,  # Ctrl-C is for us to pass on
-        )
+        )  # in a session of its own: Ctrl-C is for us to pass on
         for stream in (self.process.stdin, self.process.stdout):
             if stream is not None:
                 _widen(stream)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from umami_ops.databases.base import Connection, Database
+from umami_ops.databases.programs import begun
 from umami_ops.errors import ConnectionLost, DatabaseFault, OpsError, PermissionFault, TransientFault
 from umami_ops.execute.events import Advanced, Observer, StepDone, Trouble
 from umami_ops.execute.lock import RunLock
@@ -94,14 +95,13 @@ class Maintainer:
     def _run_program(self, program: Program) -> None:
         """Run a client program; a reason to stop interrupts it, once, and then it clears up after itself."""
         is_interrupted = False
-        process = subprocess.Popen(
+        process = begun(
             program.arguments,
             env=os.environ | self.database.program_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
-            start_new_session=True,
         )
         while True:
             try:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from umami_ops.databases.postgresql.programs import find_server_programs
+from umami_ops.databases.programs import begun
 from umami_ops.databases.url import DatabaseUrl
 from umami_ops.errors import OpsError, Refused
 
@@ -70,7 +71,7 @@ def _started(programs: Path, folder: Path, log: int, account: dict[str, Any]) ->
     settings = (*_SETTINGS, f"unix_socket_directories={folder}")
     command: Sequence[str | Path] = [programs / "postgres", "-D", folder / "data"]
     command = [*command, *(part for setting in settings for part in ("-c", setting))]
-    return subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, start_new_session=True, **account)
+    return begun(command, stdout=log, stderr=log, cwd=folder, **account)
 
 
 def _wait(server: subprocess.Popen[bytes], programs: Path, folder: Path, said: Path) -> None:
