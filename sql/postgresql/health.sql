@@ -49,11 +49,13 @@ WHERE a.datname = current_database()
   AND a.query = '<insufficient privilege>';
 
 -- name: lock_waits
--- Sessions that wait for a lock in this database, with the session that is in their way.
+-- Sessions that wait for a lock in this database, with the session that is in their way: none where that is a prepared
+-- transaction. Since when they wait, and not work on their statement, is known from version 14 on.
 SELECT CAST(l.pid AS text) AS id,
        MIN(c.relname) AS "table",
-       CAST((pg_blocking_pids(l.pid))[1] AS text) AS blocker,
-       COALESCE(EXTRACT(EPOCH FROM clock_timestamp() - MIN(a.query_start)), 0) AS seconds
+       CAST(NULLIF((pg_blocking_pids(l.pid))[1], 0) AS text) AS blocker,
+       COALESCE(EXTRACT(EPOCH FROM clock_timestamp()
+         - MIN(COALESCE(CAST(TO_JSONB(l) ->> 'waitstart' AS timestamptz), a.query_start))), 0) AS seconds
 FROM pg_locks AS l
 JOIN pg_stat_activity AS a ON a.pid = l.pid
 LEFT JOIN pg_class AS c ON c.oid = l.relation

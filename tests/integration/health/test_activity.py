@@ -10,13 +10,16 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from testbed import servers
 from testbed.servers import Server
+from testbed.umami import create_umami
 from tests.examining import examined, execute, finding_of, findings_of, opened, until, user_with
 from umami_ops.databases.registry import open_database
 from umami_ops.databases.url import DatabaseUrl
 from umami_ops.errors import OpsError
 from umami_ops.operations.health import Severity
 from umami_ops.sql import Query
+from umami_ops.umami.migrations import latest_released_level
 
 
 @contextmanager
@@ -117,6 +120,41 @@ def test_a_wait_for_a_lock(other_name: str, server: Server, healthy: str, admin:
     if server.dialect == "postgresql" or (server.flavour, other_name) == ("mysql", "\N{OWL}"):
         assert finding.evidence["blocker"] in finding.cure
     assert findings_of(watcher, "lock_waits", lock_wait_seconds=0) == []
+
+
+def test_a_long_statement_that_has_just_begun_to_wait(postgresql_server: Server, healthy: str) -> None:
+    late = "DO $$ BEGIN PERFORM pg_sleep(4); LOCK TABLE website IN ACCESS EXCLUSIVE MODE; END $$"
+    with opened(healthy) as first:
+        first.begin(read_only=False)
+        first.run(Query("test", "", "UPDATE website SET name = 'Shop'"))
+        waiting = threading.Thread(target=execute, args=(healthy, late))
+        waiting.start()
+        try:
+            until(lambda: bool(findings_of(healthy, "lock_waits", lock_wait_seconds=0)))
+            assert findings_of(healthy, "lock_waits", lock_wait_seconds=3) == []
+        finally:
+            first.rollback()
+            waiting.join()
+
+
+def test_a_wait_behind_a_prepared_transaction(postgresql_server: Server) -> None:
+    """No session stands behind it, so there is none to end."""
+    with servers.start(postgresql_server.name, settings={"max_prepared_transactions": "5"}) as server:
+        url = server.create_database()
+        create_umami(url, latest_released_level("postgresql"))
+        lock = "LOCK TABLE website IN ACCESS EXCLUSIVE MODE"
+        execute(url, "BEGIN", lock, "PREPARE TRANSACTION 'left'")
+        waiting = threading.Thread(target=execute, args=(url, "UPDATE website SET name = 'Shop'"))
+        waiting.start()
+        try:
+            until(lambda: bool(findings_of(url, "lock_waits", lock_wait_seconds=0)))
+            finding = finding_of(url, "lock_waits", lock_wait_seconds=0)
+            (prepared,) = findings_of(url, "prepared_transactions", prepared_seconds=0)
+        finally:
+            execute(url, "ROLLBACK PREPARED 'left'")
+            waiting.join()
+    assert (finding.evidence["blocker"], finding.cure) == (None, "")
+    assert prepared.cure == "ROLLBACK PREPARED 'left';"
 
 
 def test_a_table_that_another_session_has_locked(postgresql_server: Server, healthy: str) -> None:

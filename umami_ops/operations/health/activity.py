@@ -1,4 +1,7 @@
-"""Checks of what other sessions do at this moment: long transactions, idle ones, waits for locks."""
+"""Checks of what other sessions do at this moment: long transactions, idle ones, waits for locks.
+
+They look at no table of Umami's: one that is locked is when they are asked for.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,7 @@ _HIDDEN = "the role pg_read_all_stats, to see what {hidden} sessions of other us
     cure="End the session that the finding names, having looked what it does.",
     thresholds=("transaction_seconds", "transaction_critical_seconds"),
     measures={"oldest_transaction_seconds": "Age of the oldest open transaction of another session."},
+    needs_umami=False,
 )
 def long_transactions(examination: Examination) -> Iterator[Outcome]:
     """Look at the open transactions that are not idle."""
@@ -59,6 +63,7 @@ def long_transactions(examination: Examination) -> Iterator[Outcome]:
     rule="warning from `idle_in_transaction_seconds`, critical from `idle_in_transaction_critical_seconds`",
     cure="End the session, and set idle_in_transaction_session_timeout (PostgreSQL).",
     thresholds=("idle_in_transaction_seconds", "idle_in_transaction_critical_seconds"),
+    needs_umami=False,
 )
 def idle_in_transaction(examination: Examination) -> Iterator[Outcome]:
     """Look at the open transactions whose session waits for its client."""
@@ -94,6 +99,7 @@ def idle_in_transaction(examination: Examination) -> Iterator[Outcome]:
     cure="Look at the session in the way, and end it if it is not to be waited for.",
     thresholds=("lock_wait_seconds", "lock_wait_critical_seconds"),
     measures={"sessions_waiting": "Sessions that wait for a lock."},
+    needs_umami=False,
 )
 def lock_waits(examination: Examination) -> Iterator[Outcome]:
     """Look at the sessions that wait for a lock."""
