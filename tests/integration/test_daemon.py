@@ -25,7 +25,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from testbed.bulk import connect
 from testbed.servers import Server
 from testbed.sessions import number_of_others
-from tests.command import run
+from tests.command import bare_environment, run
 from tests.process import Process
 from tests.sidecar import Sidecar
 from umami_ops.daemon import guard, observer
@@ -481,6 +481,24 @@ def test_a_run_by_hand_tells_of_its_steps_as_they_go(umami_database: str, tmp_pa
 
 def _by_hand(folder: Path, url: str, env: dict[str, str]) -> Process:
     return Process("run", "look", url=url, env=env, folder=folder)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_run_by_hand_that_is_ended_says_so_in_the_history(
+    number: signal.Signals, postgresql_server: Server, umami_database: str, tmp_path: Path
+) -> None:
+    """A terminal that is closed sends SIGHUP."""
+    by_hand = (sys.executable, "-m", "umami_ops", "run", "look")
+    with (
+        _locked(postgresql_server, umami_database) as release,
+        Sidecar(tmp_path / "a", umami_database, _BY_HAND, command=by_hand) as hand,
+    ):
+        _eventually(lambda: hand.children)
+        time.sleep(1)  # until the step waits
+        hand.send(number)
+        assert hand.process.wait(timeout=15) == 3
+        assert [run.result for run in hand.runs()] == [Result.INTERRUPTED]
+        release()
 
 
 def test_it_reaps_what_others_leave_behind(

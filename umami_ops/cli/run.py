@@ -50,8 +50,9 @@ def run(name: str, as_json: bool) -> None:
     def end(_number: int, _frame: object) -> None:
         threading.Thread(target=work.runner.stop, daemon=True).start()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as `nohup` has it
+            signal.signal(number, end)
     program = sidecar.program(accepted)
     messenger.start()
     try:
