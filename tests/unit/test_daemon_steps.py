@@ -66,6 +66,16 @@ def test_the_rotation_of_backups_is_no_backup(tmp_path: Path) -> None:
     assert [each["command"] for each in backups] == ["backup --verify", "backup create", "backup"]
 
 
+def test_backups_are_shown_however_often_other_jobs_run(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    lines = ("umami-ops backup --verify", "prune --days 365")
+    keep(history, "nightly", NOW, Result.SUCCESS, [StepDone(line, 1.0, 0) for line in lines], seconds=5)
+    for hours in range(1, 251):
+        begin = NOW + timedelta(hours=hours)
+        keep(history, "health", begin, Result.SUCCESS, [StepDone("health", 1.0, 0)], seconds=5)
+    assert [each["command"] for each in shown(history)["backups"]] == ["umami-ops backup --verify"]
+
+
 def test_a_standby_says_nothing_of_runs_that_are_long_over(tmp_path: Path) -> None:
     history = filled(tmp_path, failing=True)
     told = {role: metrics.exposition(shown(history, role=role)).decode() for role in Role}

@@ -141,6 +141,11 @@ class History:
         """
         return self._runs("(?1 IS NULL OR job = ?1) AND (?2 IS NULL OR result = ?2)", (job, result), limit)
 
+    def runs_of(self, command: str, *, limit: int) -> list[Run]:
+        """Return the last runs that have a step of a command, the newest first, without their steps."""
+        which = "id IN (SELECT run_id FROM steps WHERE command LIKE ? OR command LIKE ?)"
+        return self._runs(which, (f"{command}%", f"umami-ops {command}%"), limit)
+
     def _runs(self, which: str, values: tuple[str | None, ...], limit: int) -> list[Run]:
         found = self._store.read(
             "SELECT id, job, cause, slot, missed, started_at, ended_at, result, row_count, size_bytes, "  # noqa: S608 -- no value in it

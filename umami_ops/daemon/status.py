@@ -21,7 +21,7 @@ from umami_ops.errors import OpsError
 
 #: Grows when a field changes its meaning or goes; new fields don't count.
 SCHEMA_VERSION = 1
-_RECENT_RUNS, _RUNS_OF_A_JOB = 50, 30
+_RECENT_RUNS, _RUNS_OF_A_JOB, _BACKUP_RUNS = 50, 30, 50
 #: The loop looks several times a minute; without a look for so long, it hangs.
 _HANGS = timedelta(minutes=2)
 _AWAY_TOO_LONG = timedelta(minutes=5)
@@ -209,7 +209,7 @@ def _health(history: History) -> dict[str, Any] | None:
 def _backups(history: History) -> list[dict[str, Any]]:
     """Return the steps of the last runs that made a backup, the newest first."""
     found = []
-    for run in history.runs(limit=200):
+    for run in history.runs_of("backup", limit=_BACKUP_RUNS):
         for step in history.steps(run.id) if run.ended_at else ():
             if _makes_backup(step.command):
                 document = step.report or {}
