@@ -90,8 +90,19 @@ def _examined(only: Sequence[str], skip: Sequence[str]) -> Health:
         lambda: database.connect("umami-ops health"),
         settings.health,
         checks,
-        store=_store(settings.umami_ops_store),
+        store=_store(_made_in() or settings.umami_ops_store),
     )
+
+
+def _made_in() -> str | None:
+    """Return the place in which `backup create` is configured to put backups, if it has one of its own."""
+    from umami_ops.cli import variables
+
+    places = options.places_from_options()
+    if found := places.variable(variables.variable(("backup", "create"), "store")):
+        return found[0]
+    table = places.file.values.get("backup", {}).get("create")
+    return str(table["store"]) if isinstance(table, dict) and table.get("store") else None
 
 
 def _store(place: str | None) -> Backups | None:

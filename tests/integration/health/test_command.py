@@ -150,3 +150,25 @@ def test_backups(server: Server, umami_database: str, tmp_path: Path) -> None:
     assert ["The newest backup is" in f["sentence"] for f in found()] == [True]
     (next((tmp_path / "store").rglob("manifest.json"))).write_text("{}")
     assert any("can't be read" in f["sentence"] for f in found())
+
+
+@pytest.mark.parametrize("place", ["environment", "file"])
+def test_backups_are_looked_for_where_they_are_made(
+    place: str, postgresql_server: Server, healthy: str, tmp_path: Path
+) -> None:
+    """The image names a store for all commands, and a user another for `backup` alone."""
+    mine, images = tmp_path / "mine", tmp_path / "images"
+    images.mkdir()
+    env = {"UMAMI_OPS_STORE": str(images)}
+    if place == "environment":
+        env["UMAMI_OPS_BACKUP_CREATE_STORE"] = str(mine)
+    else:
+        file = tmp_path / "umami-ops.toml"
+        file.write_text(f'[backup.create]\nstore = "{mine}"\n')
+        env["UMAMI_OPS_CONFIG"] = str(file)
+    assert run("backup", "--format", "portable", url=healthy, env=env).code == 0
+    assert list(mine.iterdir())
+    found = run("health", "--only", "backups", "--format", "json", url=healthy, env=env).document
+    assert [finding["sentence"] for finding in found["findings"]] == [
+        "No backup of this database was ever proven to restore."
+    ]

@@ -27,8 +27,8 @@ _MAKE = "umami-ops backup --verify"
     "may not restore.",
     rule="warning when the newest backup of this database is older than `backup_days`, when none was "
     "verified within `backup_verified_days` that hasn't failed since, for each whose last verification "
-    "failed, and for each that can't be read; in the place that UMAMI_OPS_STORE or the settings name, or in "
-    "./backups",
+    "failed, and for each that can't be read; in the place where `backup create` is configured to make them, "
+    "else that of UMAMI_OPS_STORE or the settings, or in ./backups",
     cure="umami-ops backup --verify",
     thresholds=("backup_days", "backup_verified_days"),
     measures={
