@@ -457,6 +457,7 @@ def test_a_run_by_hand_keeps_the_daemon_waiting_and_the_other_way_round(
         _locked(server, umami_database) as release,
     ):
         variables = {"UMAMI_OPS_STATE_DIR": str(sidecar.state)}
+        sidecar.wait_for("leader")  # at its start it takes a run that goes on for one that was killed
         first = _by_hand(sidecar.folder, umami_database, variables)
         _eventually(lambda: [1 for run in sidecar.runs() if run.result is Result.RUNNING])
         refused = _by_hand(sidecar.folder, umami_database, variables).wait()
