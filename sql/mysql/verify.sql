@@ -47,8 +47,8 @@ GROUP BY g.w, g.d;
 -- Properties of events: how many, and the sum of those that are numbers.
 SELECT LOWER(INSERT(INSERT(INSERT(INSERT(HEX(g.w), 21, 0, '-'), 17, 0, '-'), 13, 0, '-'), 9, 0, '-')) AS website,
        CAST(FROM_DAYS(g.d) AS CHAR) AS day,
-       g.properties,
-       CAST(g.number_sum AS CHAR) AS number_sum                           --? has_number_value
+       CAST(g.number_sum AS CHAR) AS number_sum,                          --? has_number_value
+       g.properties
 FROM (SELECT UNHEX(REPLACE(d.website_id, '-', '')) AS w,
              TO_DAYS(d.created_at) AS d,
              SUM(d.number_value) AS number_sum,                           --? has_number_value

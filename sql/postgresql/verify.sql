@@ -1,9 +1,9 @@
 -- Sums that a dashboard is made of, by website and day, to be compared between two databases.
 
 -- name: sum_settings
--- What a session wants that sums: memory for the groups, for the transaction's length.
+-- What a session wants that sums: memory for the groups; a move's has no transaction at the target.
 SELECT set_config('work_mem', CAST(GREATEST(pg_size_bytes(current_setting('work_mem')), 33554432) / 1024 AS text) || 'kB',
-                  true) AS work_mem;
+                  false) AS work_mem;
 
 -- name: visitors
 -- Views and visitors.
@@ -29,8 +29,8 @@ GROUP BY g.website_id, g.day;
 -- Properties of events: how many, and the sum of those that are numbers.
 SELECT CAST(d.website_id AS text) AS website,
        CAST(CAST(d.created_at AS date) AS text) AS day,
-       COUNT(*) AS properties,
-       CAST(SUM(d.number_value) AS text) AS number_sum                     --? has_number_value
+       CAST(SUM(d.number_value) AS text) AS number_sum,                    --? has_number_value
+       COUNT(*) AS properties
 FROM event_data AS d
 GROUP BY 1, 2;
 
