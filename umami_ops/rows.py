@@ -81,6 +81,8 @@ class Field:
 class Rows:
     """Rows of a table: which columns, in which order. `key` is the primary key's first column.
 
+    `primary_key` are the columns that tell rows apart; it is empty where nothing is known to.
+
     `key` is None where there is no such key, or none whose order both dialects agree on (text): then all rows
     are one range.
     """
@@ -88,6 +90,7 @@ class Rows:
     table: str
     fields: tuple[Field, ...]
     key: str | None = None
+    primary_key: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -96,13 +99,15 @@ class Rows:
 
     @property
     def without_one_text(self) -> Rows | None:
-        """The same rows with the key and those columns alone that checksums leave out; None without any.
+        """The same rows with those columns alone that checksums leave out and that tell rows apart.
 
-        Without a key all columns stay: they alone say whose value it is.
+        None without any of the former. Where nothing tells rows apart, all columns stay: they alone say whose
+        value it is.
         """
         left_out = {item.name for item in self.fields if not item.has_one_text}
-        kept = tuple(item for item in self.fields if item.name in left_out or self.key in (item.name, None))
-        return Rows(self.table, kept, self.key) if left_out else None
+        telling = {self.key, *(self.primary_key or self.names)}
+        kept = tuple(item for item in self.fields if item.name in left_out | telling)
+        return replace(self, fields=kept) if left_out else None
 
 
 @dataclass(frozen=True)
@@ -115,28 +120,23 @@ class KeyRange:
 
 @dataclass(frozen=True)
 class Pair:
-    """One table's rows as each side calls them; the fields stand in the same order on both.
-
-    `primary_key` has the source's names of the columns that tell rows apart; it is empty where nothing does.
-    """
+    """One table's rows as each side calls them; the fields stand in the same order on both."""
 
     source: Rows
     target: Rows
-    primary_key: tuple[str, ...] = ()
 
     @property
     def is_told_by_key(self) -> bool:
         """Whether a key that rows are moved by is that of one row."""
-        return self.source.key is not None and self.primary_key == (self.source.key,)
+        return self.source.key is not None and self.source.primary_key == (self.source.key,)
 
     @property
     def identity(self) -> Pair:
         """The same rows with those columns alone that tell them apart; with all where nothing else does."""
-        if not self.primary_key:
+        if not self.source.primary_key:
             return self
-        places = [place for place, name in enumerate(self.source.names) if name in self.primary_key]
         source, target = (
-            replace(rows, fields=tuple(rows.fields[place] for place in places))
+            replace(rows, fields=tuple(item for item in rows.fields if item.name in rows.primary_key))
             for rows in (self.source, self.target)
         )
-        return Pair(source, target, self.primary_key)
+        return Pair(source, target)

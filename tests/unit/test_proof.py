@@ -20,7 +20,9 @@ from umami_ops.transfer import proof
         ("1e1", "10", Kind.OTHER, False),
         ('{"a": 1.0, "b": 2}', '{"b":2,"a":1}', Kind.JSON, True),
         ('{"a": "1"}', '{"a": 1}', Kind.JSON, False),
+        ('{"a": "number 1.0"}', '{"a": 1}', Kind.JSON, False),
         (None, "", Kind.OTHER, False),
+        (None, "\x02", Kind.OTHER, False),
     ],
 )
 def test_equal_values(one: str | None, other: str | None, kind: Kind, equal: bool) -> None:

@@ -11,6 +11,7 @@ the portable backup, restore and export.
 
 from __future__ import annotations
 
+import random
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -23,12 +24,20 @@ from umami_ops.sql import Query
 from umami_ops.umami.schema import Column, Table
 
 __all__ = [
-    "EVERYTHING", "NOTHING", "NULL", "Description", "Field", "KeyRange", "Kind", "Loading", "Moment",
-    "Offence", "Pair", "Proof", "Reading", "Rows", "Thing", "Transit",
+    "EVERYTHING", "MISSING", "NOTHING", "NULL", "PARTING", "Description", "Field", "KeyRange", "Kind",
+    "Loading", "Moment", "Offence", "Pair", "Proof", "Reading", "Rows", "Thing", "Transit",
 ]  # fmt: skip
 
 #: The word for NULL; it stands without quotes.
 NULL = b"NULL"
+
+#: What text hardly ever holds; tabs and ends of lines it does.
+_CONTROLS = "".join(chr(code) for code in (*range(1, 9), 11, 12, *range(14, 32), 127))
+_DRAWN = "".join(random.SystemRandom().sample(_CONTROLS, 6))
+#: What parts the values in a row's hashed text, and what stands there for NULL. Each process draws its own,
+#: so that no value that is stored can have been made to look like either: two rows would have one text. No
+#: character is in them twice, so neither is found where the end of a value meets the beginning of one.
+PARTING, MISSING = _DRAWN[:3], _DRAWN[3:]
 
 #: How many columns in a row are asked at once whether they are all NULL; of 2 to 13 tried the fastest.
 _RUN = 4
@@ -42,7 +51,7 @@ class Proof:
     """What a server says of a range of rows: their number, and the sum of their hashes.
 
     A row's hash is the first 60 bits of the SHA-256 of its canonical text, so the sum doesn't depend on the
-    order. Two servers that say the same hold the same rows, at the precision that was asked for.
+    order. Two servers that say the same to one process hold the same rows, at the precision asked for.
     """
 
     rows: int

@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -78,32 +79,34 @@ def _told(transit: Transit, rows: Rows, keys: KeyRange) -> Counter[int | str]:
     """Return by what rows are told apart, over every column, with the number of rows that have it."""
     if rows.without_one_text is None:
         return Counter(transit.hashes(rows, keys))
-    return Counter(
-        "\x1f".join(_plain(value, item.kind) for value, item in zip(values(line), rows.fields, strict=True))
-        for line in lines(transit.read(rows, keys))
-    )
+    return Counter(_plain_row(values(line), rows) for line in lines(transit.read(rows, keys)))
 
 
 def _hashes(transit: Transit, rows: Rows, keys: KeyRange) -> dict[str, int]:
     """Return key → sum of hashes of the columns that are compared by value; one key without a key.
 
-    The key is part of what is hashed, or all columns without one: in another row a value is another one.
+    What tells rows apart is part of what is hashed: in another row a value is another one.
     """
     place = rows.names.index(rows.key) if rows.key in rows.names else None
     sums: dict[str, int] = {}
     for line in lines(transit.read(rows, keys)):
         found = values(line)
-        text = "\x1f".join(_plain(value, item.kind) for value, item in zip(found, rows.fields, strict=True))
+        text = _plain_row(found, rows)
         hash_ = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") & _MASK
         key = "" if place is None else (found[place] or "").lower()
         sums[key] = sums.get(key, 0) + hash_
     return sums
 
 
-def _plain(text: str | None, kind: Kind) -> str:
+def _plain_row(found: Sequence[str | None], rows: Rows) -> str:
+    """Return one text for rows that are equal, and for no others: of each value it says where it ends."""
+    return repr([_plain(value, item.kind) for value, item in zip(found, rows.fields, strict=True)])
+
+
+def _plain(text: str | None, kind: Kind) -> str | None:
     """Return one form for values that are equal, however a server writes them."""
     if text is None:
-        return "\x02"
+        return None
     if kind is Kind.ID:
         return text.lower()
     if kind is Kind.JSON:
@@ -123,7 +126,12 @@ def _every_digit(text: str) -> str:
 
 
 def _plain_json(value: Any) -> Any:
-    """Return a document with its numbers as the value that a double has: MySQL keeps no more of them."""
+    """Return a document with its numbers as the value that a double has: MySQL keeps no more of them.
+
+    Text says that it is text, so that none is taken for a number.
+    """
+    if isinstance(value, str):
+        return f"text {value}"
     if isinstance(value, dict):
         return {key: _plain_json(item) for key, item in value.items()}
     if isinstance(value, list):

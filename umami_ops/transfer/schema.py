@@ -118,10 +118,12 @@ def pair(source: Table, side: Side, target: Table, target_side: Side) -> Pair:
     key = _key(source)
     other = _key(target)
     same = key is not None and other is not None and renamed(source.name, key, target) == other
+    names = {field.name: other_field.name for field, other_field in fields}
+    telling = _primary_key(source, target, names)
+    there = tuple(names[name] for name in telling)
     return Pair(
-        Rows(source.name, tuple(field for field, _ in fields), key if same else None),
-        Rows(target.name, tuple(field for _, field in fields), other if same else None),
-        _primary_key(source, target, {field.name: other_field.name for field, other_field in fields}),
+        Rows(source.name, tuple(field for field, _ in fields), key if same else None, telling),
+        Rows(target.name, tuple(field for _, field in fields), other if same else None, there),
     )
 
 

@@ -18,7 +18,9 @@ from umami_ops.databases.lines import fields, lines
 from umami_ops.databases.mysql import canonical
 from umami_ops.databases.transit import (
     EVERYTHING,
+    MISSING,
     NULL,
+    PARTING,
     Description,
     Field,
     KeyRange,
@@ -309,10 +311,10 @@ class MysqlTransit(Transit):
         parts = [self._run_text(run) for run in runs]
         if ids:
             # In small letters all at once: LOWER costs the server more by the call than by the letter.
-            listed = f"CONCAT_WS(_utf8mb4 0x1F, {', '.join(self._or_marker(item) for item in ids)})"
+            listed = f"CONCAT_WS({_PARTING}, {', '.join(self._or_marker(item) for item in ids)})"
             parts.insert(0, listed if ids_as_stored else f"LOWER({listed})")
         # A NULL is passed over, but says of which characters the text is to be, as in a line.
-        text = f"CONCAT_WS(_utf8mb4 0x1F, CAST(NULL AS CHAR), {', '.join(parts)})" if parts else "''"
+        text = f"CONCAT_WS({_PARTING}, CAST(NULL AS CHAR), {', '.join(parts)})" if parts else "''"
         return f"CAST(CONV(LEFT(SHA2({text}, 256), 15), 16, 10) AS UNSIGNED)"
 
     def _run_text(self, run: Sequence[Field]) -> str:
@@ -321,14 +323,19 @@ class MysqlTransit(Transit):
         if len(run) == 1:
             return texts
         none = " AND ".join(f"{self._quote(item.name)} IS NULL" for item in run)
-        nothing = f"_utf8mb4 0x{'1F'.join(['02'] * len(run))}"
-        return f"IF({none}, {nothing}, CONCAT_WS(_utf8mb4 0x1F, {texts}))"
+        nothing = _literal(PARTING.join([MISSING] * len(run)))
+        return f"IF({none}, {nothing}, CONCAT_WS({_PARTING}, {texts}))"
 
     def _or_marker(self, item: Field) -> str:
         text = self._quote(item.name) if item.kind is Kind.ID else self.text(item)
-        return f"COALESCE({text}, _utf8mb4 0x02)" if item.can_be_null else text
+        return f"COALESCE({text}, {_MISSING})" if item.can_be_null else text
 
 
+def _literal(text: str) -> str:
+    return f"_utf8mb4 0x{text.encode().hex()}"
+
+
+_PARTING, _MISSING = _literal(PARTING), _literal(MISSING)
 _EMPTY = "''"
 #: Joins as nothing, but in the session's characters: a literal takes on those of a column, be they latin1.
 _IN_UTF8MB4 = "CAST('' AS CHAR)"

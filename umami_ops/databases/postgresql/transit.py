@@ -14,6 +14,8 @@ from umami_ops.databases.catalogue import described
 from umami_ops.databases.postgresql import canonical
 from umami_ops.databases.transit import (
     EVERYTHING,
+    MISSING,
+    PARTING,
     Description,
     Field,
     KeyRange,
@@ -184,7 +186,7 @@ class PostgresqlTransit(Transit):
         ids, runs = self._hashed(rows)
         parts = [*map(self._or_marker, ids), *map(self._run_text, runs)]
         # One function that builds the text: a chain of operators would copy it once a column.
-        text = f"concat_ws(chr(31), {', '.join(parts)})" if parts else "''"
+        text = f"concat_ws({_PARTING}, {', '.join(parts)})" if parts else "''"
         first = f"substr(sha256(convert_to({text}, 'UTF8')), 1, 8)"
         if int(self._connection.server().version.partition(".")[0]) >= _CASTS_BYTES_FROM:
             return f"((CAST({first} AS bigint) >> 4) & {2**60 - 1})"
@@ -196,12 +198,20 @@ class PostgresqlTransit(Transit):
         if len(run) == 1:
             return texts
         none = " AND ".join(f"{self._quote(item.name)} IS NULL" for item in run)
-        nothing = " || chr(31) || ".join(["chr(2)"] * len(run))  # a constant to the planner
-        return f"CASE WHEN {none} THEN {nothing} ELSE concat_ws(chr(31), {texts}) END"
+        nothing = f" || {_PARTING} || ".join([_MISSING] * len(run))  # a constant to the planner
+        return f"CASE WHEN {none} THEN {nothing} ELSE concat_ws({_PARTING}, {texts}) END"
 
     def _or_marker(self, item: Field) -> str:
         text = self.text(item)
-        return f"COALESCE(CAST({text} AS text), chr(2))" if item.can_be_null else text
+        return f"COALESCE(CAST({text} AS text), {_MISSING})" if item.can_be_null else text
+
+
+def _letters(text: str) -> str:
+    """Return text by its characters' numbers, which is a constant to the planner, in whatever encoding."""
+    return f"({' || '.join(f'chr({ord(letter)})' for letter in text)})"
+
+
+_PARTING, _MISSING = _letters(PARTING), _letters(MISSING)
 
 
 def _query(text: str, name: str = "transfer.statement") -> Query:
