@@ -32,12 +32,14 @@ WHERE c.table_schema = DATABASE()
 ORDER BY c.table_name, c.ordinal_position;
 
 -- name: indexes
--- Every index of the database's tables, a row for each of its columns; one on expressions or prefixes is special.
+-- Every index of the database's tables, a row for each of its columns, with what a plain one of the same columns lacks;
+-- one on expressions or prefixes is special.
 SELECT s.table_name AS relation,
        s.index_name AS name,
        s.non_unique = 0 AS is_unique,
        s.index_name = 'PRIMARY' AS is_primary,
        s.column_name IS NULL OR s.sub_part IS NOT NULL OR s.index_type <> 'BTREE' AS is_special,
+       CASE WHEN s.collation = 'D' THEN 'DESC' ELSE '' END AS lost,
        s.column_name AS column_name
 FROM information_schema.statistics AS s
 WHERE s.table_schema = DATABASE()
@@ -107,6 +109,11 @@ WHERE COALESCE(CURRENT_ROLE(), 'NONE') IN ('NONE', '')
   AND NOT EXISTS (SELECT 1 FROM information_schema.user_privileges AS p WHERE p.privilege_type = w.word)
   AND NOT EXISTS (SELECT 1 FROM information_schema.schema_privileges AS p
                   WHERE p.privilege_type = w.word AND DATABASE() LIKE p.table_schema);
+
+-- name: wants_primary_keys
+-- The setting by which the server takes no table without a primary key, where it is on.
+SELECT COALESCE(/*!80013 IF(@@sql_require_primary_key, 'sql_require_primary_key', NULL), */
+                /*M! IF(@@innodb_force_primary_key, 'innodb_force_primary_key', NULL), */ NULL) AS setting;
 
 -- name: encoding
 -- In which encoding the target keeps text. Tables say so themselves here, and ours say utf8mb4.

@@ -24,12 +24,20 @@ WHERE c.relnamespace = (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = cu
 ORDER BY c.relname, a.attnum;
 
 -- name: indexes
--- Every index of the schema's tables, a row for each of its columns; one on expressions or a part of the rows is special.
+-- Every index of the schema's tables, a row for each of its columns, with what a plain one of the same columns lacks. One
+-- on expressions or a part of the rows is special, and so is a unique one that never came about, which proves nothing.
 SELECT t.relname AS relation,
        i.relname AS name,
        x.indisunique AS is_unique,
        x.indisprimary AS is_primary,
-       x.indexprs IS NOT NULL OR x.indpred IS NOT NULL OR m.amname <> 'btree' AS is_special,
+       x.indexprs IS NOT NULL OR x.indpred IS NOT NULL OR m.amname <> 'btree' OR x.indisunique AND NOT x.indisvalid
+         AS is_special,
+       CONCAT_WS(', ', CASE WHEN x.indoption[k.place - 1] & 1 = 1 THEN 'DESC' END,
+                 CASE WHEN x.indoption[k.place - 1] IN (1, 2) THEN 'NULLS FIRST or LAST' END,
+                 CASE WHEN NOT o.opcdefault THEN 'operator class' END,
+                 CASE WHEN x.indcollation[k.place - 1] NOT IN (0, a.attcollation) THEN 'COLLATE' END,
+                 CASE WHEN x.indnatts > x.indnkeyatts THEN 'INCLUDE' END,
+                 CASE WHEN to_jsonb(x) ->> 'indnullsnotdistinct' = 'true' THEN 'NULLS NOT DISTINCT' END) AS lost,
        a.attname AS column_name
 FROM pg_index AS x
 JOIN pg_class AS i ON i.oid = x.indexrelid
@@ -37,6 +45,7 @@ JOIN pg_am AS m ON m.oid = i.relam
 JOIN pg_class AS t ON t.oid = x.indrelid
 CROSS JOIN LATERAL UNNEST(x.indkey) WITH ORDINALITY AS k(attnum, place)
 LEFT JOIN pg_attribute AS a ON a.attrelid = t.oid AND a.attnum = k.attnum AND k.attnum > 0
+LEFT JOIN pg_opclass AS o ON o.oid = x.indclass[k.place - 1]
 WHERE t.relnamespace = (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = current_schema())
   AND t.relkind IN ('r', 'p')
   AND NOT t.relispartition
@@ -118,6 +127,10 @@ SELECT w.word AS missing
 FROM (VALUES ('CREATE on the schema', has_schema_privilege(current_schema(), 'CREATE')),
              ('CREATE on the database', has_database_privilege(current_database(), 'CREATE'))) AS w(word, allowed)
 WHERE NOT w.allowed;
+
+-- name: wants_primary_keys
+-- The setting by which the server takes no table without a primary key: none here.
+SELECT NULL AS setting;
 
 -- name: encoding
 -- In which encoding the target keeps text.

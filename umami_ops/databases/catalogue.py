@@ -37,6 +37,9 @@ def described(
     primary: dict[str, PrimaryKey] = {}
     indexes: dict[str, list[Index]] = defaultdict(list)
     for row, names in _by_name(connection.rows(queries["transfer.indexes"])):
+        lost = dict.fromkeys(word for part in names for word in part["lost"].split(", ") if word)
+        if lost and not row["is_special"]:
+            others.append(_on_table(f"{', '.join(lost)} of index", row))
         if row["is_special"]:
             others.append(_on_table("index of its own kind", row))
         elif row["is_primary"]:
@@ -64,6 +67,7 @@ def described(
         ),
         tuple(others),
         tuple(bound),
+        tuple((row["relation"], row["heir"]) for row in connection.rows(queries["transfer.heirs"])),
     )
 
 

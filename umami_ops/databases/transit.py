@@ -101,12 +101,14 @@ class Description:
 
     Types and defaults are spelt as `umami/schema.py` spells them, MariaDB's as MySQL's. `others` is what has
     no place in that. `bound` are columns, with their tables' names, whose type stays behind when they move:
-    another server of the dialect may not have it, or it has no text.
+    another server of the dialect may not have it, or it has no text. `heirs` are tables, behind
+    the name of the one whose readers get their rows as well.
     """
 
     tables: tuple[Table, ...]
     others: tuple[Thing, ...] = ()
     bound: tuple[tuple[str, Column], ...] = ()
+    heirs: tuple[tuple[str, str], ...] = ()
 
     def table(self, name: str) -> Table | None:
         """Return the table of that name, if there is one."""

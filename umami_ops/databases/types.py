@@ -50,6 +50,8 @@ def translated(type_: str, source: str, target: str) -> str | None:
     if parsed.this == _T.VARCHAR:
         return "text" if target == "postgresql" else "longtext"
     if kind is Kind.DECIMAL and listed:
+        if target == "mysql" and not _fits_mysql(*map(int, arguments)):
+            return None
         return f"{'numeric' if target == 'postgresql' else 'decimal'}({listed})"
     if kind is Kind.TIME:
         return _time_type(listed, source, target)
@@ -96,6 +98,11 @@ def _parsed(type_: str, dialect: str) -> exp.DataType:
         return exp.DataType.build(type_, dialect=_SQLGLOT[dialect], udt=True)
     except Exception:  # noqa: BLE001 -- sqlglot's errors are many, and each means that the type is unknown
         return exp.DataType(this=_T.UNKNOWN)
+
+
+def _fits_mysql(digits: int, scale: int = 0) -> bool:
+    """Whether MySQL's DECIMAL has so many digits, and so many of them behind the point."""
+    return digits <= 65 and scale <= min(30, digits)
 
 
 def _text_type(word: str, length: int, target: str) -> str:

@@ -128,9 +128,10 @@ def _left_out(installation: Installation, tables: Sequence[Relation]) -> Iterato
 
 def _lost(connection: Connection, tables: Sequence[str]) -> Iterator[str]:
     """Yield what the tables have that no portable backup holds. Raises Refused where that is a type."""
-    from umami_ops.transfer.schema import require_unbound
+    from umami_ops.transfer.schema import require_no_heirs, require_unbound
 
     here = connection.transit().describe()
+    require_no_heirs(here, tables)
     require_unbound(here, tables, "A dump takes it along: --format dump.")
     if lost := here.others_of(tables):
         yield f"Not in it, since only plain columns, keys and indexes are: {'; '.join(map(str, lost))}."

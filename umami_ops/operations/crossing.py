@@ -138,7 +138,7 @@ class Crossing:
     def settle_names(self, connection: Connection, policies: Policies) -> None:
         """Find names that a unique key of the target's takes for the same, though they differ in case, say.
 
-        Only short tables of names have such keys; their values are read.
+        Of Umami's only short tables of names have such keys; their values are read.
         """
         if self.sides[0].features.keys_ignore_case or not self.sides[1].features.keys_ignore_case:
             return
@@ -161,6 +161,20 @@ class Crossing:
             count = sum(len(group) for group in same)
             self._note(column, _SAME_NAME, count, shown, "--on-same-name", becomes)
         self._travel_as(repaired)
+        self._find_alike(connection)
+
+    def _find_alike(self, connection: Connection) -> None:
+        """Find the same under keys of several columns, text among them: tables of users' own have those."""
+        names = dict(zip(self.pair.target.names, self.pair.source.fields, strict=True))
+        for key in _unique_keys(self.tables[1]):
+            fields = [names[column] for column in key if column in names]
+            if len(key) == 1 or len(fields) < len(key) or all(item.kind is not Kind.TEXT for item in fields):
+                continue
+            same = namesakes.alike_together(connection, replace(self.pair.source, fields=tuple(fields)))
+            if same:
+                shown = tuple(" and ".join(f"({', '.join(row)})" for row in group) for group in same[:3])
+                count = sum(len(group) for group in same)
+                self._note(" and ".join(key), _SAME_NAME, count, shown, None, None)
 
     def find_doubles(self, connection: Connection) -> None:
         """Find rows that share what must be unique at the target, where no key of the source's forbids it."""

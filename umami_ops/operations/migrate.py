@@ -125,6 +125,7 @@ class _Planner:
         )
         dropped = self._dropped(state, translation)
         stays = {table.name for table in self._target_schema.tables}.difference(dropped)
+        self._require_primary_keys(table for table in translation.tables if table.name not in stays)
         here = {table.name: table for table in self._source_schema.tables}
         empty = [
             (table.name, self._statements(table))
@@ -267,6 +268,19 @@ class _Planner:
                 f"The target's sessions begin in a zone with summer time ({zone}). Umami stores UTC in it,"
                 " and its times of an hour in spring, when clocks are put forward, can't be stored there.",
                 hint="Start the target's server with default_time_zone = '+00:00', if nothing else minds.",
+                done="Nothing was changed.",
+            )
+
+    def _require_primary_keys(self, coming: Iterable[Table]) -> None:
+        """Raise Refused where the target takes no table without a primary key, and one would come."""
+        keyless = [table.name for table in coming if table.primary_key is None]
+        setting = self._target.value(self._target.dialect.queries["transfer.wants_primary_keys"])
+        if keyless and setting:
+            has, it = ("has", "it") if len(keyless) == 1 else ("have", "them")
+            raise Refused(
+                f"{some(keyless)} {has} no primary key, and the target takes no such table.",
+                hint=f"Give {it} one at the source, or have {setting} switched off at the target for the time"
+                " of the move.",
                 done="Nothing was changed.",
             )
 

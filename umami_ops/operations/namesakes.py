@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from umami_ops.databases.base import Connection
-from umami_ops.rows import Rows
+from umami_ops.databases.lines import lines, values
+from umami_ops.rows import Kind, Rows
 from umami_ops.sql import Query
 
 #: The column that says which of two rows was there first.
@@ -32,6 +34,29 @@ def alike(named: Iterable[Named]) -> list[list[Named]]:
     for key, text in named:
         groups.setdefault(_folded(text), []).append((key, text))
     return [group for group in groups.values() if len(group) > 1]
+
+
+def alike_together(connection: Connection, rows: Rows) -> list[list[tuple[str, ...]]]:
+    """Return rows that MySQL takes for the same, in groups; one with a NULL is like no other.
+
+    Reads twice where there are any, so as to remember little of a long table.
+    """
+    counts = Counter(hash(folded) for folded, _ in _folded_rows(connection, rows))
+    if not any(count > 1 for count in counts.values()):
+        return []
+    groups: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
+    for folded, row in _folded_rows(connection, rows):
+        if counts[hash(folded)] > 1:
+            groups.setdefault(folded, []).append(row)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _folded_rows(connection: Connection, rows: Rows) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+    for line in lines(connection.transit().read(rows)):
+        row = tuple(value for value in values(line) if value is not None)
+        if len(row) == len(rows.fields):
+            pairs = zip(row, rows.fields, strict=True)
+            yield tuple(_folded(text) if item.kind is Kind.TEXT else text for text, item in pairs), row
 
 
 def renames(same: Iterable[Sequence[Named]], taken: Collection[str], length: int) -> dict[str, str]:

@@ -61,6 +61,18 @@ def require_unbound(source: Description, tables: Collection[str], hint: str) -> 
             )
 
 
+def require_no_heirs(source: Description, tables: Collection[str]) -> None:
+    """Raise Refused where another table inherits from one of these: its rows would come twice."""
+    for table, heir in source.heirs:
+        if table in tables:
+            raise Refused(
+                f"Table {heir} inherits from {table}: whoever reads {table} gets the rows of both.",
+                hint=f"ALTER TABLE {heir} NO INHERIT {table} parts them; `umami-ops backup` dumps them as "
+                "they are.",
+                done="Nothing was changed.",
+            )
+
+
 def is_ours(table: str) -> bool:
     """Whether a table is umami-ops's own."""
     return table.startswith(OURS_PREFIX)
@@ -93,6 +105,7 @@ def translate(
         if name in own and name not in known:
             remarks.append(f"table {name}: Umami has none at level {level}")
             continue
+        require_no_heirs(source, [name])
         if side.dialect == target.dialect:
             require_unbound(
                 source, [name], "A dump takes it along: `umami-ops backup`, then `restore --target-url`."
