@@ -88,6 +88,17 @@ WHERE g.constraint_schema = DATABASE()
   AND m.check_clause NOT LIKE 'json\_valid(%'
 ORDER BY 1, 2;
 
+-- name: heirs
+-- Tables whose rows whoever reads another one gets, too: none here.
+SELECT t.table_name AS relation, t.table_name AS heir FROM information_schema.tables AS t WHERE 1 = 0;
+
+-- name: prompt_keys
+-- Foreign keys that a session can't put off: none here, it switches all of them off.
+SELECT t.table_schema AS schema_name, t.table_name AS relation, t.table_name AS name
+FROM information_schema.tables AS t
+WHERE t.table_name = :relation
+  AND 1 = 0;
+
 -- name: bulk_allowed
 -- Whether the server lets clients send it files (LOAD DATA LOCAL).
 SELECT @@global.local_infile AS allowed;

@@ -108,6 +108,30 @@ FROM pg_extension AS e
 WHERE e.extname <> 'plpgsql'
 ORDER BY 1, 2;
 
+-- name: heirs
+-- Tables whose rows whoever reads another one gets, too: they inherit from it.
+SELECT p.relname AS relation, c.relname AS heir
+FROM pg_inherits AS i
+JOIN pg_class AS p ON p.oid = i.inhparent
+JOIN pg_class AS c ON c.oid = i.inhrelid
+WHERE p.relnamespace = (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = current_schema())
+  AND p.relkind = 'r'
+ORDER BY p.relname, c.relname;
+
+-- name: prompt_keys
+-- Foreign keys that refer to a table and are checked by each statement, whatever a transaction wishes.
+SELECT n.nspname AS schema_name, t.relname AS relation, k.conname AS name
+FROM pg_constraint AS k
+JOIN pg_class AS t ON t.oid = k.conrelid
+JOIN pg_namespace AS n ON n.oid = t.relnamespace
+JOIN pg_class AS r ON r.oid = k.confrelid
+WHERE k.contype = 'f'
+  AND k.conparentid = 0
+  AND NOT k.condeferrable
+  AND r.relname = :relation
+  AND r.relnamespace = (SELECT m.oid FROM pg_namespace AS m WHERE m.nspname = current_schema())
+ORDER BY t.relname, k.conname;
+
 -- name: bulk_allowed
 -- Whether rows can be loaded in bulk from a client: COPY always can.
 SELECT true AS allowed;

@@ -346,6 +346,10 @@ class Transit(ABC):
         return self._session.run(_query(f"DELETE FROM {self._quote(rows.table)}{where}"))  # noqa: S608
 
     @abstractmethod
+    def keys_deferred(self, rows: Rows) -> AbstractContextManager[None]:
+        """Check foreign keys that refer to a table at the block's end; it is a part of a transaction."""
+
+    @abstractmethod
     def read_keys(self, rows: Rows, keys: Sequence[str]) -> Reading:
         """Return the rows with these keys, as `read` does."""
 

@@ -27,13 +27,15 @@ from umami_ops.sql import Query
 from umami_ops.transfer import ledger, ranges
 from umami_ops.transfer.comparison import Comparison, Found, sums_that_differ
 from umami_ops.transfer.proof import Differences
-from umami_ops.transfer.schema import is_ours
+from umami_ops.transfer.schema import is_ours, referred_first
 from umami_ops.transfer.snapshot import Snapshot, state_of
 
 _Work = TypeVar("_Work")
 
 _TRIES = 5
 _RECONNECT_SECONDS = 60.0
+#: How often differences are mended where mending makes others.
+_MENDS = 3
 #: Keys that one statement names.
 _KEYS = 500
 
@@ -304,11 +306,7 @@ class Mover:
                 changed = [item for item in found if item.differing]
                 if self.step.catch_up and not self.step.delete_extra:
                     self._require_no_extra(comparison, changed)
-                for item in changed:
-                    self._mend(comparison, sessions[0], item)
-                again = {item.pair.source.table: item for item in comparison.compare(i.pair for i in changed)}
-                found = [again.get(item.pair.source.table, item) for item in found]
-                self._patience.check()
+                found = self._mended(comparison, sessions[0], found)
             self.report.verdicts = [comparison.verdict(item) for item in found]
             if all(verdict.is_equal for verdict in self.report.verdicts):
                 self.report.sums_differ = sums_that_differ(sessions, pairs)
@@ -319,6 +317,31 @@ class Mover:
                 hint="Was something else writing to the target? `umami-ops verify` says which rows differ.",
                 done="The rows were copied, but the target was not made usable.",
             )
+
+    def _mended(
+        self, comparison: Comparison, session: tuple[Connection, Connection], found: list[Found]
+    ) -> list[Found]:
+        """Mend what differs, and compare again.
+
+        A row that is taken away for a moment may take others along, by foreign keys and triggers of the
+        target's. Where there are any all tables are compared again, and mended once more.
+        """
+        there = session[1].transit().describe()
+        has_side_effects = any(table.foreign_keys for table in there.tables) or any(
+            thing.kind == "trigger" for thing in there.others
+        )
+        order = referred_first(there.tables)
+        for _ in range(_MENDS if has_side_effects else 1):
+            differing = [item for item in found if item.differing]
+            for item in sorted(differing, key=lambda item: order.index(item.pair.target.table)):
+                self._mend(comparison, session, item)
+            pairs = [item.pair for item in (found if has_side_effects else differing)]
+            again = {item.pair.source.table: item for item in comparison.compare(pairs)}
+            found = [again.get(item.pair.source.table, item) for item in found]
+            self._patience.check()
+            if not any(item.differing for item in found):
+                break
+        return found
 
     @contextmanager
     def _sessions(self, snapshot: Snapshot) -> Iterator[list[tuple[Connection, Connection]]]:
@@ -365,7 +388,7 @@ class Mover:
         may_delete = self.step.delete_extra or not self.step.catch_up
         doomed = [*(found.extra if may_delete else ()), *found.changed]
         wanted = [*found.missing, *found.changed]
-        with target.transaction():
+        with target.transaction(), target.transit().keys_deferred(pair.target):
             for start in range(0, len(doomed), _KEYS):
                 target.transit().delete_keys(pair.target, doomed[start : start + _KEYS])
             for start in range(0, len(wanted), _KEYS):
@@ -374,7 +397,7 @@ class Mover:
         self._note_rows(pair.target.table, len(wanted))
 
     def _copy_whole(self, source: Connection, target: Connection, pair: Pair) -> None:
-        with target.transaction():
+        with target.transaction(), target.transit().keys_deferred(pair.target):
             target.transit().delete(pair.target, KeyRange())
             taken = target.transit().write(pair.target, source.transit().read(pair.source))
         self._note_rows(pair.target.table, taken)

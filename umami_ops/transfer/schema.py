@@ -121,6 +121,24 @@ def translate(
     return Translation(tuple(tables), tuple(remarks))
 
 
+def referred_first(tables: Collection[Table]) -> list[str]:
+    """Return the tables' names, each behind those that its foreign keys refer to, unless in a circle."""
+    referred = {table.name: [key.references for key in table.foreign_keys] for table in tables}
+    order: list[str] = []
+    entered: set[str] = set()
+
+    def enter(name: str) -> None:
+        if name in referred and name not in entered:
+            entered.add(name)
+            for other in referred[name]:
+                enter(other)
+            order.append(name)
+
+    for name in sorted(referred):
+        enter(name)
+    return order
+
+
 def pair(source: Table, side: Side, target: Table, target_side: Side) -> Pair:
     """Return how a table's rows travel: the columns that both have, and as what."""
     fields: list[tuple[Field, Field]] = []

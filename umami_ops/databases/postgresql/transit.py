@@ -129,6 +129,25 @@ class PostgresqlTransit(Transit):
         order = f" ORDER BY {self._quote(rows.key)}" if ordered and rows.key else ""
         return Reading(self._pieces(rows, where + order))
 
+    @contextmanager
+    def keys_deferred(self, rows: Rows) -> Iterator[None]:
+        """Let keys wait that each statement checks; what fails takes that back with the transaction."""
+        found = self._connection.rows(
+            self._connection.dialect.queries["transfer.prompt_keys"], relation=rows.table
+        )
+        keys = [
+            f"ALTER TABLE {self._quote(row['schema_name'])}.{self._quote(row['relation'])}"
+            f" ALTER CONSTRAINT {self._quote(row['name'])}"
+            for row in found
+        ]
+        for key in keys:
+            self._connection.run(_query(f"{key} DEFERRABLE"))
+        self._connection.run(_query("SET CONSTRAINTS ALL DEFERRED"))
+        yield
+        self._connection.run(_query("SET CONSTRAINTS ALL IMMEDIATE"))
+        for key in keys:
+            self._connection.run(_query(f"{key} NOT DEFERRABLE"))
+
     def read_keys(self, rows: Rows, keys: Sequence[str]) -> Reading:
         """Return the rows with these keys."""
         return Reading(self._pieces(rows, self._where_keys(rows, keys)))
