@@ -145,6 +145,38 @@ def test_partitions_of_somebody_else_are_left_alone(mysql_server: Server, umami_
     assert "partitioned by somebody else" in partition(umami_database, "maintain").out
 
 
+_BY_HAND = {
+    "postgresql": (
+        "ALTER TABLE website_event RENAME TO before",
+        "CREATE TABLE website_event (LIKE before INCLUDING DEFAULTS) PARTITION BY RANGE (created_at)",
+        "CREATE TABLE we_old PARTITION OF website_event FOR VALUES FROM ('-infinity') TO ('2024-01-01')",
+        "CREATE TABLE we_2024 PARTITION OF website_event FOR VALUES FROM ('2024-01-01') TO ('2025-01-01')",
+        "DROP TABLE before",
+    ),
+    "mysql": (
+        "ALTER TABLE website_event MODIFY created_at timestamp NOT NULL,"
+        " DROP PRIMARY KEY, ADD PRIMARY KEY (event_id, created_at)"
+        " PARTITION BY RANGE (UNIX_TIMESTAMP(created_at))"
+        " (PARTITION we_old VALUES LESS THAN (1704067200), PARTITION we_2024 VALUES LESS THAN (1735689600))",
+    ),
+}
+
+
+def test_partitions_by_the_same_key_without_our_catch_all_are_somebody_else_s(
+    server: Server, umami_database: str
+) -> None:
+    """The key alone is what anybody would choose: they have no catch-all of ours to take events from."""
+    url = umami_database
+    with connect(url) as loader:
+        for text in _BY_HAND[server.dialect]:
+            loader.execute(text)
+        loader.commit()
+    assert "partitioned by somebody else" in partition(url, "status").out
+    assert "partitioned by somebody else" in partition(url, "maintain", "--yes").out
+    for verb in (VERBS["enable"], VERBS["split"], VERBS["disable"], ("maintain", "--keep", "1y", "--yes")):
+        assert "in a way that isn't umami-ops's" in partition(url, *verb, code=5).err
+
+
 def test_nothing_is_partitioned(server: Server, umami_database: str) -> None:
     """A schedule's `maintain` is content; who wants something split or dropped hears why it can't be."""
     url = umami_database

@@ -41,7 +41,10 @@ class MysqlPartitioning(Partitioning):
     def layout(self) -> Layout:
         """Return how the table lies there."""
         rows = self._connection.rows(self._queries["partition.partitions"])
-        is_foreign = any(str(row["key"]).replace("`", "").lower() != _OUR_KEY for row in rows)
+        # The key is what anybody would choose; without our catch-all there is nothing to take events from.
+        is_ours = any((row["name"], row["bounds"]) == (_CATCH_ALL, "MAXVALUE") for row in rows)
+        has_our_key = all(str(row["key"]).replace("`", "").lower() == _OUR_KEY for row in rows)
+        is_foreign = bool(rows) and not (is_ours and has_our_key)
         parts: list[Partition] = []
         for row in rows:
             is_last = row["bounds"] == "MAXVALUE"

@@ -68,7 +68,9 @@ class PostgresqlPartitioning(Partitioning):
     def layout(self) -> Layout:
         """Return how the table lies there."""
         rows = self._connection.rows(self._queries["partition.partitions"])
-        is_foreign = any(row["key"] != _OUR_KEY for row in rows)
+        # The key is what anybody would choose; without our catch-all there is nothing to take events from.
+        is_ours = any((row["name"], row["bounds"]) == (_DEFAULT, "DEFAULT") for row in rows)
+        is_foreign = bool(rows) and not (is_ours and rows[0]["key"] == _OUR_KEY)
         parts = [_partition(row, has_times=not is_foreign) for row in rows if row["name"] is not None]
         left = self._leftovers()
         return Layout(
