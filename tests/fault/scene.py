@@ -60,6 +60,11 @@ class Scene:
         loader.commit()
         return int(number)
 
+    def rows_left_now(self) -> int:
+        """Count them in a session of its own."""
+        with connect(self.url) as loader:
+            return self.rows_left(loader)
+
     def wait_until_gone(self, share: float, run: Process) -> None:
         """Return as soon as this share of what goes has gone, or the run is over."""
         total = sum(len(rows) for rows in self.before.values())

@@ -37,6 +37,22 @@ def test_a_signal_ends_it_after_the_batch(scene: Scene) -> None:
     scene.finish()
 
 
+def test_a_key_pressed_twice_cuts_no_report_short(scene: Scene, is_thorough: bool) -> None:
+    """The second signal comes while what was deleted is told, or when the process ends."""
+    gaps = [number / 1_000 for number in range(0, 60, 3 if is_thorough else 12)]
+    for place, gap in enumerate(gaps):
+        before = scene.rows_left_now()
+        run = scene.prune("--batch-size", "10", "--pause", "0.05s")
+        scene.wait_until_gone((place + 1) / (len(gaps) + 2), run)
+        run.send(signal.SIGINT)
+        time.sleep(gap)
+        run.send(signal.SIGINT)
+        ended = run.wait()
+        assert ended.code == 3, (gap, ended.code, ended.said)
+        assert sum(ended.document["deleted_rows"].values()) == before - scene.rows_left_now(), gap
+    scene.finish()
+
+
 def test_killed_at_any_moment(scene: Scene, is_thorough: bool) -> None:
     kills = 20 if is_thorough else 3
     chance = random.Random(7)

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Iterator
 
 import pytest
 
+from umami_ops.cli.signals import interrupting
 from umami_ops.execute import StopSignal
+
+_NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """Put back what was there before: a run leaves that to the command."""
+    with interrupting():
+        yield
 
 
 @pytest.fixture
@@ -18,7 +29,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", _NUMBERS)
 def test_a_key_pressed_twice_is_one_wish_and_a_later_one_insists(
     number: signal.Signals, clock: list[float]
 ) -> None:
@@ -33,11 +44,32 @@ def test_a_key_pressed_twice_is_one_wish_and_a_later_one_insists(
             signal.raise_signal(number)
 
 
-def test_what_was_there_before_is_there_again() -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+@pytest.mark.parametrize("number", _NUMBERS)
+def test_once_it_is_over_the_same_wish_cuts_no_report_short(
+    number: signal.Signals, clock: list[float]
+) -> None:
+    stop = StopSignal()
+    with stop.on_signals():
+        signal.raise_signal(number)
+    clock[0] = 101.9
+    signal.raise_signal(number)
+    clock[0] = 102.1
+    with pytest.raises(KeyboardInterrupt, match="had ended already"):
+        signal.raise_signal(number)
+
+
+def test_once_it_is_over_nobody_is_told_that_nothing_was_changed() -> None:
     with StopSignal().on_signals():
         pass
-    assert before == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    with pytest.raises(KeyboardInterrupt, match="had ended already"):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_what_was_there_before_a_command_is_there_again() -> None:
+    before = [signal.getsignal(number) for number in _NUMBERS]
+    with interrupting(), StopSignal().on_signals():
+        pass
+    assert before == [signal.getsignal(number) for number in _NUMBERS]
 
 
 def test_nohup_means_that_a_hangup_is_no_reason() -> None:

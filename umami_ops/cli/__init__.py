@@ -135,7 +135,7 @@ class OpsGroup(click.Group):
         gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
         atexit.register(gc.freeze)  # at its end Python would look through all of it again
         streams.prepare()
-        with signals.interrupting():
+        with signals.interrupting(to_the_end=args is None):
             code = _ended(lambda: super(OpsGroup, self).main(args, prog_name, **extra))
         sys.exit(code)
 

@@ -46,7 +46,9 @@ class StopSignal:
     def on_signals(self) -> Iterator[None]:
         """Let SIGTERM, SIGINT and SIGHUP end the run after its batch; one that comes later, here and now.
 
-        That one raises KeyboardInterrupt, with a word on what it means for what was done.
+        That one raises KeyboardInterrupt, with a word on what it means for what was done. So does one that
+        comes when the block is over, and cuts its report short: the handlers stay until the caller of all
+        puts back his own.
         """
         numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
         before = {number: signal.getsignal(number) for number in numbers}
@@ -57,14 +59,20 @@ class StopSignal:
         try:
             yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            for number in before:
+                signal.signal(number, self._handle_late)
+
+    def _handle_late(self, _number: int, _frame: FrameType | None) -> None:
+        if not self._is_same_wish():
+            raise KeyboardInterrupt("The run had ended already: only what it says of itself is cut short.")
+
+    def _is_same_wish(self) -> bool:
+        return self._signalled is not None and time.monotonic() - self._signalled < _SAME_WISH_SECONDS
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
-        now = time.monotonic()
         if self._signalled is None:
-            self._signalled = now
-        elif now - self._signalled >= _SAME_WISH_SECONDS:
+            self._signalled = time.monotonic()
+        elif not self._is_same_wish():
             raise KeyboardInterrupt(
                 "What was committed stays, the rest is rolled back. Running it again continues."
             )
