@@ -131,9 +131,9 @@ def test_a_website_that_is_not_there(unchanged: str) -> None:
             assert "no such website" in done.err
             assert "\x1b" not in done.err
     done = run("prune", *_BEFORE, "--website", "docs.acme.exampel", "--yes", url=unchanged)
-    assert "Did you mean 'docs.acme.example'?" in done.err
+    assert "Did you mean docs.acme.example?" in done.err
     done = run("prune", *_BEFORE, "--website", "DOCS.AC", "--yes", url=unchanged)
-    assert "Did you mean 'docs.acme.example'?" in done.err
+    assert "Did you mean docs.acme.example?" in done.err
     done = run("prune", *_BEFORE, "--website", "exempli", "--yes", url=unchanged)
     assert "Did you mean" not in done.err
 

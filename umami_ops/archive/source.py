@@ -209,6 +209,16 @@ class PlainFolder(Source):
         return sorted(path for path in self._path.iterdir() if path.is_file())
 
 
+def _none_in(store: Store, names: Sequence[str]) -> UsageFault:
+    if names:
+        return UsageFault(
+            f"Nothing in {store.title} is what `{LATEST}` means: it is rows that prune has deleted, or "
+            "damaged.",
+            hint="Name what you mean: `umami-ops backup list` shows all.",
+        )
+    return UsageFault(f"There is no backup in {store.title}.", hint="`umami-ops backup` makes one.")
+
+
 def find(store: Store, typed: str, identities: Sequence[Any] = (), origin: Origin | None = None) -> Source:
     """Return the backup of that name, the newest for `latest`, or the file or folder of a dump at that path.
 
@@ -220,7 +230,7 @@ def find(store: Store, typed: str, identities: Sequence[Any] = (), origin: Origi
         found = newest(store, names, origin)
         if found is None:
             store.require_there()
-            raise UsageFault(f"There is no backup in {store.title}.", hint="`umami-ops backup` makes one.")
+            raise _none_in(store, names)
         return StoredBackup(store, found, identities)
     if typed in names:
         return StoredBackup(store, typed, identities)

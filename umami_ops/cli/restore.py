@@ -234,15 +234,18 @@ def _them(plan: RestorePlan) -> str:
 def _show_added(source: Source, restored: Restored, plan: RestorePlan) -> None:
     from umami_ops.cli import render
 
-    render.print_table(
-        [render.text("Table"), render.number("Rows added")],
-        [(table.name, render.count(table.rows)) for table in restored.tables if table.rows],
-        footer=("in all", render.count(restored.rows)),
-    )
     render.print_line()
-    render.print_remark(
-        "✓", f"Added from {source.title} in {render.duration(restored.seconds)}.", style="green"
-    )
+    if restored.rows:
+        render.print_table(
+            [render.text("Table"), render.number("Rows added")],
+            [(table.name, render.count(table.rows)) for table in restored.tables if table.rows],
+            footer=("in all", render.count(restored.rows)),
+        )
+        render.print_line()
+        said = f"Added from {source.title} in {render.duration(restored.seconds)}."
+    else:
+        said = f"Nothing of {source.title} was lacking, and nothing was added."
+    render.print_remark("✓", said, style="green")
     coming = sum(table.rows for table in _coming(source, plan))
     if not plan.wanted.websites and restored.rows < coming:
         render.print_remark("•", f"{render.count(coming - restored.rows)} rows were there already.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -83,6 +84,6 @@ def matching(known: Sequence[dict[str, Any]], typed: str, option: str) -> dict[s
     near = containing or difflib.get_close_matches(typed, names, n=1, cutoff=0.75)
     raise UsageFault(
         f"{option} {typed!r}: there is no such website, link or pixel."
-        + (f" Did you mean {near[0]!r}?" if near else ""),
+        + (f" Did you mean {shlex.quote(near[0])}?" if near else ""),
         hint="`umami-ops info --json` lists them with their ids.",
     )

@@ -101,7 +101,7 @@ def test_when_the_disk_will_be_full(server: Server, healthy: str, admin: str) ->
 def test_an_ordinary_user_is_not_told_where_postgresql_lies(postgresql_server: Server, healthy: str) -> None:
     (verdict,) = examined(healthy, "growth").verdicts
     assert [unseen.needs for unseen in verdict.unseen] == [
-        "to run on the server's own machine, to see its disk"
+        "to run on the server's own machine, and to be told where its data are"
     ]
     assert verdict.measures
 

@@ -192,7 +192,7 @@ def disk(examination: Examination) -> Iterator[Outcome]:
     """Compare what is free with the largest table, where the server runs on this machine."""
     free = examination.connection.free_bytes()
     if free is None:
-        yield Unseen("to run on the server's own machine, to see its disk")
+        yield Unseen("to run on the server's own machine, and to be told where its data are")
         return
     yield Measure("disk_free_bytes", free)
     relations = examination.installation.relations.values()
@@ -245,7 +245,7 @@ def growth(examination: Examination) -> Iterator[Outcome]:
     yield Measure("growth_bytes_per_day", round(per_day))
     free = examination.connection.free_bytes()
     if free is None:
-        yield Unseen("to run on the server's own machine, to see its disk")
+        yield Unseen("to run on the server's own machine, and to be told where its data are")
         return
     if per_day < 1:
         return
