@@ -277,6 +277,20 @@ def test_over_a_database_that_is_in_use(filled: str, stored: str, database_url: 
     assert indexes_of(database_url) == indexes_of(filled)
 
 
+def test_an_interruption_of_what_is_said_of_a_restore_takes_nothing_back(
+    filled: str, stored: str, database_url: str, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("umami_ops.cli.restore._show_restored", _interrupted)
+    outcome = cli("restore", stored, "--yes", url=database_url)
+    assert outcome.code == 3, outcome.said
+    assert "The restore had ended already" in outcome.err
+    assert rows_of(database_url) == rows_of(filled)
+
+
+def _interrupted(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_the_dry_run_changes_nothing(filled: str, stored: str, database_url: str, cli: Cli) -> None:
     shown = cli("restore", "latest", "--dry-run", url=database_url)
     assert shown.code == 0, shown.said
@@ -551,6 +565,16 @@ def test_old_ones_go_and_others_stay(filled: str, stored: str, cli: Cli, tmp_pat
     assert cli("backup", "prune", *keep, url=filled).code == 5
     assert cli("backup", "prune", *keep, "--yes", url=filled).code == 0
     assert {path.name for path in (tmp_path / "backups").iterdir()} == {*names[1:], "copy", "notes"}
+
+
+def test_who_interrupts_the_deletion_of_old_ones_is_told_that_some_are_gone(
+    stored: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FolderStore, "remove", _interrupted)
+    monkeypatch.setattr("umami_ops.operations.backup.plan_rotation", lambda *_: {stored: None})
+    outcome = run("backup", "prune", "--yes", folder=tmp_path)
+    assert outcome.code == 3, outcome.said
+    assert "What was deleted by then is gone" in outcome.err
 
 
 def test_what_is_left_of_a_backup_goes_with_the_old_ones(stored: str, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from umami_ops.cli import options
+from umami_ops.cli import options, signals
 from umami_ops.errors import BadData, Damaged, OpsError, UsageFault
 
 if TYPE_CHECKING:
@@ -393,10 +393,11 @@ def prune(
         )
     if (going or abandoned) and not dry_run:
         render.confirm(f"Delete {len(going)} of {len(reasons)} backups{_and_rests(abandoned)}?", yes)
-        for name in going:
-            store.remove(name)
-        for name in abandoned:
-            discard_abandoned(store, name)
+        with signals.telling("What was deleted by then is gone; the same command goes on."):
+            for name in going:
+                store.remove(name)
+            for name in abandoned:
+                discard_abandoned(store, name)
     if as_json:
         render.print_json(
             {

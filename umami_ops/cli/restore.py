@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from umami_ops.cli import options
+from umami_ops.cli import options, signals
 from umami_ops.errors import Refused, UsageFault
 
 if TYPE_CHECKING:
@@ -102,6 +102,13 @@ def restore(
     what = f"the rows of {_them(plan)}" if plan.wanted.adds else "these tables"
     render.confirm(f"Replace {what}?" if plan.replaces else "Restore it?", yes)
     restored = _run(source, database, plan, jobs)
+    with signals.telling("The restore had ended already: only what is said of it is cut short."):
+        _show_result(source, plan, restored, as_json=as_json)
+
+
+def _show_result(source: Source, plan: RestorePlan, restored: Restored, *, as_json: bool) -> None:
+    from umami_ops.cli import render
+
     if as_json:
         render.print_json(
             {

@@ -37,6 +37,15 @@ def interrupting(*, to_the_end: bool = False) -> Iterator[None]:
             signal.signal(number, signal.SIG_IGN if to_the_end else handler)
 
 
+@contextmanager
+def telling(words: str) -> Iterator[None]:
+    """Let an interruption in this block say these words, since something was changed by then."""
+    try:
+        yield
+    except KeyboardInterrupt as fault:
+        raise type(fault)(*(fault.args or (words,))) from None
+
+
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise Terminated
 
