@@ -24,12 +24,15 @@ from umami_ops.umami.schema import Table, schema_at
 OWN = "00000001-0000-4000-8000-000000000000"
 START, END = datetime(2025, 1, 1, tzinfo=UTC), datetime(2025, 3, 1, tzinfo=UTC)
 
-#: Tables that nobody has vacuumed and analysed by hand. What VACUUM finds visible to everybody hangs on the
-#: server's own sessions, too: autovacuum may be analysing a table at that moment.
+#: Tables that weren't vacuumed and analysed, or of which PostgreSQL doesn't know that all see every row;
+#: the latter not where autovacuum was here, whose session VACUUM may have had to heed.
 _UNSETTLED = (
-    "SELECT s.relname FROM pg_stat_user_tables AS s"
+    "SELECT s.relname FROM pg_stat_user_tables AS s JOIN pg_class AS c ON c.oid = s.relid"
     " WHERE s.schemaname = current_schema() AND s.relname <> '_prisma_migrations'"
-    " AND (s.vacuum_count = 0 OR s.analyze_count = 0)"
+    " AND (s.vacuum_count = 0 OR s.analyze_count = 0 OR c.relallvisible < c.relpages"
+    " AND NOT EXISTS (SELECT FROM pg_stat_all_tables AS a WHERE a.autovacuum_count + a.autoanalyze_count > 0)"
+    " AND NOT EXISTS (SELECT FROM pg_stat_activity AS w WHERE w.datname = current_database()"
+    "                 AND w.backend_type = 'autovacuum worker'))"
 )
 
 
