@@ -63,12 +63,8 @@ SELECT 0 AS nothing;
 -- There is none.
 SELECT 0 AS nothing;
 
--- name: held_as
--- Whether anybody holds a lock of the daemon's.
-SELECT IS_USED_LOCK(CONCAT('umami_ops.', LEFT(SHA2(CONCAT(DATABASE(), ' ', :role), 256), 40))) IS NOT NULL AS held;
-
 -- name: holder_as
--- The session that holds a lock of the daemon's, by its number.
+-- The session that holds a lock of the daemon's, by its number; nothing where none does.
 SELECT IS_USED_LOCK(CONCAT('umami_ops.', LEFT(SHA2(CONCAT(DATABASE(), ' ', :role), 256), 40))) AS session_id;
 
 -- name: missed

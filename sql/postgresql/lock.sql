@@ -86,21 +86,8 @@ SELECT set_config(
 -- Stands in nobody's way but that of a VACUUM or another change; partitions are locked as well.
 LOCK TABLE website_event IN SHARE UPDATE EXCLUSIVE MODE;
 
--- name: held_as
--- Whether anybody holds a lock of the daemon's.
-SELECT EXISTS (
-  SELECT 1
-  FROM pg_locks AS l
-  WHERE l.locktype = 'advisory'
-    AND l.granted
-    AND l.objsubid = 1
-    AND (CAST(l.classid AS bigint) << 32) + CAST(l.objid AS bigint)
-      = hashtextextended('umami_ops ' || current_schema() || ' ' || (:role)::text, 0)
-    AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
-) AS held;
-
 -- name: holder_as
--- The session that holds a lock of the daemon's, by its number.
+-- The session that holds a lock of the daemon's, by its number; nothing where none does.
 SELECT MAX(l.pid) AS session_id
 FROM pg_locks AS l
 WHERE l.locktype = 'advisory'

@@ -285,7 +285,7 @@ def test_a_leader_tells_what_it_is_done_with_as_long_as_it_lives(
         leader.publish({"nightly": hours[3]})  # the other one runs now
         _eventually(lambda: [1] if standby.seen == {"nightly": hours[3], "ärger": hours[0]} else [])
         with database.connect() as connection:
-            held = connection.dialect.queries["lock.held_as"]
+            held = connection.dialect.queries["lock.holder_as"]
             assert not connection.value(held, role=guard._name_of("nightly", hours[1]))
             leader.publish({"nightly": hours[4]})
             leader.stop()
@@ -426,7 +426,7 @@ def test_hanging_up_reloads_and_a_wrong_file_changes_nothing(
 
 def _is_held(url: str, role: str) -> bool:
     with open_database(DatabaseUrl.parse(url)).connect() as connection:
-        return bool(connection.value(connection.dialect.queries["lock.held_as"], role=role))
+        return bool(connection.value(connection.dialect.queries["lock.holder_as"], role=role))
 
 
 def test_a_reload_that_names_another_database_moves_the_lock_there(

@@ -173,7 +173,7 @@ class Guard:
 
     def _look(self, connection: Connection) -> None:
         """Find the newest slot of each job that another daemon holds the lock of. Raises OpsError."""
-        held = connection.dialect.queries["lock.held_as"]
+        held = connection.dialect.queries["lock.holder_as"]
         for job, slots in self._open.items():
             for slot in reversed(slots):
                 if connection.value(held, role=_name_of(job, slot)):
