@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -12,6 +14,40 @@ from umami_ops.cli.signals import interrupting
 from umami_ops.execute import StopSignal
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+#: Is what sends the signals, in pairs, with gaps as long as those at which a run hung.
+_HAMMER = """
+import itertools, os, signal, time
+run = os.getppid()
+for gap in itertools.cycle(range(0, 6000, 25)):
+    if os.getppid() != run:
+        break
+    os.kill(run, signal.SIGINT)
+    for _ in range(gap): pass
+    os.kill(run, signal.SIGINT)
+    time.sleep(0.0005)
+"""
+
+#: Prints how many runs the hammer ended.
+_ANVIL = """
+import signal, subprocess, sys, time
+from umami_ops.execute import StopSignal
+
+signal.signal(signal.SIGINT, lambda *_: None)
+hammer = subprocess.Popen([sys.executable, "-c", sys.argv[1]])
+runs, end = 0, time.monotonic() + 1.5
+while time.monotonic() < end:
+    stop = StopSignal()
+    with stop.on_signals():
+        while stop.reason is None:
+            stop.wait(0.0005)
+    runs += 1
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+hammer.kill()
+hammer.wait()
+print(runs)
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +92,18 @@ def test_once_it_is_over_the_same_wish_cuts_no_report_short(
     clock[0] = 102.1
     with pytest.raises(KeyboardInterrupt, match="had ended already"):
         signal.raise_signal(number)
+
+
+def test_a_handler_that_interrupts_a_handler_waits_for_nobody() -> None:
+    """Signals some microseconds apart, thousands of times, while a run pauses."""
+    ended = subprocess.run(
+        [sys.executable, "-c", _ANVIL, _HAMMER],
+        timeout=60,
+        capture_output=True,
+        text=True,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert int(ended.stdout) > 100
 
 
 def test_once_it_is_over_nobody_is_told_that_nothing_was_changed() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import signal
 import threading
 from typing import TYPE_CHECKING
@@ -47,12 +48,17 @@ def run(name: str, as_json: bool) -> None:
     messenger = Messenger(history, log, lambda: configuration.channels, host())
     work = Work(history, log, open_database, lambda: messenger)
 
-    def end(_number: int, _frame: object) -> None:
-        threading.Thread(target=work.runner.stop, daemon=True).start()
+    # To end a step takes locks and time: no work for a handler, which may have come in the middle of both.
+    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
 
+    def end() -> None:
+        signals.get()
+        work.runner.stop()
+
+    threading.Thread(target=end, daemon=True).start()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # as `nohup` has it
-            signal.signal(number, end)
+            signal.signal(number, lambda number, _frame: signals.put(number))
     program = sidecar.program(accepted)
     messenger.start()
     try:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import queue
 import signal
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 #: Further signals so soon after the first are the same wish: a key pressed twice, a supervisor in doubt.
@@ -17,7 +17,9 @@ class StopSignal:
     """The reasons to end early. The first one given stays; a batch in flight is finished."""
 
     def __init__(self, max_duration_seconds: float | None = None) -> None:
-        self._event = threading.Event()
+        # A handler may come in the middle of `request` or `wait`, where an Event would wait for itself:
+        # put() of this queue is the one wake-up of the library's that is safe there.
+        self._wake_up: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._reason: str | None = None
         self._signalled: float | None = None
         self._deadline = None if max_duration_seconds is None else time.monotonic() + max_duration_seconds
@@ -26,7 +28,7 @@ class StopSignal:
         """Ask the run to end after its current batch."""
         if self._reason is None:
             self._reason = reason
-        self._event.set()
+        self._wake_up.put(None)
 
     @property
     def reason(self) -> str | None:
@@ -39,8 +41,10 @@ class StopSignal:
         """Pause, but not beyond a request to stop or the time limit."""
         if self._deadline is not None:
             seconds = min(seconds, self._deadline - time.monotonic())
-        if seconds > 0:
-            self._event.wait(seconds)
+        if seconds > 0 and self._reason is None:
+            with suppress(queue.Empty):
+                self._wake_up.get(timeout=seconds)
+                self._wake_up.put(None)  # for the next who waits
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
