@@ -130,6 +130,10 @@ SELECT COALESCE(/*!80013 IF(@@sql_require_primary_key, 'sql_require_primary_key'
 -- In which encoding the target keeps text. Tables say so themselves here, and ours say utf8mb4.
 SELECT 'UTF8' AS encoding;
 
+-- name: longest_text
+-- How many bytes a text may have that the server makes, takes or sends.
+SELECT @@session.max_allowed_packet AS bytes;
+
 -- name: leaves_hours_out
 -- Whether the session's zone, which is Umami's, has summer time: then no time of an hour in spring can be stored.
 SELECT MAX(UNIX_TIMESTAMP(CONCAT(y.year, '-07-15 12:00:00')) - UNIX_TIMESTAMP(CONCAT(y.year, '-01-15 12:00:00'))

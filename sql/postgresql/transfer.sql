@@ -160,6 +160,10 @@ SELECT NULL AS setting;
 -- In which encoding the target keeps text.
 SELECT current_setting('server_encoding') AS encoding;
 
+-- name: longest_text
+-- How many bytes a text may have that the server makes, takes or sends.
+SELECT 1073741823 AS bytes;
+
 -- name: leaves_hours_out
 -- Whether there are times that can't be stored since clocks were put forward: not here, moments are stored.
 SELECT FALSE AS leaves_hours_out;

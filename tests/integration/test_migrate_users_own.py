@@ -209,6 +209,39 @@ def test_tables_that_inherit_are_refused(
     assert is_empty(target_url)
 
 
+@pytest.mark.dialects("mysql", "postgresql")
+@pytest.mark.parametrize("key", ["", " PRIMARY KEY"])
+def test_a_row_longer_than_the_servers_packets_is_found_before(
+    direction: Direction, source_at: Callable[[int], str], target_url: str, key: str
+) -> None:
+    """Such text is NULL to MySQL, on both sides of a comparison: it must not be lost and called equal."""
+    source = source_at(13)
+    execute(
+        source,
+        f"CREATE TABLE filed (id bigint NOT NULL{key}, doc longblob)",
+        "INSERT INTO filed VALUES (1, REPEAT('x', 700000)), (2, 'y')",
+    )
+    admin = direction.source.as_admin(source)
+    ((usual,),) = execute(admin, "SELECT @@global.max_allowed_packet")
+    execute(admin, "SET GLOBAL max_allowed_packet = 1048576")
+    try:
+        refused = run(source, target_url)
+        assert refused.code == 5, refused.said
+        (found,) = refused.document["findings"]
+        assert (found["table"], found["column"], found["rows"]) == ("filed", "doc", 1)
+        assert is_empty(target_url)
+    finally:
+        execute(admin, f"SET GLOBAL max_allowed_packet = {usual}")
+    moved = run(source, target_url)
+    assert (moved.code, verify(source, target_url)) == (0, 0), moved.said
+    execute(admin, "SET GLOBAL max_allowed_packet = 1048576")
+    try:
+        execute(target_url, "UPDATE filed SET doc = NULL WHERE id = 1")
+        assert verify(source, target_url) == 1
+    finally:
+        execute(admin, f"SET GLOBAL max_allowed_packet = {usual}")
+
+
 # --- what can't be translated -----------------------------------------------------------------------------
 
 

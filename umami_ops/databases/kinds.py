@@ -47,6 +47,12 @@ def text_length(type_: str) -> int | None:
     return _read(type_)[1] if kind_of(type_) is Kind.TEXT else None
 
 
+def may_be_long(type_: str) -> bool:
+    """Whether a value may be longer than what servers take for one row at the very least."""
+    has_no_length = kind_of(type_) in (Kind.TEXT, Kind.BYTES, Kind.JSON) and _read(type_)[1] is None
+    return has_no_length or type_.endswith("[]") or type_ in ("xml", "hstore")
+
+
 def is_odd_number(type_: str) -> bool:
     """Whether MySQL writes such numbers in a way of its own: with zeros in front, or as the bytes of bits."""
     return type_.endswith("zerofill") or type_.startswith("bit(")

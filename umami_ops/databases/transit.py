@@ -281,6 +281,21 @@ class Transit(ABC):
     def offences(self, rows: Rows, asked: Sequence[tuple[Field, Offence]]) -> list[tuple[int, list[str]]]:
         """Return for each question how many values offend, and the keys of three of them; one scan in all."""
 
+    def long_rows(self, rows: Rows, most_bytes: int) -> tuple[int, list[str]]:
+        """Return how many rows take more bytes than that on the way, and the keys of three of them."""
+        table = self._quote(rows.table)
+        sizes = (f"COALESCE({self._size(item)}, 4) + 3" for item in rows.fields)
+        where = f" FROM {table} WHERE {' + '.join(sizes)} > {most_bytes}"
+        count = int(self._session.row(_query(f"SELECT COUNT(*) AS row_count{where}"))["row_count"])
+        if not count or rows.key is None:
+            return count, []
+        found = self._session.rows(_query(f"SELECT {self._key_text(rows)} AS found_key{where} LIMIT 3"))
+        return count, [str(row["found_key"]) for row in found]
+
+    @abstractmethod
+    def _size(self, item: Field) -> str:
+        """Return the expression of how many bytes a value takes on the way, quotes doubled not counted."""
+
     def prove(self, rows: Rows, keys: KeyRange = EVERYTHING, *, ids_as_stored: bool = False) -> Proof:
         """Return count and checksum of a range, computed by the server over canonical text.
 

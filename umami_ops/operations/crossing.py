@@ -91,13 +91,15 @@ _SAME_NAME = "names that MySQL takes for the same"
 class Crossing:
     """A table on its way: how its rows travel, and what was found of them.
 
-    `tables` and `sides` are the source's and the target's; `rows` is an estimate.
+    `tables` and `sides` are the source's and the target's; `rows` is an estimate. `most_row_bytes` is how
+    long a row's text may be for both servers.
     """
 
     pair: Pair
     tables: tuple[Table, Table]
     sides: tuple[Side, Side]
     rows: int
+    most_row_bytes: int
     findings: list[Finding] = field(default_factory=list)
 
     @property
@@ -199,6 +201,17 @@ class Crossing:
                 self._note(" and ".join(key), "the same in several rows, where it must be unique",
                            sum(found), (), None, None)  # fmt: skip
 
+    def find_long_rows(self, connection: Connection) -> None:
+        """Find rows that are longer, as text, than one of the servers takes or sends."""
+        here = self.tables[0]
+        wide = [item.name for item in self.pair.source.fields if kinds.may_be_long(_type(here, item.name))]
+        if not wide:
+            return
+        count, examples = connection.transit().long_rows(self.pair.source, self.most_row_bytes)
+        if count:
+            trouble = f"a row of more than {self.most_row_bytes:,} bytes, bytes counted as two each"
+            self._note(", ".join(wide), trouble, count, tuple(examples), None, None)
+
     def _note(
         self, column: str, trouble: str, rows: int, examples: tuple[str, ...], option: str | None,
         becomes: str | None,
@@ -241,6 +254,7 @@ def cross(sessions: Sequence[Connection], crossings: Sequence[Crossing], policie
             crossing.settle(asked[place], answers, policies)
         crossing.settle_names(sessions[0], policies)
         crossing.find_doubles(sessions[0])
+        crossing.find_long_rows(sessions[0])
 
 
 def _halves(crossing: Crossing) -> list[KeyRange]:
@@ -296,6 +310,10 @@ def _questions(
     limits = (kinds.text_length(here.type), kinds.text_length(there.type))
     if limits[1] is not None and (limits[0] is None or limits[0] > limits[1]):
         yield Offence.TOO_LONG, limits[1]
+
+
+def _type(table: Table, name: str) -> str:
+    return next((column.type for column in table.columns if column.name == name), "")
 
 
 def _ends_in_2038(column: Column, side: Side) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from umami_ops.databases.base import Connection
@@ -40,6 +41,8 @@ from umami_ops.umami.tables import TABLES
 _DEFAULT_USER = "admin"
 #: Rows a second, copied, indexed and proven; half of what two cores did.
 _ROWS_A_SECOND = 25_000
+#: What stands around a row in a statement, or is told with it.
+_AROUND_BYTES = 10_000
 _BLOCKED_NEVER = ("no_delete", "read_only", "pooled")
 
 
@@ -336,7 +339,16 @@ class _Planner:
     def _crossing(self, source: Table, table: Table) -> Crossing:
         both = self._with_shares(pair(source, self._sides[0], table, self._sides[1]))
         relation = self._here.relations.get(table.name)
-        return Crossing(both, (source, table), self._sides, relation.rows_estimate if relation else 0)
+        rows = relation.rows_estimate if relation else 0
+        return Crossing(both, (source, table), self._sides, rows, self._most_row_bytes)
+
+    @cached_property
+    def _most_row_bytes(self) -> int:
+        """How long a row may be for both servers, with room for the statement around it."""
+        ends = (self._source, self._target)
+        return (
+            min(int(end.value(end.dialect.queries["transfer.longest_text"])) for end in ends) - _AROUND_BYTES
+        )
 
     def _move(self, crossing: Crossing, *, is_there: bool) -> TableMove:
         transit = self._target.transit()

@@ -65,6 +65,9 @@ _ZONE_OF_UMAMI = (
     " THEN '+00:00' ELSE @@session.time_zone END"
 )
 
+#: The warning that text is longer than max_allowed_packet, and NULL for that.
+_LONGER_THAN_A_PACKET = 1301
+
 _TLS_CIPHER = Query(
     "connection.tls_cipher",
     "The cipher of this session's TLS, empty without TLS.",
@@ -226,6 +229,16 @@ class MysqlConnection(Connection):
                     held, held_bytes = [], 0
             if held:
                 yield b"\n".join(held) + b"\n", len(held)
+        self.require_whole(query)
+
+    def require_whole(self, query: Query) -> None:
+        """Raise DatabaseFault where the last statement made NULL of text too long for the server."""
+        found = self.rows(Query("connection.warnings", "", "SHOW WARNINGS"))
+        if any(row["Code"] == _LONGER_THAN_A_PACKET for row in found):
+            raise DatabaseFault(
+                f"{query.name} failed: a value or a row is longer than the server's max_allowed_packet.",
+                hint="Raise max_allowed_packet on that server.",
+            )
 
     def insert(self, query: Query, statement: bytes) -> int:
         """Run an INSERT that is bytes already; returns the rows it made. Raises what it only warns of."""

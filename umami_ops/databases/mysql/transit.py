@@ -28,6 +28,7 @@ from umami_ops.databases.transit import (
     Loading,
     Moment,
     Offence,
+    Proof,
     Reading,
     Rows,
     Transit,
@@ -274,6 +275,18 @@ class MysqlTransit(Transit):
                 examples = [str(hit["k"]) for hit in self._connection.rows(_query(statement))]
             found.append((count, examples))
         return found
+
+    # --- proof ----------------------------------------------------------------------------------------
+
+    def prove(self, rows: Rows, keys: KeyRange = EVERYTHING, *, ids_as_stored: bool = False) -> Proof:
+        """Return count and checksum; a row too long for the server's text would be left out of the sum."""
+        found = super().prove(rows, keys, ids_as_stored=ids_as_stored)
+        self._connection.require_whole(_query("", f"prove_{rows.table}"))
+        return found
+
+    def _size(self, item: Field) -> str:
+        column = self._quote(item.name)
+        return f"2 * OCTET_LENGTH({column})" if item.kind is Kind.BYTES else f"OCTET_LENGTH({column})"
 
     # --- text -----------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from umami_ops.databases.transit import (
     Description,
     Field,
     KeyRange,
+    Kind,
     Loading,
     Moment,
     Offence,
@@ -196,6 +197,12 @@ class PostgresqlTransit(Transit):
     def text(self, item: Field) -> str:
         """Return the expression of a column's canonical text."""
         return canonical.text(item, self._quote(item.name))
+
+    def _size(self, item: Field) -> str:
+        column = self._quote(item.name)
+        if item.kind is Kind.BYTES:
+            return f"2 * CAST(octet_length({column}) AS bigint)"
+        return f"CAST(octet_length(CAST({column} AS text)) AS bigint)"
 
     def _key_text(self, rows: Rows) -> str:
         return f"CAST({self._key(rows)} AS text)"
