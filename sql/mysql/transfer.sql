@@ -57,7 +57,7 @@ FROM information_schema.key_column_usage AS u
 JOIN information_schema.referential_constraints AS r
   ON r.constraint_schema = u.constraint_schema AND r.constraint_name = u.constraint_name AND r.table_name = u.table_name
 WHERE u.table_schema = DATABASE()
-  AND u.referenced_table_name IS NOT NULL
+  AND u.referenced_table_schema = DATABASE()
 ORDER BY u.table_name, u.constraint_name, u.ordinal_position;
 
 -- name: others
@@ -74,6 +74,11 @@ UNION ALL
 SELECT LOWER(r.routine_type), r.routine_name, NULL
 FROM information_schema.routines AS r
 WHERE r.routine_schema = DATABASE()
+UNION ALL
+SELECT DISTINCT 'foreign key to another database', CONCAT(u.constraint_name, ' on ', u.table_name), u.table_name
+FROM information_schema.key_column_usage AS u
+WHERE u.table_schema = DATABASE()
+  AND u.referenced_table_schema <> DATABASE()
 UNION ALL
 SELECT 'event', e.event_name, NULL
 FROM information_schema.events AS e

@@ -62,7 +62,7 @@ SELECT t.relname AS relation,
        b.attname AS referenced_column
 FROM pg_constraint AS k
 JOIN pg_class AS t ON t.oid = k.conrelid
-JOIN pg_class AS r ON r.oid = k.confrelid
+JOIN pg_class AS r ON r.oid = k.confrelid AND r.relnamespace = t.relnamespace
 CROSS JOIN LATERAL UNNEST(k.conkey, k.confkey) WITH ORDINALITY AS u(own, other, place)
 JOIN pg_attribute AS a ON a.attrelid = t.oid AND a.attnum = u.own
 JOIN pg_attribute AS b ON b.attrelid = r.oid AND b.attnum = u.other
@@ -101,6 +101,14 @@ SELECT 'check', k.conname || ' on ' || t.relname, t.relname
 FROM pg_constraint AS k
 JOIN pg_class AS t ON t.oid = k.conrelid
 WHERE k.contype IN ('c', 'x')
+  AND t.relnamespace = (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = current_schema())
+UNION ALL
+SELECT 'foreign key to another schema', k.conname || ' on ' || t.relname, t.relname
+FROM pg_constraint AS k
+JOIN pg_class AS t ON t.oid = k.conrelid
+JOIN pg_class AS r ON r.oid = k.confrelid
+WHERE k.contype = 'f'
+  AND r.relnamespace <> t.relnamespace
   AND t.relnamespace = (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = current_schema())
 UNION ALL
 SELECT 'extension', e.extname, NULL

@@ -283,6 +283,54 @@ def test_what_an_index_of_mysql_loses_is_named(
     assert "plain on ours" not in told
 
 
+# --- foreign keys -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.dialects("mysql", "postgresql")
+def test_text_that_refers_to_an_id_becomes_one(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    """PostgreSQL makes no foreign key between text and a uuid."""
+    source = source_at(13)
+    site = "41e2b680-648e-4b09-bcd7-3e2b10c06265"
+    execute(
+        source,
+        f"INSERT INTO website (website_id, name) VALUES ('{site}', 'ours')",
+        "CREATE TABLE billed (id bigint NOT NULL PRIMARY KEY, site varchar(36), CONSTRAINT billed_fk"
+        " FOREIGN KEY (site) REFERENCES website (website_id)) COLLATE utf8mb4_unicode_ci",
+        f"INSERT INTO billed VALUES (1, '{site}'), (2, NULL)",
+    )
+    moved = run(source, target_url)
+    assert (moved.code, verify(source, target_url)) == (0, 0), moved.said
+    with pytest.raises(Exception, match="(?i)foreign key"):
+        execute(target_url, "DELETE FROM website")
+
+
+@pytest.mark.dialects("postgresql", "mysql")
+def test_foreign_keys_of_one_name_and_to_other_schemas(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    source = source_at(13)
+    execute(
+        source,
+        "CREATE SCHEMA elsewhere",
+        "CREATE TABLE elsewhere.parent (id bigint PRIMARY KEY)",
+        "CREATE TABLE parent (id bigint PRIMARY KEY)",
+        "CREATE TABLE one (id bigint PRIMARY KEY, p bigint, CONSTRAINT fk FOREIGN KEY (p) REFERENCES parent)",
+        "CREATE TABLE two (id bigint PRIMARY KEY, p bigint, CONSTRAINT fk FOREIGN KEY (p) REFERENCES parent)",
+        "CREATE TABLE out (id bigint PRIMARY KEY, p bigint,"
+        " CONSTRAINT away FOREIGN KEY (p) REFERENCES elsewhere.parent)",
+    )
+    moved = run(source, target_url)
+    assert (moved.code, verify(source, target_url)) == (0, 0), moved.said
+    told = notes(moved)
+    assert "foreign key to another schema away on out" in told
+    assert "foreign key fk on two: it becomes two_fk" in told
+    for table in ("one", "two"):
+        assert "FOREIGN KEY" in str(execute(target_url, f"SHOW CREATE TABLE {table}"))
+    assert "FOREIGN KEY" not in str(execute(target_url, "SHOW CREATE TABLE `out`"))
+
+
 # --- catching up ------------------------------------------------------------------------------------------
 
 

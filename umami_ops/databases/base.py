@@ -49,6 +49,8 @@ class Features:
     rewrites_online: bool
     #: Must an index's name differ from those of other tables' indexes, too?
     index_names_are_global: bool
+    #: Must a foreign key's name differ from those of other tables' foreign keys, too?
+    foreign_key_names_are_global: bool
     #: Do two sessions load one table faster than one? Not where rows are kept in the order of their key.
     loads_side_by_side: bool
     #: Does a look along the primary key spare the server the rows? Not where they lie in the key itself.

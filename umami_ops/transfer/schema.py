@@ -15,7 +15,7 @@ from umami_ops.databases.dialects import dialect_named
 from umami_ops.databases.transit import Description
 from umami_ops.errors import Refused
 from umami_ops.rows import Field, Kind, Pair, Repair, Rows
-from umami_ops.umami.schema import Column, Index, Table, id_columns, schema_at
+from umami_ops.umami.schema import Column, ForeignKey, Index, Schema, Table, id_columns, schema_at
 
 PRISMA_TABLE = "_prisma_migrations"
 #: What begins so is ours, and stands in Umami's schema on MySQL alone, for a while.
@@ -118,6 +118,7 @@ def translate(
         umami = known.table(name) if name in known else None
         added = _without(here[name], own.table(name), umami, remarks) if umami and name in own else here[name]
         tables.append(_translated(added, umami, side, target, remarks))
+    tables = list(_with_keys_that_hold(tables, known, target, remarks))
     if target.features.index_names_are_global:
         umamis = {index.name: table.name for table in known.tables for index in table.indexes}
         tables = list(_with_names_of_their_own(tables, umamis, remarks))
@@ -251,6 +252,41 @@ def _with_names_of_their_own(
             taken.add(name)
             indexes.append(replace(index, name=name))
         yield replace(table, indexes=tuple(indexes))
+
+
+def _with_keys_that_hold(
+    tables: Collection[Table], known: Schema, target: Side, remarks: list[str]
+) -> Iterator[Table]:
+    """Yield the tables with the foreign keys that the target can make, and columns of the types they refer to.
+
+    Text that refers to an id becomes an id; Umami's own columns stay as they are.
+    """
+    by_name = {table.name: table for table in tables}
+    taken: set[str] = set()
+    for table in tables:
+        umamis = known.table(table.name).column_names if table.name in known else ()
+        keys: list[ForeignKey] = []
+        types: dict[str, str] = {}
+        for key in table.foreign_keys:
+            other = by_name.get(key.references)
+            missing = other is None or not set(key.referenced_columns) <= set(other.column_names)
+            if other is None or missing or not set(key.columns) <= set(table.column_names):
+                remarks.append(f"foreign key {key.name} on {table.name}: what it is about isn't there")
+                continue
+            for own, referred in zip(key.columns, key.referenced_columns, strict=True):
+                if kinds.kind_of(other.column(referred).type) is Kind.ID and own not in umamis:
+                    types[own] = other.column(referred).type
+            name = key.name
+            while target.features.foreign_key_names_are_global and name.lower() in taken:
+                name = f"{table.name}_{name}"
+            if name != key.name:
+                remarks.append(
+                    f"foreign key {key.name} on {table.name}: it becomes {name}, as the name is taken"
+                )
+            taken.add(name.lower())
+            keys.append(replace(key, name=name))
+        columns = (replace(item, type=types.get(item.name, item.type)) for item in table.columns)
+        yield replace(table, columns=tuple(columns), foreign_keys=tuple(keys))
 
 
 def _is_too_long(index: Index, columns: Collection[Column], most_bytes: int | None) -> bool:

@@ -16,6 +16,7 @@ MYSQL = Dialect(
         rebuilds_indexes=False,
         rewrites_online=True,
         index_names_are_global=False,
+        foreign_key_names_are_global=True,
         loads_side_by_side=False,
         reads_keys_alone=False,
         dumps_side_by_side=False,

@@ -16,6 +16,7 @@ POSTGRESQL = Dialect(
         rebuilds_indexes=True,
         rewrites_online=False,
         index_names_are_global=True,
+        foreign_key_names_are_global=False,
         loads_side_by_side=True,
         reads_keys_alone=True,
         dumps_side_by_side=True,
