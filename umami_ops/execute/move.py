@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TypeVar
 
 from umami_ops.databases.base import Connection, Database
@@ -36,6 +37,8 @@ _TRIES = 5
 _RECONNECT_SECONDS = 60.0
 #: How often differences are mended where mending makes others.
 _MENDS = 3
+#: What a comparison finds of rows, in the order of Differences.
+_LISTS = ("missing", "extra", "changed")
 #: Keys that one statement names.
 _KEYS = 500
 
@@ -330,11 +333,14 @@ class Mover:
         has_side_effects = any(table.foreign_keys for table in there.tables) or any(
             thing.kind == "trigger" for thing in there.others
         )
+        there_by_name = {table.name: table for table in there.tables}
         order = referred_first(there.tables)
         for _ in range(_MENDS if has_side_effects else 1):
             differing = [item for item in found if item.differing]
             for item in sorted(differing, key=lambda item: order.index(item.pair.target.table)):
-                self._mend(comparison, session, item)
+                indexes = there_by_name[item.pair.target.table].indexes
+                is_told = any(index.unique for index in indexes)
+                self._mend(comparison, session, item, is_told_by_other_keys=is_told)
             pairs = [item.pair for item in (found if has_side_effects else differing)]
             again = {item.pair.source.table: item for item in comparison.compare(pairs)}
             found = [again.get(item.pair.source.table, item) for item in found]
@@ -375,13 +381,26 @@ class Mover:
                     done="Nothing was changed.",
                 )
 
-    def _mend(self, comparison: Comparison, session: tuple[Connection, Connection], item: Found) -> None:
-        """Copy the rows that differ, range by range, each in one transaction."""
+    def _mend(
+        self,
+        comparison: Comparison,
+        session: tuple[Connection, Connection],
+        item: Found,
+        *,
+        is_told_by_other_keys: bool,
+    ) -> None:
+        """Copy the rows that differ, range by range, each in one transaction; or all of them in one."""
         if item.pair.source.key is None:
             self._copy_whole(*session, item.pair)
             return
-        for _, found in comparison.narrowed(item):
-            self._apply(*session, item.pair, found)
+        if not is_told_by_other_keys:
+            for _, found in comparison.narrowed(item):
+                self._apply(*session, item.pair, found)
+            return
+        # One row's value may have gone to another of a later range: all go before the first comes.
+        every = [found for _, found in comparison.narrowed(item)]
+        lists = (chain.from_iterable(getattr(found, name) for found in every) for name in _LISTS)
+        self._apply(*session, item.pair, Differences(*map(tuple, lists)))
 
     def _apply(self, source: Connection, target: Connection, pair: Pair, found: Differences) -> None:
         # What only the target has and nobody wished away has come since it was asked; the proof tells.
