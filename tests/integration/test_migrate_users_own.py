@@ -283,6 +283,23 @@ def test_what_an_index_of_mysql_loses_is_named(
     assert "plain on ours" not in told
 
 
+@pytest.mark.dialects("postgresql", "mysql")
+def test_text_too_long_for_mysqls_keys_and_char(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    source = source_at(13)
+    execute(
+        source,
+        "CREATE TABLE paths (site varchar(500), path varchar(500), PRIMARY KEY (site, path))",
+        "CREATE TABLE padded (id bigint PRIMARY KEY, word character(300))",
+        "INSERT INTO paths VALUES ('a', 'b')",
+        "INSERT INTO padded VALUES (1, 'a')",
+    )
+    moved = run(source, target_url)
+    assert (moved.code, verify(source, target_url)) == (0, 0), moved.said
+    assert "primary key of paths" in notes(moved)
+
+
 # --- foreign keys -----------------------------------------------------------------------------------------
 
 
@@ -355,6 +372,28 @@ def test_catching_up_proves_what_hangs_on_what_it_mended(
         "ALTER TABLE child ADD FOREIGN KEY (parent_id) REFERENCES parent (id) ON DELETE CASCADE",
     )
     execute(source, "UPDATE parent SET word = 'changed' WHERE id = 1")
+    outcome = run(source, target_url, "--catch-up")
+    assert (outcome.code, verify(source, target_url)) == (0, 0), outcome.said
+
+
+@pytest.mark.dialects("mysql", "postgresql")
+def test_catching_up_swaps_unique_values_of_rows_far_apart(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    source = source_at(13)
+    execute(
+        source,
+        "CREATE TABLE ours (id bigint NOT NULL PRIMARY KEY, place bigint, UNIQUE (place))",
+        "INSERT INTO ours WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 900)"
+        " SELECT a.i * 1000 + b.i, a.i * 1000 + b.i FROM n AS a, n AS b WHERE a.i < 13",
+    )
+    assert run(source, target_url).code == 0
+    execute(
+        source,
+        "UPDATE ours SET place = 0 WHERE id = 1001",
+        "UPDATE ours SET place = 1001 WHERE id = 12001",
+        "UPDATE ours SET place = 12001 WHERE id = 1001",
+    )
     outcome = run(source, target_url, "--catch-up")
     assert (outcome.code, verify(source, target_url)) == (0, 0), outcome.said
 

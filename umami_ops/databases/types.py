@@ -19,6 +19,8 @@ from umami_ops.rows import Kind
 _SQLGLOT = {"postgresql": "postgres", "mysql": "mysql"}
 _T = exp.DataType.Type
 
+#: The longest CHAR of MySQL's.
+_MOST_OF_CHAR = 255
 _TO_MYSQL = {
     _T.UUID: "varchar(36)", _T.TEXT: "longtext", _T.NAME: "varchar(64)", _T.JSON: "json", _T.JSONB: "json",
     _T.BOOLEAN: "tinyint(1)", _T.VARBINARY: "longblob", _T.BINARY: "longblob", _T.BLOB: "longblob",
@@ -109,7 +111,9 @@ def _text_type(word: str, length: int, target: str) -> str:
     if target == "postgresql":
         return f"character varying({length})" if word == "varchar" else f"character({length})"
     # A row of InnoDB's holds 65,535 bytes of such columns, four a character.
-    return f"{word}({length})" if length <= 4000 else "longtext"
+    if length > 4000:
+        return "longtext"
+    return f"{word if length <= _MOST_OF_CHAR else 'varchar'}({length})"
 
 
 def _time_type(listed: str, source: str, target: str) -> str:

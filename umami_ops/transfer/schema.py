@@ -15,7 +15,7 @@ from umami_ops.databases.dialects import dialect_named
 from umami_ops.databases.transit import Description
 from umami_ops.errors import Refused
 from umami_ops.rows import Field, Kind, Pair, Repair, Rows
-from umami_ops.umami.schema import Column, ForeignKey, Index, Schema, Table, id_columns, schema_at
+from umami_ops.umami.schema import Column, ForeignKey, Index, PrimaryKey, Schema, Table, id_columns, schema_at
 
 PRISMA_TABLE = "_prisma_migrations"
 #: What begins so is ours, and stands in Umami's schema on MySQL alone, for a while.
@@ -225,6 +225,12 @@ def _translated(table: Table, umami: Table | None, side: Side, target: Side, rem
     if primary and not wide.isdisjoint(primary.columns):
         remarks.append(f"primary key of {table.name}: {dialect.title} indexes no such type without a length")
         primary = None
+    elif primary and not umami and _is_too_long(primary, columns, dialect.most_key_bytes):
+        remarks.append(
+            f"primary key of {table.name}: {dialect.title} indexes no more than"
+            f" {dialect.most_key_bytes:,} bytes of a row, four a character"
+        )
+        primary = None
     if primary and target.dialect != side.dialect and not umami:
         primary = replace(primary, name=dialect.primary_key_name.format(table.name))
     keys = {key.name: key for key in (*(umami.foreign_keys if umami else ()), *table.foreign_keys)}
@@ -257,7 +263,7 @@ def _with_names_of_their_own(
 def _with_keys_that_hold(
     tables: Collection[Table], known: Schema, target: Side, remarks: list[str]
 ) -> Iterator[Table]:
-    """Yield the tables with the foreign keys that the target can make, and columns of the types they refer to.
+    """Yield the tables with the foreign keys that the target can make, and columns of types that fit.
 
     Text that refers to an id becomes an id; Umami's own columns stay as they are.
     """
@@ -289,7 +295,7 @@ def _with_keys_that_hold(
         yield replace(table, columns=tuple(columns), foreign_keys=tuple(keys))
 
 
-def _is_too_long(index: Index, columns: Collection[Column], most_bytes: int | None) -> bool:
+def _is_too_long(index: Index | PrimaryKey, columns: Collection[Column], most_bytes: int | None) -> bool:
     """Whether the text alone that an index is of may be longer than an index's key."""
     letters = sum(kinds.text_length(column.type) or 0 for column in columns if column.name in index.columns)
     return most_bytes is not None and _LETTER_BYTES * letters > most_bytes
