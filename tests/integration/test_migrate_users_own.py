@@ -145,6 +145,26 @@ def test_keys_of_users_own_that_mysql_takes_for_the_same(
     assert moved.code == 0, moved.said
 
 
+@pytest.mark.every_direction
+@pytest.mark.dialects("mysql", "mysql")
+@pytest.mark.parametrize("collation", ["utf8mb4_bin", "utf8mb4_0900_ai_ci"])
+def test_keys_that_a_users_collation_tells_apart(
+    direction: Direction, source_at: Callable[[int], str], target_url: str, collation: str
+) -> None:
+    """The tables that we make compare by utf8mb4_unicode_ci, to which all emoji are the same."""
+    source = source_at(13)
+    execute(
+        source,
+        f"CREATE TABLE crew (word varchar(20) COLLATE {collation} PRIMARY KEY) CHARSET utf8mb4",
+        "INSERT INTO crew VALUES (CONVERT(0xF09F9880 USING utf8mb4)), (CONVERT(0xF09F8E89 USING utf8mb4))",
+    )
+    refused = run(source, target_url)
+    assert refused.code == 5, refused.said
+    (found,) = refused.document["findings"]
+    assert (found["table"], found["column"], found["rows"]) == ("crew", "word", 2)
+    assert is_empty(target_url)
+
+
 @pytest.mark.dialects("postgresql", "mysql")
 def test_numbers_with_more_digits_than_mysql_has_become_text(
     direction: Direction, source_at: Callable[[int], str], target_url: str

@@ -374,6 +374,10 @@ class Transit(ABC):
     def text(self, item: Field) -> str:
         """Return the expression of a column's canonical text: what travels of its values."""
 
+    def as_key(self, item: Field) -> str:
+        """Return the expression by which keys of tables that we make compare a column's values."""
+        return self.text(item)
+
     @abstractmethod
     def _hash(self, rows: Rows, *, ids_as_stored: bool = False) -> str:
         """Return the expression of a row's hash: the first 60 bits of the SHA-256 of its canonical text."""

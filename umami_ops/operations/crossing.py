@@ -183,12 +183,16 @@ class Crossing:
         own = {index.columns for index in self.tables[0].indexes if index.unique}
         own |= {self.tables[0].primary_key.columns} if self.tables[0].primary_key else set()
         names = dict(zip(self.pair.target.names, self.pair.source.fields, strict=True))
+        ignores_case = all(side.features.keys_ignore_case for side in self.sides)
         for key in _unique_keys(self.tables[1]):
             fields = [names[column] for column in key if column in names]
             given = {item.name for item in fields if item.is_whole}
-            if len(fields) < len(key) or any(given.issuperset(columns) for columns in own):
+            is_kept = any(given.issuperset(columns) for columns in own)
+            # A user's text may be in a collation that tells more apart than that of the tables we make.
+            may_merge = ignores_case and any(item.kind is Kind.TEXT for item in fields)
+            if len(fields) < len(key) or (is_kept and not may_merge):
                 continue
-            texts = [connection.transit().text(item) for item in fields]
+            texts = [connection.transit().as_key(item) for item in fields]
             present = " AND ".join(f"{text} IS NOT NULL" for text in texts)
             query = Query(
                 "migrate.doubles",

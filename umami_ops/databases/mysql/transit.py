@@ -294,6 +294,12 @@ class MysqlTransit(Transit):
         """Return the expression of a column's canonical text."""
         return canonical.text(item, self._quote(item.name))
 
+    def as_key(self, item: Field) -> str:
+        """Return text in the collation of the tables we make: users' own may tell more apart."""
+        text = self.text(item)
+        is_text = item.kind is Kind.TEXT
+        return f"CONVERT({text} USING utf8mb4) COLLATE utf8mb4_unicode_ci" if is_text else text
+
     def _key_text(self, rows: Rows) -> str:
         return f"LOWER(CAST({self._key(rows)} AS CHAR))"  # as PostgreSQL writes an id in capitals
 
