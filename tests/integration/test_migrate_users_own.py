@@ -320,6 +320,53 @@ def test_text_too_long_for_mysqls_keys_and_char(
     assert "primary key of paths" in notes(moved)
 
 
+@pytest.mark.dialects("postgresql", "mysql")
+@pytest.mark.parametrize(
+    "columns",
+    [
+        "id bigint PRIMARY KEY, " + ", ".join(f"t_{number} varchar(4000)" for number in range(5)),
+        'id bigint PRIMARY KEY, a integer, "A" integer',
+    ],
+)
+def test_a_table_that_the_target_cannot_make_is_found_before(
+    direction: Direction, source_at: Callable[[int], str], target_url: str, columns: str
+) -> None:
+    source = source_at(13)
+    execute(source, f"CREATE TABLE ours ({columns})")
+    refused = run(source, target_url)
+    assert refused.code == 5, refused.said
+    assert "can't make table ours" in refused.said
+    assert is_empty(target_url)
+
+
+@pytest.mark.dialects("mysql", "postgresql")
+@pytest.mark.parametrize("table", ["{0}", "ours"])
+def test_names_that_postgresql_would_cut_are_found_before(
+    direction: Direction, source_at: Callable[[int], str], target_url: str, table: str
+) -> None:
+    source = source_at(13)
+    long = "n" * 64
+    execute(source, f"CREATE TABLE {table.format(long)} (id bigint PRIMARY KEY, {long} integer)")
+    refused = run(source, target_url)
+    assert refused.code == 5, refused.said
+    assert "no name of more than 63 bytes" in refused.said
+    assert is_empty(target_url)
+
+
+@pytest.mark.dialects("mysql", "postgresql")
+def test_no_year_is_a_number(direction: Direction, source_at: Callable[[int], str], target_url: str) -> None:
+    """MySQL writes it in four digits."""
+    source = source_at(13)
+    execute(
+        source,
+        "CREATE TABLE vintages (id bigint PRIMARY KEY, y year)",
+        "INSERT INTO vintages VALUES (1, 0), (2, 1955), (3, NULL)",
+    )
+    moved = run(source, target_url)
+    assert (moved.code, verify(source, target_url)) == (0, 0), moved.said
+    assert execute(target_url, "SELECT y FROM vintages ORDER BY id") == [(0,), (1955,), (None,)]
+
+
 # --- foreign keys -----------------------------------------------------------------------------------------
 
 

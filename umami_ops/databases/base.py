@@ -100,6 +100,8 @@ class Dialect:
     long_types: frozenset[str]
     #: How many bytes a key of an index may have at most, where that is less than a column of text may.
     most_key_bytes: int | None
+    #: How many bytes a name may have at most, where the server cuts what is longer instead of refusing it.
+    most_name_bytes: int | None
     #: How an empty database is made, and dropped with whoever is connected to it; {} is its quoted name.
     create_database: str
     drop_database: str

@@ -55,7 +55,7 @@ def may_be_long(type_: str) -> bool:
 
 def is_odd_number(type_: str) -> bool:
     """Whether MySQL writes such numbers in a way of its own: with zeros in front, or as the bytes of bits."""
-    return type_.endswith("zerofill") or type_.startswith("bit(")
+    return type_.endswith("zerofill") or type_.startswith(("bit(", "year"))
 
 
 def time_digits(type_: str, dialect: str) -> int:

@@ -42,6 +42,9 @@ PARTING, MISSING = _DRAWN[:3], _DRAWN[3:]
 #: How many columns in a row are asked at once whether they are all NULL; of 2 to 13 tried the fastest.
 _RUN = 4
 
+#: A table that is tried out; in a schema there never is one of that name.
+_TRIAL = "_umami_ops_trial"
+
 #: All rows of a table.
 EVERYTHING = KeyRange()
 
@@ -200,8 +203,11 @@ class Transit(ABC):
         """Return the schema as the catalogue shows it; `_prisma_migrations` and our own tables included."""
 
     @abstractmethod
-    def create_statements(self, table: Table) -> list[str]:
-        """Return what creates the table without secondary indexes: right for a fast load."""
+    def create_statements(self, table: Table, *, temporary: bool = False) -> list[str]:
+        """Return what creates the table without secondary indexes: right for a fast load.
+
+        A temporary one is this session's alone.
+        """
 
     @abstractmethod
     def index_statements(self, table: Table, own: Table | None = None) -> list[str]:
@@ -224,6 +230,21 @@ class Transit(ABC):
 
         Not for a transaction; the caller gives it to `Connection.maintain`.
         """
+
+    def try_out(self, table: Table) -> None:
+        """Make an empty table like this for this session alone, with its indexes, and drop it again.
+
+        Foreign keys are left out. Raises DatabaseFault where the server makes no such table.
+        """
+        trial = replace(table, name=_TRIAL, foreign_keys=())
+        texts = [*self.index_statements(trial), *self.finish_statements(trial)]
+        for text in self.create_statements(trial, temporary=True):
+            self._session.run(_query(text, f"trying out {table.name}"))
+        try:
+            for text in texts:
+                self._session.run(_query(text, f"trying out {table.name}"))
+        finally:
+            self._session.run(_query(f"DROP TABLE {self._quote(_TRIAL)}"))
 
     # --- one moment -----------------------------------------------------------------------------------
 

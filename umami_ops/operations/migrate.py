@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from umami_ops.databases.base import Connection
-from umami_ops.errors import Refused
+from umami_ops.errors import ConnectionLost, DatabaseFault, PermissionFault, Refused, TransientFault
 from umami_ops.operations.conclusion import conclusion, require_ended
 from umami_ops.operations.crossing import Crossing, Finding, Policies, cross
 from umami_ops.operations.downgrade import homeless
@@ -34,7 +34,7 @@ from umami_ops.transfer.schema import Translation, is_ours, pair, translate
 from umami_ops.transfer.snapshot import state_of
 from umami_ops.umami import prisma
 from umami_ops.umami.migrations import likely_release
-from umami_ops.umami.schema import Table, latest_level
+from umami_ops.umami.schema import Table, latest_level, schema_at
 from umami_ops.umami.tables import TABLES
 
 #: What Umami's first migration inserts.
@@ -129,6 +129,7 @@ class _Planner:
         dropped = self._dropped(state, translation)
         stays = {table.name for table in self._target_schema.tables}.difference(dropped)
         self._require_primary_keys(table for table in translation.tables if table.name not in stays)
+        self._require_makeable(table for table in translation.tables if table.name not in stays)
         here = {table.name: table for table in self._source_schema.tables}
         empty = [
             (table.name, self._statements(table))
@@ -286,6 +287,34 @@ class _Planner:
                 " of the move.",
                 done="Nothing was changed.",
             )
+
+    def _require_makeable(self, coming: Iterable[Table]) -> None:
+        """Raise Refused where the target can't make a table, as far as that isn't what Umami makes there."""
+        dialect = self._target.dialect
+        known = schema_at(dialect.name, self._level)
+        for table in coming:
+            if table.name in known and table == known.table(table.name):
+                continue
+            most = dialect.most_name_bytes
+            names = (table.name, *table.column_names, *(index.name for index in table.indexes))
+            if most and (too_long := [name for name in names if len(name.encode()) > most]):
+                raise Refused(
+                    f"{dialect.title} takes no name of more than {most} bytes: {some(too_long)}.",
+                    hint="Rename it at the source.",
+                    done="Nothing was changed.",
+                )
+            try:
+                self._target.transit().try_out(table)
+            except PermissionFault:
+                return  # whoever may make tables, and no temporary ones, learns it when the table is made
+            except (ConnectionLost, TransientFault):
+                raise
+            except DatabaseFault as fault:
+                raise Refused(
+                    f"The target can't make table {table.name} as it would be there: {fault.message}",
+                    hint="Change the table at the source, or take it out of Umami's database.",
+                    done="Nothing was changed.",
+                ) from None
 
     def _found(self, state: str) -> dict[str, int | None]:
         """Return the target's tables, with their rows where these are why nothing is lost there."""

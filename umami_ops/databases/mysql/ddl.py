@@ -26,7 +26,7 @@ def create_statements(table: Table, *, schema: str | None = None) -> list[str]:
     return [table_statement(table, schema=schema), *index_statements(table, schema=schema)]
 
 
-def table_statement(table: Table, *, schema: str | None = None) -> str:
+def table_statement(table: Table, *, schema: str | None = None, temporary: bool = False) -> str:
     """Return the CREATE TABLE statement, with the primary key but no other index: right for a fast load."""
     parts: list[exp.Expression] = [_column(column) for column in table.columns]
     if table.primary_key:
@@ -34,6 +34,7 @@ def table_statement(table: Table, *, schema: str | None = None) -> str:
     body = exp.Schema(this=_table(table.name, schema), expressions=parts)
     properties = exp.Properties(
         expressions=[
+            *([exp.TemporaryProperty()] if temporary else []),
             exp.EngineProperty(this=exp.var("InnoDB")),
             exp.CharacterSetProperty(this=exp.var("utf8mb4"), default=True),
             exp.CollateProperty(this=exp.var("utf8mb4_unicode_ci")),

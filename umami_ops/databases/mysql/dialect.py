@@ -38,6 +38,7 @@ MYSQL = Dialect(
     long_types=frozenset(
         {"tinytext", "text", "mediumtext", "longtext", "tinyblob", "blob", "mediumblob", "longblob", "json"}
     ),
+    most_name_bytes=None,
     create_database="CREATE DATABASE {} CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci",
     drop_database="DROP DATABASE IF EXISTS {}",
     scratch_right="Verify on another server (--scratch-url URL), or grant the right: GRANT ALL ON"

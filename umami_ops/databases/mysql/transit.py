@@ -81,11 +81,11 @@ class MysqlTransit(Transit):
         is_mariadb = self._connection.server().flavour == "mariadb"
         return described(self._connection, _plain_type, _plain_default if is_mariadb else _mysql_default)
 
-    def create_statements(self, table: Table) -> list[str]:
+    def create_statements(self, table: Table, *, temporary: bool = False) -> list[str]:
         """Return CREATE TABLE with the primary key, in whose order InnoDB keeps the rows."""
         from umami_ops.databases.mysql import ddl
 
-        return [ddl.table_statement(table)]
+        return [ddl.table_statement(table, temporary=temporary)]
 
     def index_statements(self, table: Table, own: Table | None = None) -> list[str]:
         """Return one ALTER TABLE: all indexes are built in one pass over the rows."""

@@ -23,13 +23,14 @@ def create_statements(table: Table, *, schema: str | None = None) -> list[str]:
     return [table_statement(table, schema=schema), *index_statements(table, schema=schema)]
 
 
-def table_statement(table: Table, *, schema: str | None = None) -> str:
+def table_statement(table: Table, *, schema: str | None = None, temporary: bool = False) -> str:
     """Return the CREATE TABLE statement, with the primary key but no other index: right for a fast load."""
     parts: list[exp.Expression] = [_column(column) for column in table.columns]
     if table.primary_key:
         parts.append(_primary_key(table.primary_key))
     body = exp.Schema(this=_table(table.name, schema), expressions=parts)
-    return exp.Create(this=body, kind="TABLE").sql(dialect=_DIALECT)
+    properties = exp.Properties(expressions=[exp.TemporaryProperty()]) if temporary else None
+    return exp.Create(this=body, kind="TABLE", properties=properties).sql(dialect=_DIALECT)
 
 
 def primary_key_statements(table: Table, *, schema: str | None = None) -> list[str]:

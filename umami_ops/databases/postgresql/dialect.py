@@ -37,6 +37,7 @@ POSTGRESQL = Dialect(
     primary_key_name="{}_pkey",
     most_key_bytes=None,
     long_types=frozenset(),
+    most_name_bytes=63,
     create_database="CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'",
     drop_database="DROP DATABASE IF EXISTS {} WITH (FORCE)",
     scratch_right="Verify on a PostgreSQL that runs for that moment alone (--scratch-url embedded) or on"

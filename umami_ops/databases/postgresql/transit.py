@@ -52,11 +52,11 @@ class PostgresqlTransit(Transit):
         """Return the schema as the catalogue shows it."""
         return described(self._connection, lambda type_: type_, lambda default: default)
 
-    def create_statements(self, table: Table) -> list[str]:
+    def create_statements(self, table: Table, *, temporary: bool = False) -> list[str]:
         """Return CREATE TABLE, without any key: each is built by one sort after the load."""
         from umami_ops.databases.postgresql import ddl
 
-        return [ddl.table_statement(replace(table, primary_key=None))]
+        return [ddl.table_statement(replace(table, primary_key=None), temporary=temporary)]
 
     def index_statements(self, table: Table, own: Table | None = None) -> list[str]:
         """Return a statement for each index; the primary key's is one among them, and may be built beside."""
