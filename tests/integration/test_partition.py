@@ -307,6 +307,28 @@ def test_months_without_maintenance(server: Server, umami_database: str) -> None
     assert partition(url, "maintain", "--json").document["steps"] == []
 
 
+def test_maintenance_begins_anew_once_a_prune_has_dropped_all_partitions(
+    server: Server, umami_database: str
+) -> None:
+    """Nobody had made any since: what was written lies in the catch-all, the only one that is left."""
+    url = umami_database
+    fill(url, 8, days=200)
+    partition(url, *VERBS["enable"])
+    as_if_enabled_long_ago(url)
+    horizon = str(partitions(url)[0]["until"])[:10]
+    assert command.run("prune", "--before", horizon, "--yes", url=url).code == 0
+    assert [part["is_catch_all"] for part in partitions(url)] == [True]
+    with connect(url) as loader:
+        before = loader.execute("SELECT COUNT(*), COUNT(DISTINCT event_id) FROM website_event")
+    partition(url, "maintain")
+    assert len(partitions(url)) > 6
+    with connect(url) as loader:
+        assert loader.execute("SELECT COUNT(*), COUNT(DISTINCT event_id) FROM website_event") == before
+        inside = "website_event_default" if loader.dialect == "postgresql" else _CATCH_ALL
+        assert loader.execute(f"SELECT COUNT(*) FROM {inside}") == [(0,)]
+    assert partition(url, "maintain", "--json").document["steps"] == []
+
+
 def test_an_interrupted_move_out_of_the_catch_all_is_gone_on_with(
     server: Server, umami_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from testbed.bulk import Loader, connect
 from testbed.servers import Server
-from tests import backups, pruning
+from tests import backups, command, pruning
 from tests.integration.test_partition import VERBS, partition, partitions, spans, statement, until
 from tests.process import Process
 from tests.visitors import fill
@@ -175,6 +175,35 @@ def test_partitions_by_the_same_key_without_our_catch_all_are_somebody_else_s(
     assert "partitioned by somebody else" in partition(url, "maintain", "--yes").out
     for verb in (VERBS["enable"], VERBS["split"], VERBS["disable"], ("maintain", "--keep", "1y", "--yes")):
         assert "in a way that isn't umami-ops's" in partition(url, *verb, code=5).err
+
+
+@pytest.mark.parametrize(
+    ("bounds", "shown"),
+    [
+        ("'-infinity') TO ('0044-03-15 BC'", (None, "0001-01-01T00:00:00Z")),
+        ("'0044-03-15 BC') TO ('0010-01-01'", (None, "0010-01-01T00:00:00Z")),
+        ("'2099-01-01') TO ('infinity'", ("2099-01-01T00:00:00Z", None)),
+        ("'2099-01-01') TO (MAXVALUE", ("2099-01-01T00:00:00Z", None)),
+        ("'12026-01-01') TO ('12027-01-01'", ("9999-12-31T23:59:59.999999Z", None)),
+    ],
+)
+def test_a_partition_of_somebody_else_beside_ours_is_in_nobodys_way(
+    postgresql_server: Server, umami_database: str, bounds: str, shown: tuple[str | None, str | None]
+) -> None:
+    """Its bounds may be such as no calendar of Python's has."""
+    url = umami_database
+    partition(url, *VERBS["enable"])
+    history = partitions(url)[0]["name"]
+    with connect(url) as loader:
+        loader.execute(f"ALTER TABLE website_event DETACH PARTITION {history}")
+        loader.execute(f"CREATE TABLE others PARTITION OF website_event FOR VALUES FROM ({bounds})")
+        loader.commit()
+    ((since, until),) = [(p["since"], p["until"]) for p in partitions(url) if p["name"] == "others"]
+    assert (since, until) == shown
+    assert command.run("health", url=url).code in (0, 1, 2)
+    for verb in (("maintain", "--ahead", "5"), VERBS["split"], ("maintain", "--keep", "1y", "--yes")):
+        partition(url, *verb)
+    partition(url, *VERBS["disable"])
 
 
 def test_nothing_is_partitioned(server: Server, umami_database: str) -> None:

@@ -110,9 +110,9 @@ def plan_maintain(connection: Connection, installation: Installation, wish: Upke
     layout = partitioning.layout()
     if not layout.is_partitioned or layout.is_foreign:
         return _nothing_to_maintain(connection, layout, wish)
-    period, end = _period_in_use(layout), layout.end
-    assert end is not None
+    period = _period_in_use(layout)
     current = start_of(period, now)
+    end = layout.end or start_of(period, _oldest_of_late(connection, now))
     wanted = end_of(period, now)
     for _ in range(wish.ahead):
         wanted = end_of(period, wanted)
@@ -169,6 +169,8 @@ def plan_split(connection: Connection, installation: Installation, period: str) 
     layout = _partitioned(partitioning.layout())
     parts: list[tuple[Partition, Sequence[Slot]]] = []
     for source in layout.dated:
+        if source.until is None:
+            continue  # without an end it is not ours
         slots_in = list(_slots_in(connection, layout, source, period)) if _is_longer(source, period) else []
         if len(slots_in) > 1 or (slots_in and source.since is None):
             parts.append((source, slots_in))
@@ -446,9 +448,22 @@ def _slots_in(connection: Connection, layout: Layout, source: Partition, period:
     if not days:
         return iter(())
     goes_on = any(part.rows_estimate for part in layout.dated if part.since and part.since >= source.until)
-    first = source.until if goes_on else days[0]
-    for day in days:
-        if first - day > _GAP:
-            break
-        first = day
+    first = _without_gap(days, source.until if goes_on else days[0])
     return slots(period, start_of(period, first), source.until) if first < source.until else iter(())
+
+
+def _oldest_of_late(connection: Connection, now: datetime) -> datetime:
+    """Return where events begin, without a long gap until now, when all partitions but the last are gone.
+
+    A prune has dropped those that lay past its horizon, and nobody had made any since.
+    """
+    return _without_gap(sorted(_spread(connection, connection.dialect.first_moment, now), reverse=True), now)
+
+
+def _without_gap(days: Sequence[datetime], latest: datetime) -> datetime:
+    """Return the first of these days, given the last first, from which on there is no long gap to `latest`."""
+    for day in days:
+        if latest - day > _GAP:
+            break
+        latest = day
+    return latest

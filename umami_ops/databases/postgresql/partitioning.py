@@ -48,6 +48,7 @@ _DEFAULT = f"{TABLE}_default"
 _OUR_KEY = "RANGE (created_at)"
 _BOUNDED = re.compile(r"FOR VALUES FROM \((.+)\) TO \((.+)\)")
 _CHECKED = re.compile(r"created_at < ('[^']+')")
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 #: An entry of an index over an id and a time, with what a page of them leaves free.
 _KEY_BYTES = 40
@@ -91,8 +92,7 @@ class PostgresqlPartitioning(Partitioning):
     def _begun(self) -> Iterator[Slot]:
         """Yield the partitions that an unfinished resettling makes, but for what lies outside of them."""
         for row in Resettling(self._connection, self._catalogue).staged():
-            found = _BOUNDED.fullmatch(row["bounds"])
-            since, until = (_moment(found[1]), _moment(found[2])) if found else (None, None)
+            since, until = _times(row["bounds"])
             if since and until:
                 yield Slot(row["name"].removeprefix(f"{TABLE}_"), since, until)
 
@@ -422,8 +422,7 @@ def before(boundary: datetime) -> str:
 
 
 def _partition(row: Row, *, has_times: bool) -> Partition:
-    found = _BOUNDED.fullmatch(row["bounds"]) if has_times else None
-    since, until = (_moment(found[1]), _moment(found[2])) if found else (None, None)
+    since, until = _times(row["bounds"]) if has_times else (None, None)
     return Partition(
         name=row["name"],
         since=since,
@@ -434,13 +433,30 @@ def _partition(row: Row, *, has_times: bool) -> Partition:
     )
 
 
-def _moment(bound: str) -> datetime | None:
-    """Read a bound as the catalogue writes it for a session in UTC; None for MINVALUE and MAXVALUE."""
-    return None if bound.endswith("VALUE") else datetime.fromisoformat(bound.strip("'")).astimezone(UTC)
+def _times(bounds: str) -> tuple[datetime | None, datetime | None]:
+    """Return the beginning and the end of a partition; None where it has none, as the default one."""
+    found = _BOUNDED.fullmatch(bounds)
+    if not found:
+        return None, None
+    since, until = _moment(found[1]), _moment(found[2])
+    return None if since == _FIRST else since, None if until == _LAST else until
+
+
+def _moment(bound: str) -> datetime:
+    """Read a bound as the catalogue writes it for a session in UTC, as near as a datetime comes to it.
+
+    Beside ours somebody may have made a partition from '-infinity' on, of years BC, or of the year 12026.
+    """
+    text = bound.strip("'")
+    if text in ("MINVALUE", "-infinity") or text.endswith(" BC"):
+        return _FIRST
+    if text in ("MAXVALUE", "infinity") or len(text.partition("-")[0]) > len("9999"):
+        return _LAST
+    return datetime.fromisoformat(text).astimezone(UTC)
 
 
 def _by_time(part: Partition) -> tuple[bool, datetime]:
-    return part.is_catch_all, part.since or datetime.min.replace(tzinfo=UTC)
+    return part.is_catch_all, part.since or _FIRST
 
 
 def _unfinished(left: dict[str, bool]) -> str | None:
