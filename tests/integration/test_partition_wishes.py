@@ -257,18 +257,56 @@ def test_other_periods(server: Server, umami_database: str, period: str, most_da
     assert max(spans(url)) <= timedelta(days=most_days)
 
 
+_SET = (
+    "COMMENT ON TABLE website_event IS 'Counted'",
+    "COMMENT ON COLUMN website_event.url_path IS 'Where'",
+    "COMMENT ON INDEX website_event_visit_id_idx IS 'Visits'",
+    "COMMENT ON CONSTRAINT website_event_pkey ON website_event IS 'One each'",
+    "GRANT SELECT ON website_event TO PUBLIC",
+    "GRANT UPDATE (tag) ON website_event TO PUBLIC",
+    "CREATE INDEX mine ON website_event (lower(url_path) DESC) WHERE event_type = 1",
+    "CREATE INDEX covering ON website_event (tag) INCLUDE (url_path) WITH (fillfactor = 70)",
+    "ALTER TABLE website_event ALTER url_path SET STATISTICS 500, ALTER session_id SET (n_distinct = -0.1)",
+    "ALTER TABLE website_event ALTER url_path SET STORAGE EXTERNAL, ALTER tag SET COMPRESSION pglz",
+    "ALTER TABLE website_event SET (autovacuum_vacuum_scale_factor = 0.02, fillfactor = 90,"
+    " toast.autovacuum_enabled = off)",
+    "ALTER TABLE website_event REPLICA IDENTITY FULL",
+)
+
+
 def test_what_stands_on_the_table_stays(postgresql_server: Server, umami_database: str) -> None:
-    """Comments, grants, an index of one's own; there and back."""
+    """Comments, grants, settings, indexes of one's own; there and back."""
+    url = umami_database
+    fill(url, 6)
+    with connect(url) as loader:
+        for text in _SET:
+            loader.execute(text)
+        # What new tables are readable by; this one was there already.
+        loader.execute("ALTER DEFAULT PRIVILEGES GRANT DELETE ON TABLES TO PUBLIC")
+    before, stored = _standing(url), _stored(url)
+    for verb in ("enable", "maintain", "split"):
+        partition(url, *VERBS[verb])
+        assert _standing(url) == before
+        # A partitioned table has no storage parameters; a new partition is vacuumed as the table was.
+        assert _stored(url) == stored
+    partition(url, *VERBS["disable"])
+    assert _standing(url) == before
+    assert _stored(url) == stored
+
+
+def test_what_was_taken_back_meanwhile_is_not_given_again(
+    postgresql_server: Server, umami_database: str
+) -> None:
+    """The partition of history was the table, and becomes it again: its own rights are of long ago."""
     url = umami_database
     with connect(url) as loader:
-        loader.execute("COMMENT ON TABLE website_event IS 'Counted'")
-        loader.execute("COMMENT ON COLUMN website_event.url_path IS 'Where'")
-        loader.execute("GRANT SELECT ON website_event TO PUBLIC")
+        loader.execute("GRANT SELECT, DELETE ON website_event TO PUBLIC")
         loader.execute("GRANT UPDATE (tag) ON website_event TO PUBLIC")
-        loader.execute("CREATE INDEX mine ON website_event (lower(url_path) DESC) WHERE event_type = 1")
-    before = _standing(url)
     partition(url, *VERBS["enable"])
-    assert _standing(url) == before
+    with connect(url) as loader:
+        loader.execute("REVOKE ALL ON website_event FROM PUBLIC")
+        loader.execute("GRANT SELECT ON website_event TO PUBLIC")
+    before = _standing(url)
     partition(url, *VERBS["disable"])
     assert _standing(url) == before
 
@@ -292,18 +330,37 @@ def _standing(url: str) -> list[Any]:
     with connect(url) as loader:
         return [
             loader.execute(
-                "SELECT obj_description(oid), relacl, pg_get_userbyid(relowner) FROM pg_class"
-                " WHERE relname = 'website_event'"
+                "SELECT obj_description(oid), ARRAY(SELECT unnest(relacl)::text ORDER BY 1),"
+                " pg_get_userbyid(relowner), relreplident FROM pg_class WHERE relname = 'website_event'"
             ),
             loader.execute(
-                "SELECT attname, col_description(attrelid, attnum), attacl FROM pg_attribute"
+                "SELECT attname, col_description(attrelid, attnum), attacl, attstorage, attcompression,"
+                " attstattarget, attoptions FROM pg_attribute"
                 " WHERE attrelid = 'website_event'::regclass AND attnum > 0 ORDER BY attnum"
             ),
             loader.execute(
-                "SELECT indexname, replace(indexdef, ' ONLY ', ' ') FROM pg_indexes"
+                "SELECT indexname, replace(indexdef, ' ONLY ', ' '), obj_description(indexname::regclass)"
+                " FROM pg_indexes"
                 " WHERE tablename = 'website_event' AND indexname <> 'website_event_pkey' ORDER BY 1"
             ),
+            loader.execute(
+                "SELECT obj_description(oid) FROM pg_constraint"
+                " WHERE conrelid = 'website_event'::regclass AND contype = 'p'"
+            ),
         ]
+
+
+def _stored(url: str) -> set[Any]:
+    """What is set for the storage of the table, or of its partitions."""
+    with connect(url) as loader:
+        return set(
+            loader.execute(
+                "SELECT ARRAY(SELECT unnest(t.reloptions) ORDER BY 1)::text, a.reloptions::text,"
+                " t.relreplident FROM pg_class AS t JOIN pg_class AS a ON a.oid = t.reltoastrelid"
+                " WHERE t.relname LIKE 'website_event%' AND t.relkind = 'r' AND (t.relispartition"
+                " OR t.relname = 'website_event')"
+            )
+        )
 
 
 def test_a_signal_ends_it_and_a_rerun_goes_on(server: Server, umami_database: str) -> None:

@@ -461,7 +461,7 @@ def _oldest_of_late(connection: Connection, now: datetime) -> datetime:
 
 
 def _without_gap(days: Sequence[datetime], latest: datetime) -> datetime:
-    """Return the first of these days, given the last first, from which on there is no long gap to `latest`."""
+    """Return the first of these days, the last one first, from which on no long gap leads to `latest`."""
     for day in days:
         if latest - day > _GAP:
             break

@@ -14,6 +14,7 @@ from dataclasses import replace
 from umami_ops.databases.base import WORKING_PREFIX
 from umami_ops.databases.partitioning import TABLE, Partition
 from umami_ops.databases.postgresql.partition_catalogue import Catalogue
+from umami_ops.databases.postgresql.partition_settings import Settings
 from umami_ops.databases.postgresql.partition_steps import (
     INSTANT,
     PATIENTLY,
@@ -34,8 +35,9 @@ _REST = f"{WORKING_PREFIX}rest_"
 class Dissolving:
     """Makes the steps."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    def __init__(self, catalogue: Catalogue, settings: Settings) -> None:
         self._catalogue = catalogue
+        self._settings = settings
 
     @staticmethod
     def is_among(leftovers: Collection[str]) -> bool:
@@ -97,8 +99,12 @@ class Dissolving:
                         f"ALTER TABLE {quoted(f'{_REST}{number}')} INHERIT {table}",
                     )
                 ),
-                *self._catalogue.grants(TABLE, to=TABLE),
-                *self._catalogue.comment(TABLE, to=TABLE),
+                *self._settings.of_columns(TABLE, to=TABLE),
+                *self._settings.of_replication(TABLE, to=TABLE),
+                *self._settings.of_comments(TABLE, to=TABLE),
+                *self._settings.of_key(TABLE, to=TABLE, key=key),
+                *self._catalogue.comments(TABLE, on={parent: parent for _, parent in heirs if parent != key}),
+                *self._settings.of_rights(TABLE, to=TABLE),
             ),
             lock=f"ACCESS EXCLUSIVE on website_event for some 50 ms: {PATIENTLY}",
             guards=(same,),

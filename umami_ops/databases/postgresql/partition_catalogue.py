@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from umami_ops.databases.base import Connection, Row
@@ -19,6 +20,7 @@ class CatalogueIndex:
     name: str
     tail: str
     is_primary: bool
+    comment: str | None = None
 
 
 class Catalogue:
@@ -46,9 +48,17 @@ class Catalogue:
     def indexes(self, table: str) -> list[CatalogueIndex]:
         """Return a table's indexes by name, but for those of a run."""
         return [
-            CatalogueIndex(row["name"], row["tail"], row["is_primary"])
+            CatalogueIndex(row["name"], row["tail"], row["is_primary"], row["comment"])
             for row in self._connection.rows(_INDEXES, name=table)
         ]
+
+    def comments(self, table: str, *, on: Mapping[str, str]) -> tuple[str, ...]:
+        """Return what gives indexes the comments of a table's: `on` names them by those."""
+        return tuple(
+            f"COMMENT ON INDEX {_q(on[index.name])} IS {self._connection.literal(index.comment)}"
+            for index in self.indexes(table)
+            if index.comment and index.name in on
+        )
 
     def primary_key(self, table: str) -> str:
         """Return the name of the primary key."""
@@ -68,19 +78,6 @@ class Catalogue:
         owner, user = self._connection.row(_OWNER, name=table).values()
         return None if owner == user else str(owner)
 
-    def grants(self, table: str, *, to: str) -> tuple[str, ...]:
-        """Return the statements that grant on another table what is granted on this one."""
-        return tuple(
-            f"GRANT {row['privilege']}{_columns_of(row['column_name'])} ON TABLE {_q(to)} TO {row['grantee']}"
-            + (" WITH GRANT OPTION" if row["is_grantable"] else "")
-            for row in self._connection.rows(_GRANTS, name=table)
-        )
-
-    def comment(self, table: str, *, to: str) -> tuple[str, ...]:
-        """Return the statement that gives another table the comment of this one, if it has any."""
-        text = self._connection.value(_COMMENT, name=table)
-        return (f"COMMENT ON TABLE {_q(to)} IS {self._connection.literal(text)}",) if text else ()
-
     def oldest_transaction(self) -> str:
         """Return the oldest transaction that may still be at work."""
         return str(self._connection.value(_OLDEST_TRANSACTION))
@@ -89,10 +86,6 @@ class Catalogue:
         """Return the condition that a row lies in the slot."""
         literal = self._connection.literal
         return f"created_at >= {literal(slot.since)} AND created_at < {literal(slot.until)}"
-
-
-def _columns_of(column: str | None) -> str:
-    return f" ({_q(column)})" if column else ""
 
 
 def _q(identifier: str) -> str:
@@ -125,7 +118,7 @@ _DEFINITIONS = Query(
 _INDEXES = Query(
     "partition.indexes",
     "The indexes of a table.",
-    "SELECT i.relname AS name, x.indisprimary AS is_primary,"
+    "SELECT i.relname AS name, x.indisprimary AS is_primary, obj_description(i.oid, 'pg_class') AS comment,"
     " SUBSTR(pg_get_indexdef(i.oid), STRPOS(pg_get_indexdef(i.oid), ' USING ') + 7) AS tail"
     " FROM pg_index AS x JOIN pg_class AS i ON i.oid = x.indexrelid"
     f" WHERE x.indrelid = {_HERE} AND i.relname NOT LIKE '\\_umami\\_ops\\_%'"
@@ -156,24 +149,8 @@ _OWNER = Query(
     "SELECT pg_get_userbyid(t.relowner) AS owner, current_user AS session_user_name"
     f" FROM pg_class AS t WHERE t.oid = {_HERE}",
 )
-_GRANTS = Query(
-    "partition.grants",
-    "What is granted on a table and its columns to others than its owner.",
-    "SELECT a.privilege_type AS privilege, a.is_grantable, NULL AS column_name,"
-    " CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END AS grantee"
-    f" FROM pg_class AS t, aclexplode(t.relacl) AS a WHERE t.oid = {_HERE} AND a.grantee <> t.relowner"
-    " UNION ALL"
-    " SELECT a.privilege_type, a.is_grantable, k.attname,"
-    " CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END"
-    f" FROM pg_attribute AS k, aclexplode(k.attacl) AS a WHERE k.attrelid = {_HERE}",
-)
 _OLDEST_TRANSACTION = Query(
     "partition.oldest_transaction",
     "The oldest transaction that has not ended.",
     "SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS xid) AS text) AS number",
-)
-_COMMENT = Query(
-    "partition.comment",
-    "A table's comment.",
-    f"SELECT obj_description({_HERE}, 'pg_class') AS comment",
 )

@@ -22,6 +22,7 @@ from umami_ops.databases.partitioning import TABLE, Layout, Partition, Partition
 from umami_ops.databases.postgresql.dissolving import PLAIN_KEY_INDEX, Dissolving
 from umami_ops.databases.postgresql.dropping import Dropping
 from umami_ops.databases.postgresql.partition_catalogue import Catalogue
+from umami_ops.databases.postgresql.partition_settings import LIKE_COLUMNS, Settings
 from umami_ops.databases.postgresql.partition_steps import (
     INSTANT,
     NOBODY,
@@ -63,6 +64,7 @@ class PostgresqlPartitioning(Partitioning):
         self._connection = connection
         self._queries = connection.dialect.queries
         self._catalogue = Catalogue(connection)
+        self._settings = Settings(connection)
 
     # --- what is there --------------------------------------------------------------------------------
 
@@ -134,7 +136,7 @@ class PostgresqlPartitioning(Partitioning):
         for index, use in ((_KEY_INDEX, "enable"), (PLAIN_KEY_INDEX, "disable")):
             if index in left and verb != use:
                 steps.append(self._drop_index(index))
-        return [*steps, *Dissolving(self._catalogue).rest(left)]
+        return [*steps, *Dissolving(self._catalogue, self._settings).rest(left)]
 
     def _drop_index(self, name: str) -> Change:
         return alone(
@@ -216,13 +218,13 @@ $park$""",
     def _prepare(self, ahead: Sequence[Slot]) -> Change:
         """Return the step that makes the partitioned table, under a working name, and empty partitions."""
         indexes = [index for index in self._catalogue.indexes(TABLE) if not index.is_primary]
+        key = f"{_NEW}_pkey"
+        made = [*(partition_name(slot.label) for slot in ahead), _DEFAULT]
         return change(
             "preparing the partitioned table",
             "nothing that others need; ACCESS SHARE on website_event for an instant",
-            f"CREATE TABLE {quoted(_NEW)} (LIKE {quoted(TABLE)} INCLUDING DEFAULTS INCLUDING COMMENTS"
-            f" INCLUDING STORAGE INCLUDING GENERATED INCLUDING IDENTITY) PARTITION BY {_OUR_KEY}",
-            f"ALTER TABLE {quoted(_NEW)} ADD CONSTRAINT {quoted(_NEW + '_pkey')} PRIMARY KEY"
-            " (event_id, created_at)",
+            f"CREATE TABLE {quoted(_NEW)} (LIKE {quoted(TABLE)} {LIKE_COLUMNS}) PARTITION BY {_OUR_KEY}",
+            f"ALTER TABLE {quoted(_NEW)} ADD CONSTRAINT {quoted(key)} PRIMARY KEY (event_id, created_at)",
             *self._named_not_null(),
             *(
                 f"CREATE INDEX {quoted(_working_name(number))} ON {quoted(_NEW)} USING {index.tail}"
@@ -234,9 +236,16 @@ $park$""",
                 for slot in ahead
             ),
             f"CREATE TABLE {quoted(_DEFAULT)} PARTITION OF {quoted(_NEW)} DEFAULT",
-            *self._owned(_NEW, *(partition_name(slot.label) for slot in ahead), _DEFAULT),
-            *self._catalogue.grants(TABLE, to=_NEW),
-            *self._catalogue.comment(TABLE, to=_NEW),
+            *self._owned(_NEW, *made),
+            *self._settings.of_columns(TABLE, to=_NEW),
+            *(text for name in (_NEW, *made) for text in self._settings.of_replication(TABLE, to=name)),
+            *(text for name in made for text in self._settings.of_storage(TABLE, to=name)),
+            *self._settings.of_comments(TABLE, to=_NEW),
+            *self._settings.of_key(TABLE, to=_NEW, key=key),
+            *self._catalogue.comments(
+                TABLE, on={index.name: _working_name(number) for number, index in enumerate(indexes)}
+            ),
+            *self._settings.of_rights(TABLE, to=_NEW),
         )
 
     def _named_not_null(self) -> tuple[str, ...]:
@@ -310,9 +319,9 @@ $park$""",
             INSTANT,
             f"LOCK TABLE ONLY {quoted(TABLE)} IN ACCESS EXCLUSIVE MODE",
             f"LOCK TABLE {quoted(_DEFAULT)} IN ACCESS EXCLUSIVE MODE",
-            f"CREATE TABLE {quoted(name)} (LIKE {quoted(TABLE)} INCLUDING DEFAULTS INCLUDING STORAGE"
-            " INCLUDING GENERATED)",
+            f"CREATE TABLE {quoted(name)} (LIKE {quoted(TABLE)} {LIKE_COLUMNS})",
             *self._owned(name),
+            *self._settings.of_partition(TABLE, beside=_DEFAULT, to=name),
             f"WITH gone AS (DELETE FROM {quoted(_DEFAULT)} WHERE {within} RETURNING *)"
             f" INSERT INTO {quoted(name)} ({columns}) SELECT {columns} FROM gone",
             f"ALTER TABLE {quoted(TABLE)} ATTACH PARTITION {quoted(name)} {self._bounds(slot)}",
@@ -354,7 +363,7 @@ $park$""",
         if self._leftovers().get(PLAIN_KEY_INDEX) is False:
             steps.append(self._drop_index(PLAIN_KEY_INDEX))
         has_index = bool(self._leftovers().get(PLAIN_KEY_INDEX))
-        dissolving = Dissolving(self._catalogue)
+        dissolving = Dissolving(self._catalogue, self._settings)
         steps += dissolving.steps(self.layout().partitions, self._same_shape(), has_index=has_index)
         return [*steps, analyze(quoted(TABLE))]
 

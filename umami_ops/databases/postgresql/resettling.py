@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterator, Sequence
 from umami_ops.databases.base import WORKING_PREFIX, Connection, Row
 from umami_ops.databases.partitioning import TABLE, Partition, Slot
 from umami_ops.databases.postgresql.partition_catalogue import Catalogue
+from umami_ops.databases.postgresql.partition_settings import LIKE_COLUMNS, Settings
 from umami_ops.databases.postgresql.partition_steps import (
     NOBODY,
     PATIENTLY,
@@ -45,6 +46,7 @@ class Resettling:
     def __init__(self, connection: Connection, catalogue: Catalogue) -> None:
         self._connection = connection
         self._catalogue = catalogue
+        self._settings = Settings(connection)
         self._queries = connection.dialect.queries
 
     @staticmethod
@@ -141,8 +143,8 @@ class Resettling:
             f"following what is written to {source.name}",
             f"SHARE ROW EXCLUSIVE on {source.name} for an instant: {PATIENTLY}",
             f"LOCK TABLE ONLY {quoted(source.name)} IN SHARE ROW EXCLUSIVE MODE",
-            f"CREATE TABLE {quoted(_STAGE)} (LIKE {quoted(TABLE)} INCLUDING DEFAULTS INCLUDING STORAGE"
-            " INCLUDING GENERATED) PARTITION BY RANGE (created_at)",
+            f"CREATE TABLE {quoted(_STAGE)} (LIKE {quoted(TABLE)} {LIKE_COLUMNS})"
+            " PARTITION BY RANGE (created_at)",
             *(
                 f"CREATE TABLE {quoted(stage.name)} PARTITION OF {quoted(_STAGE)}"
                 f" (CONSTRAINT {quoted(_BOUNDS)} CHECK (created_at IS NOT NULL"
@@ -152,6 +154,11 @@ class Resettling:
             f"CREATE TABLE {quoted(_NOTED)} (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,"
             " event_id uuid NOT NULL, created_at timestamptz NOT NULL)",
             *(f"ALTER TABLE {quoted(name)} OWNER TO {quoted(owner)}" for name in made if owner),
+            *(
+                text
+                for stage in stages
+                for text in self._settings.of_partition(TABLE, beside=source.name, to=stage.name)
+            ),
             f"""CREATE FUNCTION {quoted(_NOTED)}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog AS $noted$
 BEGIN

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from umami_ops.databases.postgresql.partition_catalogue import Catalogue
+from umami_ops.databases.postgresql.partition_settings import Settings
 from umami_ops.databases.staging import Addition, Staging, left_behind
 from umami_ops.errors import OpsError, TransientFault
 from umami_ops.sql import Query
@@ -148,10 +149,10 @@ def run(connection: PostgresqlConnection, statement: str) -> None:
 
 def _rights(connection: PostgresqlConnection, table: str, arriving: Mapping[str, str]) -> Iterator[str]:
     """Yield what gives those that take a table's place its owner, and the first of them its grants."""
-    catalogue, quote = Catalogue(connection), connection.dialect.quote
+    quote = connection.dialect.quote
     if table in arriving:
-        yield from catalogue.grants(table, to=table)
-    if owner := catalogue.other_owner(table):
+        yield from Settings(connection).grants(table, to=table)
+    if owner := Catalogue(connection).other_owner(table):
         for name, root in arriving.items():
             if root == table:
                 yield f"ALTER TABLE {quote(name)} OWNER TO {quote(owner)}"
