@@ -31,7 +31,7 @@ ORDER BY c.relname;
 -- name: obstacles
 -- What hangs on website_event and would be lost, or left behind on one partition.
 WITH target AS (
-  SELECT c.oid
+  SELECT c.oid, c.reltype AS row_type
   FROM pg_class AS c
   WHERE c.relnamespace = (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = current_schema())
     AND c.relname = 'website_event'
@@ -68,6 +68,31 @@ JOIN target AS x ON x.oid = d.refobjid
 JOIN pg_rewrite AS r ON r.oid = d.objid
 JOIN pg_class AS v ON v.oid = r.ev_class
 WHERE d.classid = 'pg_rewrite'::regclass AND v.oid <> x.oid
+UNION ALL
+SELECT DISTINCT 'the function ' || f.proname
+FROM pg_depend AS d
+JOIN target AS x ON d.refobjid IN (x.oid, x.row_type)
+JOIN pg_proc AS f ON f.oid = d.objid
+WHERE d.classid = 'pg_proc'::regclass
+UNION ALL
+SELECT 'the statistics ' || s.stxname
+FROM pg_statistic_ext AS s
+JOIN target AS x ON x.oid = s.stxrelid
+UNION ALL
+SELECT 'the sequence ' || c.relname
+FROM pg_depend AS d
+JOIN target AS x ON x.oid = d.refobjid
+JOIN pg_class AS c ON c.oid = d.objid AND c.relkind = 'S'
+WHERE d.classid = 'pg_class'::regclass
+UNION ALL
+SELECT 'the policy ' || p.polname
+FROM pg_policy AS p
+JOIN target AS x ON x.oid = p.polrelid
+UNION ALL
+SELECT DISTINCT 'a security label of ' || l.provider
+FROM pg_seclabel AS l
+JOIN target AS x ON x.oid = l.objoid
+WHERE l.classoid = 'pg_class'::regclass
 UNION ALL
 SELECT 'row level security'
 FROM pg_class AS c
@@ -124,16 +149,29 @@ GROUP BY 1
 ORDER BY 1;
 
 -- name: shape
--- The columns and indexes of website_event in one line, which changes when a migration changes them.
-SELECT MD5(
-  (SELECT STRING_AGG(a.attname || ' ' || format_type(a.atttypid, a.atttypmod), ',' ORDER BY a.attnum)
+-- All that was copied of website_event by the time of an exchange, in one line, which changes when somebody changes it.
+SELECT MD5(CONCAT_WS(
+  '|',
+  c.relowner, c.relacl, c.reloptions, c.relreplident, obj_description(c.oid, 'pg_class'),
+  (SELECT STRING_AGG(
+     CONCAT_WS(
+       ' ',
+       a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attgenerated, a.attcollation, a.attacl,
+       a.attstorage, a.attcompression, a.attstattarget, a.attoptions, pg_get_expr(d.adbin, d.adrelid),
+       col_description(c.oid, a.attnum)
+     ),
+     ',' ORDER BY a.attnum
+   )
    FROM pg_attribute AS a
-   WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
-  || (SELECT COALESCE(STRING_AGG(i.relname, ',' ORDER BY i.relname), '')
-      FROM pg_index AS x
-      JOIN pg_class AS i ON i.oid = x.indexrelid
-      WHERE x.indrelid = c.oid AND i.relname NOT LIKE '\_umami\_ops\_%')
-) AS shape
+   LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+   WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
+  (SELECT STRING_AGG(
+     CONCAT_WS(' ', pg_get_indexdef(i.oid), x.indisvalid, obj_description(i.oid, 'pg_class')), ',' ORDER BY i.relname
+   )
+   FROM pg_index AS x
+   JOIN pg_class AS i ON i.oid = x.indexrelid
+   WHERE x.indrelid = c.oid AND i.relname NOT LIKE '\_umami\_ops\_%')
+)) AS shape
 FROM pg_class AS c
 WHERE c.relnamespace = (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = current_schema())
   AND c.relname = 'website_event';

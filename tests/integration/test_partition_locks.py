@@ -26,6 +26,7 @@ from tests.visitors import RESET, STILL, fill
 from umami_ops.databases.base import Connection
 from umami_ops.databases.registry import open_database
 from umami_ops.databases.url import DatabaseUrl
+from umami_ops.errors import DatabaseFault
 from umami_ops.execute import RunLock, execute
 from umami_ops.operations.inspect import inspect
 from umami_ops.operations.partition import (
@@ -169,6 +170,50 @@ def test_a_split_begins_anew_after_an_upgrade(
     with connect(url) as loader:
         assert len(loader.execute(_NUMBERS_OF_INDEXES)) == 1
 
+
+@pytest.mark.parametrize("verb", ["enable", "disable"])
+def test_what_somebody_changes_between_plan_and_exchange_is_noticed(
+    postgresql_server: Server, umami_database: str, verb: str
+) -> None:
+    """It would be lost, or be left on one partition, without a word: the same command again sees it."""
+    url = umami_database
+    fill(url, 6)
+    for change, back in _CHANGES.items():
+        if verb == "disable":
+            partition(url, *VERBS["enable"])
+        with backups.opened(url) as connection:
+            found, now = inspect(connection), datetime.now(UTC)
+            if verb == "enable":
+                rest = _carry_out_until(
+                    url, plan_enable(connection, found, Enabling(), now), "exchanging the tables"
+                )
+            else:
+                rest = _carry_out_until(url, plan_disable(connection, found), "making one partition")
+            connection.run(statement(change))
+            with pytest.raises(DatabaseFault, match="changed by somebody else meanwhile"):
+                _carry_out(url, rest)
+            if back:
+                assert "which would be lost" in partition(url, *VERBS[verb], code=5).err
+                connection.run(statement(back))
+        for each in ("enable", "disable") if verb == "enable" else ("disable",):
+            partition(url, *VERBS[each])
+    assert_nothing_is_left_behind(url)
+
+
+#: Each with what takes it back, where the way there is refused until then.
+_CHANGES = {
+    "ALTER TABLE website_event ALTER tag SET DEFAULT 'x'": None,
+    "ALTER TABLE website_event ALTER page_title SET NOT NULL": None,
+    "GRANT SELECT ON website_event TO PUBLIC": None,
+    "COMMENT ON COLUMN website_event.tag IS 'A tag'": None,
+    "DROP INDEX website_event_visit_id_idx; CREATE INDEX website_event_visit_id_idx"
+    " ON website_event (visit_id, tag)": None,
+    "CREATE VIEW mine AS SELECT event_id FROM website_event": "DROP VIEW mine",
+    "CREATE PUBLICATION mine FOR TABLE website_event": "DROP PUBLICATION mine",
+    "ALTER TABLE website_event ENABLE ROW LEVEL SECURITY": (
+        "ALTER TABLE website_event DISABLE ROW LEVEL SECURITY"
+    ),
+}
 
 _NUMBERS_OF_INDEXES = (
     "SELECT DISTINCT COUNT(*) FROM pg_indexes WHERE tablename LIKE 'website_event%' GROUP BY tablename"

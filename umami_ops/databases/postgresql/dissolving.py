@@ -54,14 +54,16 @@ class Dissolving:
         """Return the partition that becomes the table: the largest, whose rows stay where they are."""
         return max(partitions, key=lambda part: part.size.total_bytes)
 
-    def steps(self, partitions: Sequence[Partition], same: Guard, *, has_index: bool) -> list[Step]:
-        """Return the steps; `same` says that nobody changed the table meanwhile."""
+    def steps(
+        self, partitions: Sequence[Partition], unchanged: Sequence[Guard], *, has_index: bool
+    ) -> list[Step]:
+        """Return the steps; `unchanged` says that nobody changed the table meanwhile."""
         keeper = self.keeper(partitions).name
         others = [part.name for part in partitions if part.name != keeper]
         steps: list[Step] = []
         if not has_index:
             steps.append(unique_index(PLAIN_KEY_INDEX, keeper, "event_id"))
-        steps.append(self._dissolve(keeper, others, same))
+        steps.append(self._dissolve(keeper, others, unchanged))
         return [*steps, *self.rest([f"{_REST}{number}" for number in range(len(others))])]
 
     def rest(self, leftovers: Collection[str]) -> list[Step]:
@@ -72,7 +74,7 @@ class Dissolving:
             steps += [_emptying(name, columns), _dropping(name)]
         return steps
 
-    def _dissolve(self, keeper: str, others: Sequence[str], same: Guard) -> Change:
+    def _dissolve(self, keeper: str, others: Sequence[str], unchanged: Sequence[Guard]) -> Change:
         key = self._catalogue.primary_key(TABLE)
         heirs = self._catalogue.heirs(keeper)
         table = quoted(TABLE)
@@ -107,7 +109,7 @@ class Dissolving:
                 *self._settings.of_rights(TABLE, to=TABLE),
             ),
             lock=f"ACCESS EXCLUSIVE on website_event for some 50 ms: {PATIENTLY}",
-            guards=(same,),
+            guards=tuple(unchanged),
         )
 
 

@@ -110,9 +110,11 @@ _COLUMNS = Query(
 )
 _DEFINITIONS = Query(
     "partition.definitions",
-    "The columns of a table in their order, with their types and whether they may be NULL.",
-    "SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type, a.attnotnull AS is_not_null"
-    f" FROM pg_attribute AS a WHERE a.attrelid = {_HERE} AND a.attnum > 0 AND NOT a.attisdropped"
+    "The columns of a table in their order, with their types, whether they may be NULL, and defaults.",
+    "SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type, a.attnotnull AS is_not_null,"
+    " pg_get_expr(d.adbin, d.adrelid) AS default_text"
+    " FROM pg_attribute AS a LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum"
+    f" WHERE a.attrelid = {_HERE} AND a.attnum > 0 AND NOT a.attisdropped"
     " ORDER BY a.attnum",
 )
 _INDEXES = Query(

@@ -54,7 +54,7 @@ _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UT
 #: An entry of an index over an id and a time, with what a page of them leaves free.
 _KEY_BYTES = 40
 
-_CHANGED_MEANWHILE = "website_event was changed by somebody else meanwhile"
+_CHANGED_MEANWHILE = "website_event was changed by somebody else meanwhile; run the same command again"
 
 
 class PostgresqlPartitioning(Partitioning):
@@ -287,7 +287,7 @@ $park$""",
                 f"ALTER TABLE {quoted(old)} DROP CONSTRAINT {quoted(_BOUNDS)}",
             ),
             lock=f"ACCESS EXCLUSIVE on website_event for some 50 ms: {PATIENTLY}",
-            guards=(self._same_shape(),),
+            guards=self._unchanged(),
         )
 
     # --- more partitions, and fewer -------------------------------------------------------------------
@@ -364,7 +364,7 @@ $park$""",
             steps.append(self._drop_index(PLAIN_KEY_INDEX))
         has_index = bool(self._leftovers().get(PLAIN_KEY_INDEX))
         dissolving = Dissolving(self._catalogue, self._settings)
-        steps += dissolving.steps(self.layout().partitions, self._same_shape(), has_index=has_index)
+        steps += dissolving.steps(self.layout().partitions, self._unchanged(), has_index=has_index)
         return [*steps, analyze(quoted(TABLE))]
 
     def copied_by_disable(self, partitions: Sequence[Partition]) -> Sequence[Partition]:
@@ -415,9 +415,17 @@ $park$""",
             tuple(f"ALTER TABLE {quoted(name)} OWNER TO {quoted(owner)}" for name in names) if owner else ()
         )
 
-    def _same_shape(self) -> Guard:
+    def _unchanged(self) -> tuple[Guard, ...]:
+        """Return what must be so under the lock of an exchange: nothing was changed, and nothing hangs on it.
+
+        A view that somebody has made since the plan would look at one partition, a trigger would be gone.
+        """
         shape = self._queries["partition.shape"]
-        return Guard(shape, self._connection.value(shape), _CHANGED_MEANWHILE)
+        count = f"SELECT COUNT(*) AS obstacles FROM ({self._queries['partition.obstacles'].text}) AS o"
+        return (
+            Guard(shape, self._connection.value(shape), _CHANGED_MEANWHILE),
+            Guard(query(count), 0, _CHANGED_MEANWHILE),
+        )
 
 
 def partition_name(label: str) -> str:
