@@ -16,7 +16,12 @@ from tests import backups, command, pruning
 from tests.integration.test_partition import VERBS, partition, partitions, spans, statement, until
 from tests.process import Process
 from tests.visitors import fill
+from umami_ops.databases.registry import open_database
+from umami_ops.databases.url import DatabaseUrl
+from umami_ops.errors import Refused
+from umami_ops.execute import RunLock, execute
 from umami_ops.operations import partition as operation
+from umami_ops.operations.inspect import inspect
 from umami_ops.operations.periods import end_of
 
 _ID = "90000000-0000-4000-8000-000000000000"
@@ -159,6 +164,53 @@ def test_a_trigger_is_refused(mysql_server: Server, umami_database: str) -> None
             "CREATE TRIGGER mine BEFORE DELETE ON website_event FOR EACH ROW SET @gone = OLD.event_id"
         )
     assert "website_event has the trigger mine" in partition(umami_database, "enable", "--yes", code=5).err
+
+
+def test_a_trigger_that_somebody_makes_after_the_plan_is_not_lost(
+    mysql_server: Server, umami_database: str
+) -> None:
+    """The copy that takes the table's place has none."""
+    database = open_database(DatabaseUrl.parse(umami_database))
+    with database.connect() as connection:
+        plan = operation.plan_enable(connection, inspect(connection), operation.Enabling(), datetime.now(UTC))
+    with connect(umami_database) as loader:
+        loader.execute(
+            "CREATE TRIGGER mine BEFORE DELETE ON website_event FOR EACH ROW SET @gone = OLD.event_id"
+        )
+    with RunLock(database, plan.operation) as lock, pytest.raises(Refused, match="triggers"):
+        execute(plan, database, lock=lock)
+    assert partitions(umami_database) == []
+
+
+def test_comments_stay_on_a_copy(mysql_server: Server, umami_database: str) -> None:
+    url, comments = umami_database, []
+    with connect(url) as loader:
+        loader.execute(
+            "ALTER TABLE website_event COMMENT = 'Counted', ADD INDEX mine (tag) COMMENT 'It''s mine',"
+            " MODIFY created_at timestamp NULL DEFAULT CURRENT_TIMESTAMP COMMENT 'When'"
+        )
+    for verb in (None, *VERBS.values()):
+        if verb:
+            partition(url, *verb)
+        with connect(url) as loader:
+            comments.append(
+                [
+                    loader.execute(
+                        "SELECT index_comment FROM information_schema.statistics"
+                        " WHERE table_schema = DATABASE() AND index_name = 'mine'"
+                    ),
+                    loader.execute(
+                        "SELECT column_comment FROM information_schema.columns"
+                        " WHERE table_schema = DATABASE() AND table_name = 'website_event'"
+                        " AND column_name = 'created_at'"
+                    ),
+                    loader.execute(
+                        "SELECT table_comment FROM information_schema.tables"
+                        " WHERE table_schema = DATABASE() AND table_name = 'website_event'"
+                    ),
+                ]
+            )
+    assert comments == [[[("It's mine",)], [("When",)], [("Counted",)]]] * 5
 
 
 def test_partitions_of_somebody_else_are_left_alone(mysql_server: Server, umami_database: str) -> None:

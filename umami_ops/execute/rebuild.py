@@ -125,11 +125,12 @@ class Rebuilder:
         self._patience.insist(connection, attempt, tries=BRIEF_TRIES)
 
     def _check_shape(self, connection: Connection) -> None:
-        """Raise Refused when a table has other columns or indexes than its copy was planned for."""
+        """Raise Refused when a table has other columns, indexes or triggers than its copy was planned for."""
         for table, part in self.step.tables.items():
             if connection.rows(part.shape, table=table) != part.planned:
                 raise Refused(
-                    f"{table} has other columns or indexes than when this was planned: Umami was upgraded.",
+                    f"{table} has other columns, indexes, triggers or foreign keys than when this was"
+                    " planned: Umami was upgraded, or somebody has changed it.",
                     hint="Run the same command again; it makes the copy anew.",
                     done="Nothing was changed; what had been copied was dropped again.",
                 )

@@ -103,7 +103,7 @@ class MysqlPartitioning(Partitioning):
         """Return the step that makes the table a partitioned one, by a copy or by one ALTER TABLE."""
         bounds = [(before(boundary), boundary), *((_name(slot), slot.until) for slot in ahead)]
         change = (
-            f"MODIFY created_at {self._type()} NOT NULL{self._default()},"
+            f"MODIFY created_at {self._created_at('NOT NULL')},"
             f" DROP PRIMARY KEY, ADD PRIMARY KEY (event_id, created_at) {_partitions(bounds)}"
         )
         return self._remake("partitioning website_event", change, bounds, online=online)
@@ -111,7 +111,7 @@ class MysqlPartitioning(Partitioning):
     def disable(self, *, online: bool) -> list[Step]:
         """Return the step back to the plain table."""
         change = (
-            f"MODIFY created_at {self._type()} NULL{self._default()},"
+            f"MODIFY created_at {self._created_at('NULL')},"
             " DROP PRIMARY KEY, ADD PRIMARY KEY (event_id) REMOVE PARTITIONING"
         )
         return self._remake("making website_event plain", change, [], online=online)
@@ -242,12 +242,12 @@ class MysqlPartitioning(Partitioning):
 
     # --- words ----------------------------------------------------------------------------------------
 
-    def _type(self) -> str:
-        return str(self._connection.row(_CREATED_AT)["type"])
-
-    def _default(self) -> str:
-        default = self._connection.row(_CREATED_AT)["default_text"]
-        return "" if default in (None, "NULL") else f" DEFAULT {default}"
+    def _created_at(self, nullable: str) -> str:
+        """Return the definition of created_at as it is, but for whether it may be NULL."""
+        row = self._connection.row(_CREATED_AT)
+        default = "" if row["default_text"] in (None, "NULL") else f" DEFAULT {row['default_text']}"
+        comment = f" COMMENT {self._connection.literal(row['comment'])}" if row["comment"] else ""
+        return f"{row['type']} {nullable}{default}{comment}"
 
 
 def before(boundary: datetime) -> str:
@@ -321,8 +321,9 @@ _IS_TABLE = Query(
 )
 _CREATED_AT = Query(
     "partition.created_at",
-    "The type of website_event.created_at, and its default.",
-    "SELECT c.column_type AS type, c.column_default AS default_text FROM information_schema.columns AS c"
+    "The type of website_event.created_at, its default, and its comment.",
+    "SELECT c.column_type AS type, c.column_default AS default_text, c.column_comment AS comment"
+    " FROM information_schema.columns AS c"
     " WHERE c.table_schema = DATABASE() AND c.table_name = 'website_event' AND c.column_name = 'created_at'",
 )
 _COPY = Query(

@@ -240,9 +240,11 @@ def _trigger_name(table: str, kind: str) -> str:
 
 
 def _building(connection: Connection, table: str, indexes: Mapping[str, Sequence[str]]) -> tuple[Query, ...]:
+    comments = {row["name"]: row["comment"] for row in connection.rows(_INDEX_COLUMNS, table=table)}
     adds = ", ".join(
         f"ADD {'UNIQUE ' if _is_unique(connection, table, name) else ''}INDEX {_q(name)} "
         f"({', '.join(map(_q, parts))})"
+        + (f" COMMENT {connection.literal(comments[name])}" if comments.get(name) else "")
         for name, parts in indexes.items()
     )
     text = f"ALTER TABLE {_q(_NEW + table)} {adds}, {_ONLINE}"
@@ -265,7 +267,7 @@ _COLUMNS = Query(
 )
 _SHAPE = Query(
     "rebuild.shape",
-    "The columns and indexes of a table, with all that a migration can change of them.",
+    "The columns and indexes of a table, with all that a migration can change of them; triggers and keys.",
     "SELECT 'column' AS kind, c.column_name AS name, c.ordinal_position AS place, c.column_type AS type,"
     " c.is_nullable AS nullable, c.column_default AS default_text, c.collation_name AS collation"
     " FROM information_schema.columns AS c"
@@ -274,6 +276,15 @@ _SHAPE = Query(
     " SELECT 'index', s.index_name, s.seq_in_index, s.column_name, s.non_unique, NULL, NULL"
     " FROM information_schema.statistics AS s"
     " WHERE s.table_schema = DATABASE() AND s.table_name = :table"
+    " UNION ALL"
+    " SELECT 'trigger', t.trigger_name, t.action_order, t.event_manipulation, NULL, NULL, NULL"
+    " FROM information_schema.triggers AS t"
+    " WHERE t.trigger_schema = DATABASE() AND t.event_object_table = :table"
+    " AND t.trigger_name NOT LIKE '\\_umami\\_ops\\_%'"
+    " UNION ALL"
+    " SELECT 'foreign key', k.constraint_name, NULL, k.table_name, NULL, NULL, NULL"
+    " FROM information_schema.referential_constraints AS k"
+    " WHERE k.constraint_schema = DATABASE() AND :table IN (k.table_name, k.referenced_table_name)"
     " ORDER BY kind, name, place",
 )
 _HOLD_PRISMA = Query(
@@ -289,8 +300,8 @@ _LET_PRISMA = Query(
 _INDEX_COLUMNS = Query(
     "rebuild.indexes",
     "The indexes of a table, column by column.",
-    "SELECT s.index_name AS name, s.column_name AS column_name, s.non_unique AS non_unique"
-    " FROM information_schema.statistics AS s"
+    "SELECT s.index_name AS name, s.column_name AS column_name, s.non_unique AS non_unique,"
+    " s.index_comment AS comment FROM information_schema.statistics AS s"
     " WHERE s.table_schema = DATABASE() AND s.table_name = :table ORDER BY s.index_name, s.seq_in_index",
 )
 _SPECIAL = Query(
