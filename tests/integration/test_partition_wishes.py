@@ -282,6 +282,27 @@ def test_a_partition_of_somebody_else_beside_ours_is_in_nobodys_way(
     partition(url, *VERBS["disable"])
 
 
+@pytest.mark.parametrize("verb", ["enable", "maintain", "split"])
+def test_a_table_with_a_partition_s_name_is_left_alone(
+    postgresql_server: Server, umami_database: str, verb: str
+) -> None:
+    """Before anything is done: an enable would fail at its end, with the events of next month parked."""
+    url = umami_database
+    fill(url, 5)
+    if verb != "enable":
+        partition(url, *VERBS["enable"])
+    dry = ("--dry-run", "--json")
+    options = [option for option in VERBS[verb] if option != "--yes"]
+    name = f"website_event_{partition(url, *options, *dry).document['new_partitions'][0]['label']}"
+    before = partitions(url)
+    with connect(url) as loader:
+        loader.execute(f"CREATE TABLE {name} (mine int)")
+        loader.commit()
+    assert f"{name} is there already, and no partition" in partition(url, *VERBS[verb], code=5).err
+    assert partitions(url) == before
+    assert partition(url, "status", "--json").document["unfinished"] is None
+
+
 def test_nothing_is_partitioned(server: Server, umami_database: str) -> None:
     """A schedule's `maintain` is content; who wants something split or dropped hears why it can't be."""
     url = umami_database
@@ -466,11 +487,12 @@ def test_an_enable_that_ends_early_says_what_it_does_to_new_events(
     """Its trigger stands, which dates them falsely: until somebody brings it to its end, or undoes it."""
     url = umami_database
     with connect(url) as other:
-        other.execute("CREATE TABLE website_event_default (mine int)")
-        if ending == "error":  # the name is taken
+        if ending == "error":  # the name is taken: a table has a type of its name
+            other.execute("CREATE TYPE website_event_default AS ENUM ('mine')")
             other.commit()
             said = partition(url, *VERBS["enable"], code=1).err
         else:  # it may be, says the server, and lets it wait
+            other.execute("CREATE TABLE website_event_default (mine int)")
             process = Process("partition", *VERBS["enable"], url=url)
             trigger = statement("SELECT COUNT(*) FROM pg_trigger WHERE tgname = '_umami_ops_parked'")
             with backups.opened(url) as looking:

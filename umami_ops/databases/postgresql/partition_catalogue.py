@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from umami_ops.databases.base import Connection, Row
@@ -32,6 +32,10 @@ class Catalogue:
     def is_table(self, name: str) -> bool:
         """Say whether there is a plain table of that name."""
         return bool(self._connection.value(_IS_TABLE, name=name))
+
+    def namesakes(self, names: Sequence[str]) -> list[str]:
+        """Return those of the names that something in the schema bears which is no partition of any table."""
+        return [row["name"] for row in self._connection.rows(_NAMESAKES, names=list(names))]
 
     def columns(self, table: str) -> list[str]:
         """Return the names of a table's columns in their order."""
@@ -100,6 +104,13 @@ _IS_TABLE = Query(
     "partition.is_table",
     "Whether there is a plain table of that name.",
     f"SELECT EXISTS (SELECT FROM pg_class AS t WHERE t.oid = {_HERE} AND t.relkind = 'r') AS found",
+)
+_NAMESAKES = Query(
+    "partition.namesakes",
+    "What bears one of these names, and is no partition.",
+    "SELECT c.relname AS name FROM pg_class AS c WHERE c.relname = ANY(CAST(:names AS text[]))"
+    " AND NOT c.relispartition AND c.relnamespace ="
+    " (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = current_schema()) ORDER BY c.relname",
 )
 _COLUMNS = Query(
     "partition.columns",

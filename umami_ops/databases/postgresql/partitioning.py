@@ -39,6 +39,7 @@ from umami_ops.databases.postgresql.partition_steps import (
     unique_index,
 )
 from umami_ops.databases.postgresql.resettling import MOST_ROWS_AT_ONCE, Resettling
+from umami_ops.errors import Refused
 from umami_ops.plan import Batches, Change, Guard, Size, Step
 
 _KEY_INDEX = f"{WORKING_PREFIX}event_id_created_at"
@@ -162,6 +163,7 @@ class PostgresqlPartitioning(Partitioning):
 
     def enable(self, boundary: datetime, ahead: Sequence[Slot], *, online: bool) -> list[Step]:  # noqa: ARG002
         """Return the steps that make the table a partition of a new one; offline would be no quicker."""
+        self._refuse_namesakes([_DEFAULT, partition_name(before(boundary))], ahead)
         left = self._leftovers()
         steps: list[Step] = []
         if left.get(_KEY_INDEX) is False:
@@ -298,6 +300,7 @@ $park$""",
             catch_all = self.layout().catch_all
             assert catch_all is not None
             return self.split([(catch_all, slots)])
+        self._refuse_namesakes([], slots)
         # An interrupted resettling of a catch-all that is empty by now has tables of these names.
         is_in_the_way = not {slot.label for slot in self._begun()}.isdisjoint(slot.label for slot in slots)
         resettling = Resettling(self._connection, self._catalogue)
@@ -329,6 +332,7 @@ $park$""",
 
     def split(self, parts: Sequence[tuple[Partition, Sequence[Slot]]]) -> list[Step]:
         """Return the steps that put partitions in the place of each, one after another."""
+        self._refuse_namesakes([], [slot for _, slots in parts for slot in slots])
         resettling = Resettling(self._connection, self._catalogue)
         steps = [step for source, slots in parts for step in resettling.steps(source, slots)]
         return [*steps, analyze(quoted(TABLE))] if steps else []
@@ -392,6 +396,16 @@ $park$""",
         copied = [part.size.total_bytes for part in self.copied_by_disable(layout.partitions)]
         stays = Dissolving.keeper(layout.partitions)
         return stays.rows_estimate * _KEY_BYTES + max(copied, default=0)
+
+    def _refuse_namesakes(self, names: Sequence[str], slots: Sequence[Slot]) -> None:
+        """Raise Refused where something else bears the name of a partition that is to be made."""
+        wanted = [*names, *(partition_name(slot.label) for slot in slots)]
+        if taken := self._catalogue.namesakes(wanted):
+            raise Refused(
+                f"{', '.join(taken)} is there already, and no partition: a partition is to get that name.",
+                hint="Rename it or drop it first. What `partition maintain --detach` leaves has such a name.",
+                done="Nothing was changed.",
+            )
 
     # --- words ----------------------------------------------------------------------------------------
 
