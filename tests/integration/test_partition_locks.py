@@ -148,6 +148,7 @@ def _carry_out(url: str, plan: Plan) -> None:
     [
         "DROP INDEX website_event_created_at_idx; CREATE INDEX z ON website_event (hostname, tag)",
         "ALTER TABLE website_event ALTER hostname TYPE varchar(101)",
+        "ALTER TABLE website_event ALTER tag SET DEFAULT 'x'",
     ],
 )
 def test_a_split_begins_anew_after_an_upgrade(
@@ -169,6 +170,7 @@ def test_a_split_begins_anew_after_an_upgrade(
     assert_nothing_is_left_behind(url)
     with connect(url) as loader:
         assert len(loader.execute(_NUMBERS_OF_INDEXES)) == 1
+        assert len(loader.execute(_DEFAULTS_OF_TAGS)) == 1
 
 
 @pytest.mark.parametrize("verb", ["enable", "disable"])
@@ -215,6 +217,12 @@ _CHANGES = {
     ),
 }
 
+_DEFAULTS_OF_TAGS = (
+    "SELECT DISTINCT pg_get_expr(d.adbin, d.adrelid) FROM pg_class AS c"
+    " JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'tag'"
+    " LEFT JOIN pg_attrdef AS d ON d.adrelid = c.oid AND d.adnum = a.attnum"
+    " WHERE c.relname LIKE 'website_event%' AND c.relkind IN ('r', 'p')"
+)
 _NUMBERS_OF_INDEXES = (
     "SELECT DISTINCT COUNT(*) FROM pg_indexes WHERE tablename LIKE 'website_event%' GROUP BY tablename"
 )
