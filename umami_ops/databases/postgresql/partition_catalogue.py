@@ -96,14 +96,15 @@ def _q(identifier: str) -> str:
     return POSTGRESQL.quote(identifier)
 
 
-_HERE = (
+#: The table `:name` of this schema.
+HERE = (
     "(SELECT c.oid FROM pg_class AS c WHERE c.relname = :name AND c.relnamespace ="
     " (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = current_schema()))"
 )
 _IS_TABLE = Query(
     "partition.is_table",
     "Whether there is a plain table of that name.",
-    f"SELECT EXISTS (SELECT FROM pg_class AS t WHERE t.oid = {_HERE} AND t.relkind = 'r') AS found",
+    f"SELECT EXISTS (SELECT FROM pg_class AS t WHERE t.oid = {HERE} AND t.relkind = 'r') AS found",
 )
 _NAMESAKES = Query(
     "partition.namesakes",
@@ -116,7 +117,7 @@ _COLUMNS = Query(
     "partition.columns",
     "The columns of a table that are written, in their order.",
     "SELECT a.attname AS name FROM pg_attribute AS a"
-    f" WHERE a.attrelid = {_HERE} AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''"
+    f" WHERE a.attrelid = {HERE} AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''"
     " ORDER BY a.attnum",
 )
 _DEFINITIONS = Query(
@@ -125,7 +126,7 @@ _DEFINITIONS = Query(
     "SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type, a.attnotnull AS is_not_null,"
     " pg_get_expr(d.adbin, d.adrelid) AS default_text"
     " FROM pg_attribute AS a LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum"
-    f" WHERE a.attrelid = {_HERE} AND a.attnum > 0 AND NOT a.attisdropped"
+    f" WHERE a.attrelid = {HERE} AND a.attnum > 0 AND NOT a.attisdropped"
     " ORDER BY a.attnum",
 )
 _INDEXES = Query(
@@ -134,19 +135,19 @@ _INDEXES = Query(
     "SELECT i.relname AS name, x.indisprimary AS is_primary, obj_description(i.oid, 'pg_class') AS comment,"
     " SUBSTR(pg_get_indexdef(i.oid), STRPOS(pg_get_indexdef(i.oid), ' USING ') + 7) AS tail"
     " FROM pg_index AS x JOIN pg_class AS i ON i.oid = x.indexrelid"
-    f" WHERE x.indrelid = {_HERE} AND i.relname NOT LIKE '\\_umami\\_ops\\_%'"
+    f" WHERE x.indrelid = {HERE} AND i.relname NOT LIKE '\\_umami\\_ops\\_%'"
     " AND (x.indisvalid OR i.relkind = 'I') ORDER BY i.relname",
 )
 _PRIMARY_KEY = Query(
     "partition.primary_key",
     "The name of a table's primary key.",
-    f"SELECT k.conname AS name FROM pg_constraint AS k WHERE k.conrelid = {_HERE} AND k.contype = 'p'",
+    f"SELECT k.conname AS name FROM pg_constraint AS k WHERE k.conrelid = {HERE} AND k.contype = 'p'",
 )
 _CHECK = Query(
     "partition.check",
     "The definition of a CHECK of a table.",
     "SELECT pg_get_constraintdef(k.oid) AS definition FROM pg_constraint AS k"
-    f" WHERE k.conrelid = {_HERE} AND k.conname = :check AND k.contype = 'c'",
+    f" WHERE k.conrelid = {HERE} AND k.conname = :check AND k.contype = 'c'",
 )
 _HEIRS = Query(
     "partition.heirs",
@@ -154,13 +155,13 @@ _HEIRS = Query(
     "SELECT i.relname AS name, p.relname AS parent FROM pg_index AS x"
     " JOIN pg_class AS i ON i.oid = x.indexrelid"
     " JOIN pg_inherits AS h ON h.inhrelid = i.oid"
-    f" JOIN pg_class AS p ON p.oid = h.inhparent WHERE x.indrelid = {_HERE} ORDER BY i.relname",
+    f" JOIN pg_class AS p ON p.oid = h.inhparent WHERE x.indrelid = {HERE} ORDER BY i.relname",
 )
 _OWNER = Query(
     "partition.owner",
     "The owner of a table, and the user of this session.",
     "SELECT pg_get_userbyid(t.relowner) AS owner, current_user AS session_user_name"
-    f" FROM pg_class AS t WHERE t.oid = {_HERE}",
+    f" FROM pg_class AS t WHERE t.oid = {HERE}",
 )
 _OLDEST_TRANSACTION = Query(
     "partition.oldest_transaction",

@@ -1,7 +1,7 @@
 """What is set on a table beside its columns and indexes, rights and comments too: as statements for others.
 
-CREATE TABLE … LIKE brings none of it but comments of columns, and an ALTER TABLE of the partitioned table no
-storage parameters, which it can't have itself: each partition gets those of the partition beside it.
+CREATE TABLE … LIKE brings none of it. A partitioned table can't have storage parameters, which its partitions
+could take over: each new one gets those of the partition beside it.
 """
 
 # ruff: noqa: S608 -- identifiers pass through the one quoting function, values through the driver's literals
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from umami_ops.databases.base import Connection
 from umami_ops.databases.postgresql.dialect import POSTGRESQL
+from umami_ops.databases.postgresql.partition_catalogue import HERE
 from umami_ops.sql import Query
 
 #: What CREATE TABLE … LIKE brings of a partition's columns.
@@ -100,10 +101,6 @@ def _q(identifier: str) -> str:
     return POSTGRESQL.quote(identifier)
 
 
-_HERE = (
-    "(SELECT c.oid FROM pg_class AS c WHERE c.relname = :name AND c.relnamespace ="
-    " (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = current_schema()))"
-)
 _WHO = "CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END"
 _NO_RIGHTS = f"""DO $rights$ DECLARE who text; BEGIN
   FOR who IN
@@ -118,26 +115,26 @@ _STORAGE = Query(
     "partition.storage",
     "The storage parameters of a table, and those of what it keeps out of line.",
     "SELECT o.option_name AS name, o.option_value AS value"
-    f" FROM pg_class AS t, pg_options_to_table(t.reloptions) AS o WHERE t.oid = {_HERE}"
+    f" FROM pg_class AS t, pg_options_to_table(t.reloptions) AS o WHERE t.oid = {HERE}"
     " UNION ALL SELECT 'toast.' || o.option_name, o.option_value"
     " FROM pg_class AS t JOIN pg_class AS a ON a.oid = t.reltoastrelid,"
-    f" pg_options_to_table(a.reloptions) AS o WHERE t.oid = {_HERE}",
+    f" pg_options_to_table(a.reloptions) AS o WHERE t.oid = {HERE}",
 )
 _COLUMNS = Query(
     "partition.column_settings",
     "What is set on a table's columns for their statistics.",
     "SELECT a.attname AS column_name, CAST(a.attstattarget AS int) AS target,"
     " CAST(NULL AS text) AS option, CAST(NULL AS text) AS value"
-    f" FROM pg_attribute AS a WHERE a.attrelid = {_HERE} AND a.attnum > 0 AND NOT a.attisdropped"
+    f" FROM pg_attribute AS a WHERE a.attrelid = {HERE} AND a.attnum > 0 AND NOT a.attisdropped"
     " AND a.attstattarget >= 0"
     " UNION ALL SELECT a.attname, NULL, o.option_name, o.option_value"
-    f" FROM pg_attribute AS a, pg_options_to_table(a.attoptions) AS o WHERE a.attrelid = {_HERE}"
+    f" FROM pg_attribute AS a, pg_options_to_table(a.attoptions) AS o WHERE a.attrelid = {HERE}"
     " AND a.attnum > 0 AND NOT a.attisdropped",
 )
 _TELLS_ALL = Query(
     "partition.tells_all",
     "Whether replication is told whole rows of a table.",
-    f"SELECT t.relreplident = 'f' AS is_full FROM pg_class AS t WHERE t.oid = {_HERE}",
+    f"SELECT t.relreplident = 'f' AS is_full FROM pg_class AS t WHERE t.oid = {HERE}",
 )
 _COMMENTS = Query(
     "partition.comments",
@@ -145,21 +142,21 @@ _COMMENTS = Query(
     "SELECT CASE WHEN d.objsubid = 0 THEN 'TABLE' ELSE 'COLUMN' END AS kind,"
     " a.attname AS column_name, d.description AS text FROM pg_description AS d"
     " LEFT JOIN pg_attribute AS a ON a.attrelid = d.objoid AND a.attnum = d.objsubid AND d.objsubid > 0"
-    f" WHERE d.classoid = 'pg_class'::regclass AND d.objoid = {_HERE} ORDER BY d.objsubid",
+    f" WHERE d.classoid = 'pg_class'::regclass AND d.objoid = {HERE} ORDER BY d.objsubid",
 )
 _KEY_COMMENT = Query(
     "partition.key_comment",
     "The comment of a table's primary key.",
     "SELECT d.description AS text FROM pg_constraint AS k JOIN pg_description AS d"
     " ON d.classoid = 'pg_constraint'::regclass AND d.objoid = k.oid"
-    f" WHERE k.conrelid = {_HERE} AND k.contype = 'p'",
+    f" WHERE k.conrelid = {HERE} AND k.contype = 'p'",
 )
 _GRANTS = Query(
     "partition.grants",
     "What is granted on a table and its columns to others than its owner.",
     f"SELECT a.privilege_type AS privilege, a.is_grantable, NULL AS column_name, {_WHO} AS grantee"
-    f" FROM pg_class AS t, aclexplode(t.relacl) AS a WHERE t.oid = {_HERE} AND a.grantee <> t.relowner"
+    f" FROM pg_class AS t, aclexplode(t.relacl) AS a WHERE t.oid = {HERE} AND a.grantee <> t.relowner"
     " UNION ALL"
     f" SELECT a.privilege_type, a.is_grantable, k.attname, {_WHO}"
-    f" FROM pg_attribute AS k, aclexplode(k.attacl) AS a WHERE k.attrelid = {_HERE}",
+    f" FROM pg_attribute AS k, aclexplode(k.attacl) AS a WHERE k.attrelid = {HERE}",
 )
