@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -13,6 +14,7 @@ import psycopg
 import pytest
 
 from testbed.bulk import connect
+from testbed.servers import Server
 from testbed.sessions import end_sessions
 from testbed.umami import create_umami
 from tests import command, moving
@@ -236,9 +238,30 @@ def test_the_source_needs_the_right_to_read_alone(
         for number in range(30):
             loader.load(moving.batch("website_event", moving.awkward_event(number, "x")))
     before = proofs(source)
-    parts = urlsplit(direction.source.as_admin(source))
+    with reader_of(direction.source, source) as reading:
+        outcome = run(reading, target_url)
+        assert outcome.code == 0, outcome.said
+        assert PASSWORD not in outcome.said
+    assert proofs(source) == before
+
+
+def test_verify_needs_the_right_to_read_alone(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    """At the target, too: where a move has ended, nobody has to look into what it kept its ledger in."""
+    source = source_at(13)
+    assert run(source, target_url).code == 0
+    with reader_of(direction.target, target_url) as reading:
+        answer = command.run("verify", "--json", url=source, env={"TARGET_DATABASE_URL": reading})
+    assert (answer.code, answer.document["equal"]) == (0, True), answer.said
+
+
+@contextmanager
+def reader_of(server: Server, url: str) -> Iterator[str]:
+    """Yield the URL of a user who may read this database, hold it still for a moment, and no more."""
+    parts = urlsplit(server.as_admin(url))
     admin = parts.geturl()
-    if direction.source.dialect == "postgresql":
+    if server.dialect == "postgresql":
         execute(
             admin,
             f"DROP ROLE IF EXISTS {READER}",
@@ -252,17 +275,13 @@ def test_the_source_needs_the_right_to_read_alone(
             f"CREATE USER {READER}@'%' IDENTIFIED BY '{PASSWORD}'",
             f"GRANT SELECT, LOCK TABLES ON `{parts.path[1:]}`.* TO {READER}@'%'",
         )
-    reading = parts._replace(netloc=f"{READER}:{PASSWORD}@{parts.hostname}:{parts.port}").geturl()
     try:
-        outcome = run(reading, target_url)
-        assert outcome.code == 0, outcome.said
-        assert PASSWORD not in outcome.said
+        yield parts._replace(netloc=f"{READER}:{PASSWORD}@{parts.hostname}:{parts.port}").geturl()
     finally:
-        if direction.source.dialect == "postgresql":
+        if server.dialect == "postgresql":
             execute(admin, f"DROP OWNED BY {READER}", f"DROP ROLE {READER}")
         else:
             execute(admin, f"DROP USER {READER}@'%'")
-    assert proofs(source) == before
 
 
 def proofs(url: str) -> dict[str, Any]:

@@ -59,9 +59,10 @@ def begun(connection: Connection) -> Begun | None:
 def is_under_way(connection: Connection) -> bool:
     """Say whether a move to this target has begun and not come to its end, which is Prisma's records.
 
-    On MySQL a kill may leave the ledger behind beside them, where Umami may run since.
+    On MySQL a kill may leave the ledger behind beside them, where Umami may run since. Where they are the
+    ledger isn't looked at: who compares two databases may well read Umami's tables alone.
     """
-    return bool(entries(connection)) and connection.transit().describe().table(PRISMA_TABLE) is None
+    return connection.transit().describe().table(PRISMA_TABLE) is None and bool(entries(connection))
 
 
 def begin(connection: Connection, source: str, level: int) -> None:
