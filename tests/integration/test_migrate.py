@@ -14,7 +14,12 @@ from testbed.traffic import Traffic, populate
 from testbed.umami import create_umami
 from tests import command, moving
 from tests.plugins.directions import Direction
+from umami_ops.databases.registry import open_database
+from umami_ops.databases.url import DatabaseUrl
+from umami_ops.execute import RowsMoved, RunLock
+from umami_ops.execute import execute as carry_out
 from umami_ops.operations.inspect import inspect
+from umami_ops.operations.migrate import Wish, plan_migrate
 from umami_ops.operations.sides import pairs_of
 from umami_ops.transfer.comparison import sums_that_differ
 from umami_ops.transfer.schema import Side, translate
@@ -257,6 +262,29 @@ def test_catch_up_brings_over_what_has_come(
     assert gone in refused.err
     assert migrate(source, target_url, "--catch-up", "--delete-extra").code == 0
     assert verify(source, target_url).code == 0
+
+
+def test_catching_up_takes_many_new_rows_range_by_range(
+    direction: Direction, source_at: Callable[[int], str], target_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Umami's session has a unique index over its own primary key, by which no value wanders."""
+    url = source_at(13)
+    source, target = (open_database(DatabaseUrl.parse(item)) for item in (url, target_url))
+    assert migrate(url, target_url).code == 0
+    fill(url)
+    with source.connect() as here, target.connect() as there:
+        plan = plan_migrate(here, there, Wish(catch_up=True))
+    moved: list[int] = []
+
+    def observe(found: object) -> None:
+        if isinstance(found, RowsMoved) and found.table == "session":
+            moved.append(found.rows)
+
+    monkeypatch.setattr("umami_ops.transfer.comparison.NARROW_ROWS", 100)
+    with RunLock(target, "migrate") as lock:
+        carry_out(plan, target, lock=lock, source=source, observer=observe)
+    assert sum(moved) > 300
+    assert max(moved) <= 100
 
 
 def test_catching_up_asks_all_tables_before_it_changes_one(

@@ -339,7 +339,9 @@ class Mover:
             differing = [item for item in found if item.differing]
             for item in sorted(differing, key=lambda item: order.index(item.pair.target.table)):
                 indexes = there_by_name[item.pair.target.table].indexes
-                is_told = any(index.unique for index in indexes)
+                own = {*item.pair.target.primary_key}
+                # A unique index over the primary key, such as Umami makes, has no value that wanders.
+                is_told = any(index.unique and not own <= {*index.columns} for index in indexes)
                 self._mend(comparison, session, item, is_told_by_other_keys=is_told)
             pairs = [item.pair for item in (found if has_side_effects else differing)]
             again = {item.pair.source.table: item for item in comparison.compare(pairs)}
