@@ -21,6 +21,7 @@ from umami_ops.execute import execute as carry_out
 from umami_ops.operations.inspect import inspect
 from umami_ops.operations.migrate import Wish, plan_migrate
 from umami_ops.operations.sides import pairs_of
+from umami_ops.sql import Query
 from umami_ops.transfer.comparison import sums_that_differ
 from umami_ops.transfer.schema import Side, translate
 from umami_ops.umami.migrations import migrations
@@ -260,7 +261,10 @@ def test_catch_up_brings_over_what_has_come(
     refused = migrate(source, target_url, "--catch-up")
     assert refused.code == 5
     assert gone in refused.err
-    assert migrate(source, target_url, "--catch-up", "--delete-extra").code == 0
+    deleted = migrate(source, target_url, "--catch-up", "--delete-extra")
+    assert deleted.code == 0, deleted.said
+    assert "rows that the source doesn't have are deleted" in deleted.out
+    assert re.search(r"Deleted +1, which the source doesn't have", deleted.out), deleted.out
     assert verify(source, target_url).code == 0
 
 
@@ -285,6 +289,30 @@ def test_catching_up_takes_many_new_rows_range_by_range(
         carry_out(plan, target, lock=lock, source=source, observer=observe)
     assert sum(moved) > 300
     assert max(moved) <= 100
+
+
+@pytest.mark.dialects("mysql", "postgresql")
+def test_catching_up_in_vain_says_what_the_target_is(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    source = source_at(13)
+    assert migrate(source, target_url).code == 0
+    execute(
+        target_url,
+        "CREATE FUNCTION other_title() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN NEW.page_title := 'other'; RETURN NEW; END $$",
+    )
+    execute(
+        target_url,
+        "CREATE TRIGGER other_title BEFORE INSERT ON website_event"
+        " FOR EACH ROW EXECUTE FUNCTION other_title()",
+    )
+    with connect(source) as loader:
+        loader.load(moving.batch("website_event", moving.awkward_event(1, "new")))
+    outcome = migrate(source, target_url, "--catch-up")
+    assert (outcome.code, "The two sides differ: website_event" in outcome.err) == (1, True), outcome.said
+    assert "not made usable" not in outcome.err
+    assert "Umami can start on the target as before" in outcome.err
 
 
 def test_catching_up_asks_all_tables_before_it_changes_one(
@@ -388,10 +416,25 @@ def test_a_target_that_holds_something_is_refused_unless_replaced(
     assert outcome.code == 5
     assert "--replace" in outcome.err
     assert execute(target_url, "SELECT COUNT(*) FROM website_event") == [(1,)]
+    with connect(target_url) as loader:
+        for number in range(2, 102):
+            loader.load(moving.batch("website_event", moving.awkward_event(number, "theirs")))
+    analyse(target_url)
     replaced = migrate(source, target_url, "--replace")
     assert replaced.code == 0, replaced.said
     assert "DROP TABLE" in replaced.out
+    # Whoever has taken one side for the other sees it by the rows that would be gone.
+    dropped = re.search(r"filled; tables of ~([\d,]+) rows are dropped", replaced.out)
+    assert dropped is not None, replaced.out
+    assert 100 <= int(dropped[1]) <= 130
     assert verify(source, target_url).code == 0
+
+
+def analyse(url: str) -> None:
+    """Have the server count its rows, by which it then says how many there are."""
+    with moving.connect(url) as connection:
+        names = [table.name for table in connection.transit().describe().tables]
+        connection.maintain(Query("test", "", connection.transit().settle_statement(names)))
 
 
 @pytest.mark.dialects("mysql", "postgresql")

@@ -174,7 +174,12 @@ def _confirm(plan: Plan, yes: bool) -> None:
     from umami_ops.cli import render
 
     if plan.facts["target_state"] == "replaced":
-        render.confirm("Drop these tables at the target and move?", yes)
+        rows = render.count(plan.facts["dropped_rows_estimate"], estimated=True)
+        render.confirm(f"Drop these tables of {rows} rows at the target and move?", yes)
+    elif _move(plan).delete_extra:
+        render.confirm(
+            "Change the target's rows that differ, and delete those that the source doesn't have?", yes
+        )
     elif plan.facts["target_state"] == "filled":
         render.confirm("Change the target's rows that differ?", yes)
     else:
@@ -263,12 +268,14 @@ def _show_plan(plan: Plan, *, with_ddl: bool) -> None:
     from umami_ops.cli import render
 
     facts = plan.facts
+    dropped = render.count(facts["dropped_rows_estimate"], estimated=True)
+    deleted = "; rows that the source doesn't have are deleted" if _move(plan).delete_extra else ""
     states = {
         "empty": "empty",
         "fresh": "set up by Umami and not used; its default user is replaced",
         "begun": "a move from here has begun and goes on",
-        "replaced": "filled; the tables named below are dropped",
-        "filled": "a move ended here; what differs is brought over",
+        "replaced": f"filled; tables of {dropped} rows are dropped, which are named below",
+        "filled": f"a move ended here; what differs is brought over{deleted}",
     }
     free = facts["target_free_bytes"]
     rows = render.count(facts["rows_estimate"], estimated=True)
@@ -348,9 +355,11 @@ def _show_report(plan: Plan, report: Report, wish: Wish, *, as_json: bool) -> No
         render.heading("Proof")
         show_verdicts(report.verdicts)
     render.print_line()
+    gone = sum(report.deleted.values())
     render.print_facts(
         {
             "Rows": render.count(sum(report.moved.values())),
+            **({"Deleted": f"{render.count(gone)}, which the source doesn't have"} if gone else {}),
             "Time": render.duration(report.seconds)
             + " ("
             + ", ".join(f"{name} {render.duration(seconds)}" for name, seconds in report.phases.items())
@@ -422,6 +431,7 @@ def _document(plan: Plan, report: Report) -> dict[str, Any]:
         "seconds": round(report.seconds, 3),
         "phases": {name: round(seconds, 3) for name, seconds in report.phases.items()},
         "moved_rows": dict(report.moved),
+        "deleted_rows": dict(report.deleted),
         "proof": [verdict_to_dict(item) for item in report.verdicts],
         "stopped": report.stopped,
     }

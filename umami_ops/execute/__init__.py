@@ -132,7 +132,9 @@ def _so_far(report: Report) -> str:
     if report.maintained:
         return f"Done before that: {', '.join(done.title for done in report.maintained)}."
     if report.moved:
-        return f"Arrived before that: {sum(report.moved.values()):,} rows. Running it again continues."
+        arrived, gone = sum(report.moved.values()), sum(report.deleted.values())
+        deleted = f" Deleted: {gone:,}, which the source doesn't have." if gone else ""
+        return f"Arrived before that: {arrived:,} rows.{deleted} Running it again continues."
     if report.changed:
         return f"Done before that: {', '.join(done.title for done in report.changed)}. Run it again to go on."
     if not report.transactions:

@@ -315,10 +315,15 @@ class Mover:
                 self.report.sums_differ = sums_that_differ(sessions, pairs)
         wrong = [verdict.table for verdict in self.report.verdicts if not verdict.is_equal]
         if wrong or self.report.sums_differ:
+            done = (
+                "What differed was brought over, in vain there. Umami can start on the target as before."
+                if self.step.catch_up
+                else "The rows were copied, but the target was not made usable."
+            )
             raise DatabaseFault(
                 f"The two sides differ: {', '.join(wrong) or self.report.sums_differ[0]}.",
                 hint="Was something else writing to the target? `umami-ops verify` says which rows differ.",
-                done="The rows were copied, but the target was not made usable.",
+                done=done,
             )
 
     def _mended(
@@ -407,14 +412,15 @@ class Mover:
     def _apply(self, source: Connection, target: Connection, pair: Pair, found: Differences) -> None:
         # What only the target has and nobody wished away has come since it was asked; the proof tells.
         may_delete = self.step.delete_extra or not self.step.catch_up
-        doomed = [*(found.extra if may_delete else ()), *found.changed]
         wanted = [*found.missing, *found.changed]
         with target.transaction(), target.transit().keys_deferred(pair.target):
-            for start in range(0, len(doomed), _KEYS):
-                target.transit().delete_keys(pair.target, doomed[start : start + _KEYS])
+            deleted = _delete(target, pair.target, found.extra if may_delete else ())
+            _delete(target, pair.target, found.changed)
             for start in range(0, len(wanted), _KEYS):
                 reading = source.transit().read_keys(pair.source, wanted[start : start + _KEYS])
                 target.transit().write(pair.target, reading)
+        if deleted:
+            self.report.deleted[pair.target.table] = self.report.deleted.get(pair.target.table, 0) + deleted
         self._note_rows(pair.target.table, len(wanted))
 
     def _copy_whole(self, source: Connection, target: Connection, pair: Pair) -> None:
@@ -512,6 +518,12 @@ class _Worker:
 
 def _count(connection: Connection, table: str) -> int:
     return connection.transit().prove(Rows(table, (), None)).rows
+
+
+def _delete(target: Connection, rows: Rows, keys: Sequence[str]) -> int:
+    """Delete the rows with these keys, some at a time; returns how many."""
+    transit = target.transit()
+    return sum(transit.delete_keys(rows, keys[at : at + _KEYS]) for at in range(0, len(keys), _KEYS))
 
 
 def _set(connection: Connection, name: str) -> None:

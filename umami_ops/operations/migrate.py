@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from umami_ops.databases.base import Connection
+from umami_ops.databases.base import Connection, Introspector
 from umami_ops.errors import ConnectionLost, DatabaseFault, PermissionFault, Refused, TransientFault
 from umami_ops.operations.conclusion import conclusion, require_ended
 from umami_ops.operations.crossing import Crossing, Finding, Policies, cross
@@ -159,7 +159,7 @@ class _Planner:
             delete_extra=self._wish.delete_extra,
             target_state=state_of(self._target) if state == "filled" else None,
         )
-        facts = self._facts(step, findings, state, stays)
+        facts = self._facts(step, findings, state, dropped)
         return Plan("migrate", facts, (step,), rows, sum(rows.values()), tuple(self._notes))
 
     # --- levels ---------------------------------------------------------------------------------------
@@ -391,6 +391,11 @@ class _Planner:
             table=table,
         )
 
+    def _rows_at_target(self, tables: Collection[str]) -> int:
+        """Return about how many rows these tables hold: whoever has swapped the sides sees it by that."""
+        relations = Introspector(self._target).relations() if tables else ()
+        return sum(relation.rows_estimate for relation in relations if relation.name in tables)
+
     def _ddl(self, step: Move, stays: Collection[str]) -> Iterator[str]:
         """Return all that makes tables, keys and indexes, as far as they aren't there."""
         transit = self._target.transit()
@@ -444,9 +449,10 @@ class _Planner:
             self._notes.append(Note("A move from this source has begun here and goes on where it stopped."))
 
     def _facts(
-        self, step: Move, findings: Iterable[Finding], state: str, stays: Collection[str]
+        self, step: Move, findings: Iterable[Finding], state: str, dropped: Collection[str]
     ) -> dict[str, Any]:
         source, target = self._source.server(), self._target.server()
+        stays = {table.name for table in self._target_schema.tables}.difference(dropped)
         sizes = {name: relation.table_bytes for name, relation in self._here.relations.items()}
         total = sum(move.rows for move in step.tables)
         size_bytes = sum(sizes.get(move.pair.source.table, 0) for move in step.tables)
@@ -463,6 +469,7 @@ class _Planner:
             "seconds_estimate": round(total / _ROWS_A_SECOND),
             "findings": [finding.to_dict() for finding in findings],
             "dropped": [query.text for query in step.clear],
+            "dropped_rows_estimate": self._rows_at_target(dropped),
             "ddl": list(self._ddl(step, stays)),
             "tables": [
                 {
