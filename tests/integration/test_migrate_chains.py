@@ -146,6 +146,28 @@ def test_a_snapshot_beside_writers_who_hold_several_tables(server: Server, umami
     assert not failed
 
 
+def test_nobody_is_connected_while_writers_wait(
+    server: Server, umami_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A handshake may take seconds, of a busy server or one far away; tables are locked for none of it."""
+    database = open_database(DatabaseUrl.parse(server.as_admin(umami_database)))
+    connect_plainly = database.connect
+    opened: list[str] = []
+    with connect_plainly("writer") as writer:
+        writer.run(writer.dialect.queries["lock.impatient"], seconds=1)
+
+        def connect(purpose: str) -> Connection:
+            opened.append(purpose)
+            writer.run(Query("test", "", "DELETE FROM segment"))  # raises TransientFault while it must wait
+            return connect_plainly(purpose)
+
+        monkeypatch.setattr(database, "connect", connect)
+        with Snapshot(database, ("segment",), 3, "test") as snapshot:
+            assert snapshot.is_shared
+            assert len(snapshot.connections) == 3
+    assert len(opened) == 4
+
+
 def count(connection: Connection, table: str) -> int:
     return int(connection.value(Query("test", "", f"SELECT COUNT(*) AS n FROM {table}")))
 

@@ -41,10 +41,16 @@ class Snapshot:
     def __enter__(self) -> Self:
         self._keeper = self._database.connect(f"umami-ops {self._purpose} (snapshot)")
         try:
+            # Before writers are held up: they are to wait for no handshake.
+            for _ in range(self._wanted):
+                self.connections.append(self._opened())
+            ready = [connection.transit() for connection in self.connections]
             self._freezing = self._keeper.transit().freeze(self._tables)
             self._moment = self._freezing.__enter__()
-            for _ in range(self._wanted if self._moment else 1):
-                self.connections.append(self._begun())
+            if self._moment is None:
+                self._close_all_but_one()
+            for transit in ready[: len(self.connections)]:
+                transit.begin_at(self._moment)
             # A moment with a name lives as long as the session that named it; a lock must go at once.
             if self._moment is None or self._moment.token is None:
                 self._freezing.__exit__(None, None, None)
@@ -66,7 +72,8 @@ class Snapshot:
     def renew(self, lost: Connection) -> Connection:
         """Replace a session that broke: at the same moment where that has a name, else at this one."""
         lost.close()
-        fresh = self._begun()
+        fresh = self._opened()
+        fresh.transit().begin_at(self._moment)
         self.connections = [fresh if held is lost else held for held in self.connections]
         return fresh
 
@@ -75,10 +82,13 @@ class Snapshot:
     ) -> None:
         self._close()
 
-    def _begun(self) -> Connection:
-        connection = self._database.connect(f"umami-ops {self._purpose}")
-        connection.transit().begin_at(self._moment)
-        return connection
+    def _opened(self) -> Connection:
+        return self._database.connect(f"umami-ops {self._purpose}")
+
+    def _close_all_but_one(self) -> None:
+        for connection in self.connections[1:]:
+            connection.close()
+        del self.connections[1:]
 
     def _close(self) -> None:
         for connection in (*self.connections, self._keeper):
