@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import time
+import uuid
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -41,6 +43,45 @@ def _insert_undated(loader: Loader, *, session: bool, key: str = _ID) -> None:
             "INSERT INTO session (session_id, website_id, created_at)"
             f" VALUES ('{key}', '{key}', '2025-02-03 04:05:06')"
         )
+
+
+@pytest.fixture
+def a_writer(server: Server, umami_database: str) -> Iterator[str]:
+    """The URL of a user who may read, write and delete rows, and owns no table."""
+    parts, writer = urlsplit(umami_database), f"writer_{uuid.uuid4().hex[:8]}"
+    rights = "SELECT, INSERT, UPDATE, DELETE"
+    with connect(server.as_admin(umami_database)) as loader:
+        if server.dialect == "postgresql":
+            loader.execute(f"CREATE ROLE {writer} LOGIN PASSWORD '{parts.password}'")
+            loader.execute(f"GRANT {rights} ON ALL TABLES IN SCHEMA public TO {writer}")
+        else:
+            loader.execute(f"CREATE USER {writer}@'%' IDENTIFIED BY '{parts.password}'")
+            loader.execute(f"GRANT {rights}, CREATE TEMPORARY TABLES ON `{parts.path[1:]}`.* TO {writer}@'%'")
+        loader.commit()
+        yield parts._replace(netloc=f"{writer}:{parts.password}@{parts.hostname}:{parts.port}").geturl()
+        if server.dialect == "postgresql":
+            loader.execute(f"DROP OWNED BY {writer}")
+            loader.execute(f"DROP ROLE {writer}")
+        else:
+            loader.execute(f"DROP USER {writer}@'%'")
+        loader.commit()
+
+
+def test_who_may_not_change_the_table_deletes_nothing_of_it(umami_database: str, a_writer: str) -> None:
+    """Events without a time would go first, and the table stay as it is."""
+    with connect(umami_database) as loader:
+        _insert_undated(loader, session=False)
+        loader.commit()
+    before = pruning.digest(umami_database)
+    said = partition(a_writer, "enable", "--null-created-at", "delete", "--yes", code=5).err
+    assert "may not change website_event" in said
+    assert "Nothing was changed." in said
+    assert pruning.digest(umami_database) == before
+    partition(umami_database, "enable", "--null-created-at", "delete", "--yes")
+    for verb in (("split", "--by", "month"), ("disable",)):
+        outcome = command.run("partition", *verb, "--yes", url=a_writer)
+        assert outcome.code == 5 or "Nothing to do" in outcome.out, outcome.said
+    assert partitions(umami_database)
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -81,6 +81,7 @@ def plan_enable(connection: Connection, installation: Installation, wish: Enabli
         notes = () if steps else (Note(f"{TABLE} is partitioned already.", "umami-ops partition status"),)
         return _plan(connection, "enable", steps, layout, notes=notes)
     _refuse_obstacles(partitioning.obstacles())
+    _refuse_without_rights(connection)
     boundary = end_of(wish.period, now + _MARGIN)
     ahead = list(_following(wish.period, boundary, wish.ahead))
     undated = _decided(connection, wish.undated)
@@ -182,6 +183,8 @@ def plan_split(connection: Connection, installation: Installation, period: str) 
             hint="Choose a longer period: --by quarter or --by year.",
             done="Nothing was changed.",
         )
+    if steps:
+        _refuse_without_rights(connection)
     needed = partitioning.bytes_for_split(layout, [source for source, _ in parts])
     _refuse_without_space(connection, layout, "split", needed)
     return _plan(connection, "split", steps, layout, slots=made, period=period, needed_bytes=needed)
@@ -198,6 +201,7 @@ def plan_disable(connection: Connection, installation: Installation, *, online: 
     needed = 0
     if layout.is_partitioned:
         _refuse_obstacles(partitioning.obstacles())
+        _refuse_without_rights(connection)
         needed = partitioning.bytes_for_disable(layout)
         _refuse_without_space(connection, layout, "disable", needed)
         steps += partitioning.disable(online=online)
@@ -280,6 +284,18 @@ def _refuse_obstacles(obstacles: Sequence[str]) -> None:
         raise Refused(
             f"{TABLE} has {', '.join(obstacles)}, which would be lost or left behind.",
             hint="Drop it first, and make it anew afterwards.",
+            done="Nothing was changed.",
+        )
+
+
+def _refuse_without_rights(connection: Connection) -> None:
+    """Raise Refused for a user whom the server wouldn't let change the table: before events without a time go."""
+    missing = connection.rows(connection.dialect.queries["upgrade.missing_rights"], tables=[TABLE])
+    if missing:
+        lacks = ", ".join(f"{row['right']} of {row['name']}" for row in missing)
+        raise Refused(
+            f"User {connection.server().user} may not change {TABLE}: it lacks {lacks}.",
+            hint="Connect as the table's owner, the user that Umami itself has.",
             done="Nothing was changed.",
         )
 
