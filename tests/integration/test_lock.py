@@ -6,9 +6,12 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
+from tests import command
+from tests.visitors import fill
 from umami_ops.databases.base import Connection, Database
 from umami_ops.databases.registry import open_database
 from umami_ops.databases.url import DatabaseUrl
@@ -72,6 +75,35 @@ def test_what_does_not_end_is_named(umami_database: str, monkeypatch: pytest.Mon
         assert time.monotonic() - began < 1.5
     with RunLock(database, "prune"):
         pass
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("prune", "--days", "1"),
+        ("vacuum", "--full"),
+        ("partition", "enable"),
+        ("upgrade", "prepare", "--to", "newest"),
+        ("restore", "latest", "--replace"),
+    ],
+)
+def test_nobody_reads_a_plan_that_another_run_forbids(
+    umami_database: str, arguments: tuple[str, ...], tmp_path: Path
+) -> None:
+    fill(umami_database, 5)
+    made = command.run("backup", "--format", "portable", url=umami_database, folder=tmp_path)
+    assert made.code == 0, made.said
+    shown = command.run(*arguments, "--dry-run", url=umami_database, folder=tmp_path).out
+    with RunLock(open_database(DatabaseUrl.parse(umami_database)), "prune"):
+        outcome = command.run(*arguments, "--yes", url=umami_database, folder=tmp_path)
+        beside = command.run(*arguments, "--dry-run", url=umami_database, folder=tmp_path)
+    if "Nothing to prepare" in shown:  # MySQL has no later level
+        assert (outcome.code, beside.code) == (0, 0)
+        return
+    assert (outcome.code, outcome.out) == (4, "")
+    assert "Another run of umami-ops is at work" in outcome.err
+    assert "Nothing was changed." in outcome.err
+    assert beside.code == 0, beside.said
 
 
 def test_who_only_reads_is_not_waited_for(umami_database: str) -> None:

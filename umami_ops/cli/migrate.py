@@ -155,6 +155,7 @@ def _require_sense(wish: Wish, target: Database) -> None:
 def _plan(source: Database, target: Database, wish: Wish, *, dry_run: bool, as_json: bool) -> Plan:
     """Make the plan and show it."""
     from umami_ops.cli import render
+    from umami_ops.execute import require_free
     from umami_ops.operations.migrate import plan_migrate
 
     with (
@@ -162,6 +163,9 @@ def _plan(source: Database, target: Database, wish: Wish, *, dry_run: bool, as_j
         source.connect("umami-ops migrate") as beside,
         target.connect("umami-ops migrate") as there,
     ):
+        if not dry_run:
+            require_free(here)
+            require_free(there)
         plan = plan_migrate(here, there, wish, [beside])
     if as_json and (dry_run or any(item["becomes"] is None for item in plan.facts["findings"])):
         render.print_json(plan.to_dict())

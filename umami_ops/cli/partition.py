@@ -220,7 +220,7 @@ def _carry_out(
     from umami_ops.cli import render
     from umami_ops.cli.planner import plan_under_lock
     from umami_ops.cli.progress import RowsWatcher
-    from umami_ops.execute import RunLock, StopSignal, execute
+    from umami_ops.execute import RunLock, StopSignal, execute, require_free
     from umami_ops.operations.inspect import inspect, require_session
 
     database = options.open_from_options(needs_session=True)
@@ -230,6 +230,8 @@ def _carry_out(
         if dry_run:
             partition_views.show_dry_run(plan, connection, as_json=as_json)
             return
+        if plan.steps:
+            require_free(connection)
     if not as_json:
         partition_views.show_plan(plan)
     if not plan.steps:

@@ -164,11 +164,14 @@ def _plan(
 ) -> Plan:
     """Make the plan, show it, and have it confirmed."""
     from umami_ops.cli import render
+    from umami_ops.execute import require_free
     from umami_ops.operations.inspect import inspect, require_session
     from umami_ops.operations.prune import plan_prune
 
     with database.connect("umami-ops prune") as connection:
         require_session(connection.server())
+        if not dry_run:
+            require_free(connection)
         installation = inspect(connection)
         counted = dry_run or not yes
         plan = plan_prune(connection, installation, retention, counted=counted, beside=database)

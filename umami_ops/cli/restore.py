@@ -74,6 +74,7 @@ def restore(
     from umami_ops.archive.source import find
     from umami_ops.archive.streams import read_identities
     from umami_ops.cli import render
+    from umami_ops.execute import require_free
     from umami_ops.operations.addition import is_addition, plan_addition
     from umami_ops.operations.inspect import require_session
     from umami_ops.operations.restore import plan_restore
@@ -87,6 +88,8 @@ def restore(
     )
     with database.connect("umami-ops restore") as connection:
         require_session(connection.server())
+        if not dry_run:
+            require_free(connection)
         _complete(store, name, database, dry_run=dry_run)
         whose = options.origin_from_options() or options.origin_at(database.url)
         source = find(store, name, read_identities(identities), whose)

@@ -202,12 +202,15 @@ def _shown(
 ) -> bool:
     """Show the plan and have it confirmed; say whether there is something to carry out."""
     from umami_ops.cli import render
+    from umami_ops.execute import require_free
     from umami_ops.operations.inspect import inspect, require_session
 
     with database.connect("umami-ops upgrade") as connection:
         require_session(connection.server())
         plan = planner(connection, inspect(connection))
         steps = list(_printable(plan.steps, connection)) if dry_run else []
+        if plan.steps and not dry_run:
+            require_free(connection)
     if dry_run:
         if as_json:
             render.print_json(plan.to_dict() | {"steps": steps})

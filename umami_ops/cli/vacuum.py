@@ -69,12 +69,15 @@ def vacuum(
 def _plan(database: Database, wish: Wish, *, dry_run: bool, yes: bool, as_json: bool) -> Plan:
     """Make the plan, show it, and have a rewrite confirmed."""
     from umami_ops.cli import render
+    from umami_ops.execute import require_free
     from umami_ops.operations.inspect import inspect, require_session
     from umami_ops.operations.vacuum import plan_vacuum
 
     with database.connect("umami-ops vacuum") as connection:
         require_session(connection.server())
         plan = plan_vacuum(connection, inspect(connection), wish)
+        if plan.steps and not dry_run:
+            require_free(connection)
     if dry_run:
         _show_dry_run(plan, as_json=as_json)
         return plan

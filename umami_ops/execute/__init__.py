@@ -24,7 +24,7 @@ from umami_ops.execute.events import (
     StepDone,
     Trouble,
 )
-from umami_ops.execute.lock import RunLock
+from umami_ops.execute.lock import RunLock, require_free
 from umami_ops.execute.patience import Ended, Patience
 from umami_ops.execute.sessions import Sessions
 from umami_ops.execute.stop import StopSignal
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Advanced", "BatchDone", "Event", "Observer", "RowsMoved", "RunLock", "StepBegan", "StepDone",
-    "StopSignal", "Trouble", "execute",
+    "StopSignal", "Trouble", "execute", "require_free",
 ]  # fmt: skip
 
 

@@ -94,6 +94,17 @@ class RunLock:
         self._connection = connection
 
 
+def require_free(connection: Connection) -> None:
+    """Raise LockHeld where another run is at work, before anybody reads or agrees to a plan that can't be.
+
+    Takes nothing: a run that begins later is met by its own `RunLock`.
+    """
+    if connection.rows(connection.dialect.queries["lock.holder"]):
+        fault = _held_by_another(connection)
+        fault.done = "Nothing was changed."
+        raise fault
+
+
 def _held_by_another(connection: Connection) -> LockHeld:
     holders = connection.rows(connection.dialect.queries["lock.holder"])
     since = holders[0]["since"] if holders else None
