@@ -89,8 +89,39 @@ def test_numbers_are_never_cut(width: int, monkeypatch: pytest.MonkeyPatch) -> N
     assert shown.count("12,345,678,901") == 2
     assert shown.count("246,913,578") == 1
     assert ("place" in shown) == (width >= 80)
-    if width >= 60:
-        assert max(map(len, shown.splitlines())) <= width
+    assert max(map(len, shown.splitlines())) <= max(width, 30)
+
+
+def test_a_table_without_room_is_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = _Terminal()
+    monkeypatch.setattr("sys.stdout", screen)
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("NO_COLOR", "1")
+    columns = [
+        render.identifier("Migration"),
+        render.number("Time"),
+        render.number("Disk"),
+        render.text("Waits"),
+    ]
+    rows = [
+        ("27_optimize_website_event_indexes", "~3 min", "~8.1 MB", "website_event: everybody"),
+        ("a_name_that_is_much_longer_than_the_terminal_is_wide", "at once", "–", "–"),
+    ]
+    render.print_table(columns, rows, title="What comes", footer=("all", "~3 min", "~8.1 MB", ""))
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", screen.getvalue())
+    assert shown == (
+        "\nWhat comes\n"
+        "  27_optimize_website_event_indexes\n"
+        "    Time   ~3 min\n"
+        "    Disk   ~8.1 MB\n"
+        "    Waits  website_event: everybody\n"
+        "  a_name_that_is_much_longer_than_the_te\n"
+        "  rminal_is_wide\n"
+        "    Time   at once\n"
+        "  all\n"
+        "    Time   ~3 min\n"
+        "    Disk   ~8.1 MB\n"
+    )
 
 
 @pytest.mark.parametrize("width", [60, 80, 120, 200])

@@ -383,7 +383,7 @@ def prune(
     reasons = plan_rotation(store, Keep(last, daily, weekly, monthly))
     going = [name for name, reason in reasons.items() if reason is None]
     abandoned = abandoned_backups(store)
-    if not as_json:
+    if not as_json and (reasons or abandoned):
         render.print_table(
             [render.identifier("Name"), render.text("")],
             [
@@ -408,6 +408,9 @@ def prune(
                 "kept": [n for n in reasons if n not in going],
             }
         )
+        return
+    if not reasons and not abandoned:
+        render.print_line(f"There is no backup in {store.title}.")
         return
     render.print_line()
     render.print_line(
@@ -435,6 +438,7 @@ def _show_manifest(manifest: Manifest, store: Store) -> None:
             "Time": render.duration(manifest.seconds),
         }
     )
+    render.print_line()
     render.print_table(
         [render.text("Table"), render.number("Rows")],
         [(table.name, render.count(table.rows)) for table in manifest.tables if table.rows],

@@ -116,17 +116,12 @@ def _visible(character: str) -> str:
 # --- on the screen ---------------------------------------------------------------------------------------
 
 
-def console(*, stderr: bool = False, at_least: int = 0) -> Console:
-    """Return a console that colours nothing but a terminal, respects NO_COLOR, and cuts nothing in a pipe.
-
-    `at_least` is a width that it has even where the terminal has less.
-    """
+def console(*, stderr: bool = False) -> Console:
+    """Return a console that colours nothing but a terminal, respects NO_COLOR, and cuts nothing in a pipe."""
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else _PIPE_WIDTH
-    if width is None and at_least:
-        width = max(at_least, Console(file=stream).width)
     return Console(file=stream, width=width, markup=False, highlight=False, emoji=False, soft_wrap=False)
 
 
@@ -171,7 +166,8 @@ def print_table(
 ) -> None:
     """Print a table on stdout; `footer` is a last row of totals, `dim` the numbers of rows that matter less.
 
-    When the terminal is too narrow, optional columns go, the last first; numbers are never cut.
+    When the terminal is too narrow, optional columns go, the last first; numbers are never cut. Where what is
+    left has no room either, each row is a paragraph, its first cell above the others.
     """
     from rich import box
     from rich.padding import Padding
@@ -181,6 +177,13 @@ def print_table(
     out = console()
     cells = [[safe(cell) for cell in row] for row in (*rows, *([footer] if footer else []))]
     shown, width = _fitting(columns, cells, out.width)
+    faint = frozenset(dim)
+    if title:
+        heading(title)
+    if width > out.width:
+        left = [columns[place] for place in shown]
+        _print_paragraphs(left, [[row[place] for place in shown] for row in cells], faint)
+        return
     table = Table(
         box=box.SIMPLE if streams.is_unicode(out.file) else box.Box(_PLAIN_BOX, ascii=True),
         show_edge=False,
@@ -198,12 +201,39 @@ def print_table(
             table.add_column(column.head, foot, justify="right", no_wrap=True, overflow="crop")
         else:
             table.add_column(column.head, foot, overflow="fold", no_wrap=column.is_whole, style=column.style)
-    faint = frozenset(dim)
     for position, row in enumerate(cells[: len(rows)]):
         table.add_row(*(Text(row[index]) for index in shown), style="dim" if position in faint else "")
-    if title:
-        heading(title)
-    _print_lines(console(at_least=width), Padding(table, (0, 0, 0, 2)))
+    _print_lines(out, Padding(table, (0, 0, 0, 2)))
+
+
+def _print_paragraphs(
+    columns: Sequence[Column], rows: Sequence[Sequence[str]], faint: frozenset[int]
+) -> None:
+    """Print rows below each other: the first cell of each, then what the others say, behind their heads."""
+    from rich.cells import cell_len
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    out, others = console(), columns[1:]
+    head_width = max((len(column.head) for column in others), default=0)
+    numbers = (
+        row[place] for row in rows for place, column in enumerate(columns) if place and column.is_number
+    )
+    out.width = max(out.width, 4 + head_width + _GAP + max(map(cell_len, numbers), default=0))
+    for position, (name, *cells) in enumerate(rows):
+        style = "dim" if position in faint else ""
+        first, rest = Table.grid(), Table.grid(padding=(0, _GAP, 0, 0))
+        first.add_column(overflow="fold", style=style)
+        first.add_row(Text(name))
+        rest.add_column(style="dim", no_wrap=True, width=head_width)
+        rest.add_column(overflow="fold", style=style)
+        for column, cell in zip(others, cells, strict=True):
+            if cell not in ("", "–"):
+                rest.add_row(column.head, Text(cell))
+        _print_lines(out, Padding(first, (0, 0, 0, 2)))
+        if rest.row_count:
+            _print_lines(out, Padding(rest, (0, 0, 0, 4)))
 
 
 def _fitting(

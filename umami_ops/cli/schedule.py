@@ -47,6 +47,8 @@ def schedule(count: int, as_json: bool) -> None:
     if not coming:
         render.print_line("No job is scheduled.")
         return
+    if configuration.notes:
+        render.print_line()
     rows = [
         (
             f"{at.astimezone(job.schedule.zone):%a %Y-%m-%d %H:%M:%S}",

@@ -184,6 +184,7 @@ def _show_left_alone(left: list[dict[str, str]]) -> None:
     for row in left:
         by_reason.setdefault(row["why"], []).append(row["table"])
     if by_reason:
+        render.print_line()
         render.print_table(
             [render.text("Left alone"), render.text("Why")],
             [(", ".join(tables), why) for why, tables in by_reason.items()],

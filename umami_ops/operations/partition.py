@@ -289,7 +289,7 @@ def _refuse_obstacles(obstacles: Sequence[str]) -> None:
 
 
 def _refuse_without_rights(connection: Connection) -> None:
-    """Raise Refused for a user whom the server wouldn't let change the table: before events without a time go."""
+    """Raise Refused for a user who may not change the table, before events without a time are deleted."""
     missing = connection.rows(connection.dialect.queries["upgrade.missing_rights"], tables=[TABLE])
     if missing:
         lacks = ", ".join(f"{row['right']} of {row['name']}" for row in missing)
