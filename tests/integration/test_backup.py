@@ -383,8 +383,12 @@ def test_encrypted(filled: str, database_url: str, cli: Cli, tmp_path: Path) -> 
     assert file.read_bytes().startswith(b"age-encryption.org/v1")
     for arguments in ([], ["--identity", "other"]):
         refused = cli("restore", name, "--yes", *arguments, url=database_url)
-        assert refused.code == 5, refused.said
+        assert (refused.code, refused.out) == (5, ""), refused.said  # before a plan is read, and agreed to
         assert rows_of(database_url) == {}
+    assert "It is encrypted" in cli("restore", name, "--dry-run", url=database_url).out
+    closed = ("backup", "--verify", "--encrypt-to", str(identity.to_public()), "--identity", "other")
+    assert cli(*closed, url=filled).code == 2
+    assert len(cli("backup", "list", "--json", url=filled).document["backups"]) == 1
     outcome = cli("restore", name, "--yes", "--identity", "key", url=database_url)
     assert outcome.code == 0, outcome.said
     assert rows_of(database_url) == rows_of(filled)

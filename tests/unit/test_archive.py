@@ -14,6 +14,13 @@ from pathlib import Path
 import pyrage
 import pytest
 import zstandard
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -62,6 +69,7 @@ def _write(
             umami_ops="0.1.0", tool="pg_dump 18.1", dialect="postgresql", flavour="postgresql",
             version="18.1", database=database, schema=schema, level=19, release="v3.1.0",
             tables=(TableFacts("session", 3, "abc"), TableFacts("Büro", 0)), files=(stored.facts,),
+            encrypted_to=encrypt_to,
         )  # fmt: skip
         manifests.seal(draft, manifest)
     return manifest
@@ -228,6 +236,37 @@ def test_encrypted_for_each_of_its_keys_and_nobody_else(store: FolderStore, tmp_
         list(decrypted(store.open("umami-1", _DATA), read_identities([other])))
     with pytest.raises(Refused, match="encrypted"):
         list(decrypted(store.open("umami-1", _DATA), []))
+
+
+def test_a_key_of_ssh_opens_what_is_encrypted_to_it(store: FolderStore, tmp_path: Path) -> None:
+    key = Ed25519PrivateKey.generate()
+    public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    written = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+    (tmp_path / "key").write_bytes(written)
+    (tmp_path / "damaged").write_bytes(written[:90])
+    _write(store, encrypt_to=(public,))
+    keys = read_identities([tmp_path / "key"])
+    StoredBackup(store, "umami-1", keys).require_key()
+    found = decrypted(store.open("umami-1", _DATA), keys)
+    assert b"".join(decompressed(found)) == _CONTENT
+    with pytest.raises(UsageFault, match="without a passphrase"):
+        read_identities([tmp_path / "damaged"])
+
+
+def test_a_key_in_the_place_of_its_file_is_not_repeated(tmp_path: Path) -> None:
+    identity = str(pyrage.x25519.Identity.generate())
+    for typed in (identity, identity.lower()):
+        with pytest.raises(UsageFault, match="the key itself") as fault:
+            read_identities([Path(typed)])
+        assert typed not in f"{fault.value} {fault.value.hint}"
+
+
+def test_another_key_is_named_before_anything_is_read(store: FolderStore, tmp_path: Path) -> None:
+    (one, one_file), (_, other) = (_keys(tmp_path, name) for name in ("a", "b"))
+    _write(store, encrypt_to=(one,))
+    StoredBackup(store, "umami-1", read_identities([other, one_file])).require_key()
+    with pytest.raises(Refused, match=f"encrypted to {one}, and the key is another one"):
+        StoredBackup(store, "umami-1", read_identities([other])).require_key()
 
 
 def test_keys_that_are_none() -> None:

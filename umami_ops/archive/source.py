@@ -80,9 +80,9 @@ class StoredBackup(Source):
         return bool(self._manifest.encrypted_to)
 
     def require_key(self) -> None:
-        """Raise Refused where it is encrypted and no key was named, which is no fault of the backup's."""
+        """Raise Refused where it is encrypted and its key wasn't named, which is no fault of the backup's."""
         if self.is_encrypted:
-            require_key(self._identities)
+            require_key(self._identities, self._manifest.encrypted_to)
 
     def check(self, advanced: Advanced) -> None:
         """Compare every file's SHA-256 with the manifest's."""

@@ -19,6 +19,7 @@ from umami_ops.archive.store import Writer
 from umami_ops.errors import CUT_SHORT, Damaged, OpsError, Refused, UsageFault
 
 ZSTD, AGE = ".zst", ".age"
+_SECRET, _SSH = "AGE-SECRET-KEY-", b"-----BEGIN "
 _LEVEL = 3
 _CHUNK_BYTES = 1 << 18
 _HEAD_BYTES = 4096
@@ -144,7 +145,7 @@ def parse_recipients(texts: Sequence[str]) -> list[Any]:
     keys = []
     for text in texts:
         kind = pyrage.ssh if text.startswith("ssh-") else pyrage.x25519
-        if text.upper().startswith("AGE-SECRET-KEY-"):
+        if text.upper().startswith(_SECRET):
             raise UsageFault(
                 "--encrypt-to takes a public key (age1…), and this is a secret one.",
                 hint="`age-keygen -y KEYFILE` prints the public key.",
@@ -153,49 +154,74 @@ def parse_recipients(texts: Sequence[str]) -> list[Any]:
             keys.append(kind.Recipient.from_str(text))
         except (pyrage.RecipientError, ValueError):
             raise UsageFault(
-                f"--encrypt-to {text!r} is no public key of age.", hint="It begins with age1."
+                f"--encrypt-to {text!r} is no public key of age.",
+                hint="It begins with age1; `age-keygen -y KEYFILE` prints it.",
             ) from None
     return keys
 
 
 def read_identities(files: Sequence[Path]) -> list[Any]:
-    """Return the secret keys in age key files, as age-keygen writes them.
+    """Return the secret keys in key files: of age, as age-keygen writes them, or of ssh without a passphrase.
 
     Raises OpsError for a file that can't be read, UsageFault for one that holds no key.
     """
-    if not files:
-        return []
-    pyrage = _pyrage()
-    keys = []
+    keys: list[Any] = []
     for file in files:
+        if file.name.upper().startswith(_SECRET):
+            raise UsageFault(
+                "--identity takes the file that holds the key, and this is the key itself.",
+                hint="Write it into a file that only you can read: --identity FILE",
+            )
         try:
-            lines = file.read_text(encoding="utf-8").splitlines()
-        except UnicodeDecodeError:
-            lines = []
+            content = file.read_bytes()
         except OSError as fault:
             raise OpsError(
                 f"The key file {file} can't be read: {fault.strerror}.",
                 hint="Name the right key file: --identity FILE",
                 done="Nothing was changed.",
             ) from None
-        found = [line.strip() for line in lines if line.strip().upper().startswith("AGE-SECRET-KEY-")]
-        try:
-            keys += [pyrage.x25519.Identity.from_str(line) for line in found]
-        except (pyrage.IdentityError, ValueError):
-            found = []
+        found = _keys_in(content)
         if not found:
-            raise UsageFault(f"{file} holds no secret key of age.", hint="age-keygen -o FILE makes one.")
+            raise UsageFault(
+                f"{file} holds no secret key of age, nor one of ssh without a passphrase.",
+                hint="age-keygen -o FILE makes one.",
+            )
+        keys += found
     return keys
 
 
-def require_key(identities: Sequence[Any]) -> None:
-    """Raise Refused where there is no key to open what is encrypted."""
+def _keys_in(content: bytes) -> list[Any]:
+    """Return the secret keys in a key file; none where one of them is damaged or locked."""
+    pyrage = _pyrage()
+    lines = (line.strip() for line in content.decode("utf-8", "replace").splitlines())
+    try:
+        if content.startswith(_SSH):
+            return [pyrage.ssh.Identity.from_buffer(content)]
+        return [pyrage.x25519.Identity.from_str(line) for line in lines if line.upper().startswith(_SECRET)]
+    except (pyrage.IdentityError, ValueError):
+        return []
+
+
+def require_key(identities: Sequence[Any], recipients: Sequence[str] = ()) -> None:
+    """Raise Refused where no key opens what is encrypted to recipients, as far as that can be told."""
     if not identities:
         raise Refused(
             "This backup is encrypted.",
             hint="Name the key file: --identity FILE",
             done="Nothing was changed.",
         )
+    if recipients and not may_open(identities, recipients):
+        raise Refused(
+            f"This backup is encrypted to {', '.join(recipients)}, and the key is another one.",
+            hint="Name the key file that has this public key: --identity FILE",
+            done="Nothing was changed.",
+        )
+
+
+def may_open(identities: Sequence[Any], recipients: Sequence[str]) -> bool:
+    """Say whether one of the keys belongs to one of the recipients; an ssh key doesn't say whose it is."""
+    own = [str(key.to_public()) if hasattr(key, "to_public") else None for key in identities]
+    return None in own or not {text.strip().lower() for text in recipients}.isdisjoint(own)
 
 
 def decrypted(source: Readable, identities: Sequence[Any]) -> Iterator[bytes]:

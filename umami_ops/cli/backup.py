@@ -84,7 +84,7 @@ def create(
 ) -> None:
     """Make a backup of this moment, while Umami goes on."""
     from umami_ops.archive.source import StoredBackup
-    from umami_ops.archive.streams import read_identities
+    from umami_ops.archive.streams import may_open, read_identities
     from umami_ops.cli import render
 
     if and_verify and encrypt_to and not identities:
@@ -94,6 +94,11 @@ def create(
     if jobs and kind != "dump":
         raise UsageFault("--jobs is for --format dump: a portable backup is read by one session.")
     keys = read_identities(identities)
+    if and_verify and encrypt_to and not may_open(keys, encrypt_to):
+        raise UsageFault(
+            "--verify must read what --encrypt-to closes, and the key of --identity is another one.",
+            hint="`age-keygen -y KEYFILE` prints the public key that belongs to a key file.",
+        )
     store = options.open_store_from_options(place)
     database = options.open_from_options(needs_session=True)
     with options.scratch_server(scratch_url if and_verify else None) as scratch:

@@ -71,7 +71,7 @@ def restore(
     mariadb-dump wrote.
     The sums are checked before anything is touched, and the rows compared before anything gives way.
     """
-    from umami_ops.archive.source import find
+    from umami_ops.archive.source import StoredBackup, find
     from umami_ops.archive.streams import read_identities
     from umami_ops.cli import render
     from umami_ops.execute import require_free
@@ -93,6 +93,8 @@ def restore(
         _complete(store, name, database, dry_run=dry_run)
         whose = options.origin_from_options() or options.origin_at(database.url)
         source = find(store, name, read_identities(identities), whose)
+        if isinstance(source, StoredBackup) and (identities or not dry_run):
+            source.require_key()
         if is_addition(source.manifest, websites):
             plan = plan_addition(connection, source, websites=websites, replace=replace, only=only)
         else:
@@ -155,6 +157,8 @@ def _end_dry_run(source: Source, plan: RestorePlan, *, as_json: bool) -> None:
         )
         return
     render.print_line()
+    if source.manifest is not None and source.manifest.encrypted_to:
+        render.print_remark("•", "It is encrypted: restoring it takes the key file.", "--identity FILE")
     render.print_line("Dry run: nothing was changed, and the sums were not checked.", style="bold")
 
 
