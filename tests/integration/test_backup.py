@@ -548,6 +548,11 @@ def test_a_place_that_cannot_be_meant(filled: str, cli: Cli, tmp_path: Path) -> 
         missing = cli("backup", command, "--store", "nowhere", url=filled)
         assert missing.code == 1, missing.said
         assert "There is no folder nowhere" in missing.err
+    (tmp_path / "nothing").mkdir()
+    for verb in (("backup", "verify"), ("restore",)):
+        none = cli(*verb, "latest", "--store", "nothing", url=filled)
+        assert none.code == 1, none.said
+        assert "There is no backup in nothing" in none.err
     (tmp_path / "file").write_text("")
     for place in ("file", "file/below"):
         refused = cli("backup", "--store", place, url=filled)

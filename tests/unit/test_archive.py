@@ -7,7 +7,9 @@ import hashlib
 import os
 import stat
 import subprocess
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -215,6 +217,45 @@ def test_what_is_kept_under_another_name_is_damaged(store: FolderStore, tmp_path
     _folder(tmp_path).rename(_folder(tmp_path, "umami-2"))
     with pytest.raises(Refused, match="don't agree"):
         _check(store, "umami-2")
+
+
+@contextmanager
+def _as_somebody_else(folder: Path, mode: int) -> Iterator[None]:
+    """Be a user to whom the folder is open as `mode` says, and no further; root is to be somebody else."""
+    before, user = folder.stat().st_mode, os.geteuid()
+    folder.chmod(mode)
+    if user == 0:
+        os.seteuid(65_534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+        folder.chmod(before)
+
+
+def test_a_store_that_is_closed_to_this_user(tmp_path: Path) -> None:
+    closed = FolderStore(tmp_path / "below" / "store")
+    (tmp_path / "below" / "store").mkdir(parents=True)
+    for ask in (closed.require_there, closed.names, closed.free_bytes):
+        with _as_somebody_else(tmp_path, 0), pytest.raises(OpsError, match="closed to this user") as fault:
+            ask()
+        assert "--store" in str(fault.value.hint)
+
+
+def test_a_store_that_cannot_be_written_into() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        store = FolderStore(Path(folder))
+        with _as_somebody_else(Path(folder), 0o555), pytest.raises(OpsError) as fault, store.draft("umami-1"):
+            pass
+    assert fault.value.message == f"The folder {folder} can't be written into: Permission denied."
+    assert fault.value.done == "Nothing was written."
+    assert "s3://" in str(fault.value.hint)
+
+
+def test_a_file_is_no_store(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OpsError, match="is a file"):
+        FolderStore(tmp_path / "file").require_there()
 
 
 def _keys(tmp_path: Path, name: str) -> tuple[str, Path]:

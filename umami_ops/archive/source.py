@@ -209,21 +209,21 @@ class PlainFolder(Source):
         return sorted(path for path in self._path.iterdir() if path.is_file())
 
 
-def _none_in(store: Store, names: Sequence[str]) -> UsageFault:
+def _none_in(store: Store, names: Sequence[str]) -> OpsError:
     if names:
-        return UsageFault(
+        return OpsError(
             f"Nothing in {store.title} is what `{LATEST}` means: it is rows that prune has deleted, or "
             "damaged.",
             hint="Name what you mean: `umami-ops backup list` shows all.",
         )
-    return UsageFault(f"There is no backup in {store.title}.", hint="`umami-ops backup` makes one.")
+    return OpsError(f"There is no backup in {store.title}.", hint="`umami-ops backup` makes one.")
 
 
 def find(store: Store, typed: str, identities: Sequence[Any] = (), origin: Origin | None = None) -> Source:
     """Return the backup of that name, the newest for `latest`, or the file or folder of a dump at that path.
 
-    `origin` is whose newest is meant. Raises UsageFault when there is none of the kind, or when it can't be
-    told whose is; OpsError where `latest` has no place to be in.
+    `origin` is whose newest is meant. Raises UsageFault for what is none of them, or when it can't be told
+    whose newest is meant; OpsError where there is no newest.
     """
     names = store.names()
     if typed == LATEST:

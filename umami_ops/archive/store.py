@@ -28,6 +28,7 @@ SEAL = "SHA256SUMS"
 UNFINISHED = ".unfinished"
 
 _PARTIAL = ".partial"
+_ANOTHER = "Name another place: a folder that this user may write into, or s3://bucket/prefix."
 #: How we name backups, by the moment at which they began, and what stands in one.
 _OURS = re.compile(r".+-\d{8}T\d{6}Z(-\d+)?")
 _OF_OURS = re.compile(
@@ -165,7 +166,11 @@ class FolderStore(Store):
 
     def require_there(self) -> None:
         """Look for the folder."""
-        if not self._folder.is_dir():
+        with _told(self._folder):
+            is_there, is_file = self._folder.is_dir(), self._folder.is_file()
+        if is_file:
+            raise OpsError(f"{self._folder} is a file, and no folder of backups.", hint=_ANOTHER)
+        if not is_there:
             raise OpsError(
                 f"There is no folder {self._folder}, so there is no backup in it.",
                 hint="`umami-ops backup` makes it; --store or UMAMI_OPS_STORE names another place.",
@@ -255,7 +260,7 @@ class FolderStore(Store):
             self._clear_away()
             if (self._folder / name).exists():
                 raise Refused(f"{self._folder / name} is there already.", done="Nothing was written.")
-            partial.mkdir(mode=0o700)
+            self._begin_writing(partial)
             lock = os.open(partial, os.O_RDONLY)
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
@@ -275,10 +280,11 @@ class FolderStore(Store):
 
     def free_bytes(self) -> int | None:
         """Return what is free on the folder's disk."""
-        nearest = next(
-            (place for place in (self._folder, *self._folder.absolute().parents) if place.exists()), None
-        )
-        return shutil.disk_usage(nearest).free if nearest else None
+        with _told(self._folder):
+            nearest = next(
+                (place for place in (self._folder, *self._folder.absolute().parents) if place.exists()), None
+            )
+            return shutil.disk_usage(nearest).free if nearest else None
 
     def _make_folder(self) -> None:
         try:
@@ -287,7 +293,17 @@ class FolderStore(Store):
             why = "it is a file" if self._folder.is_file() else fault.strerror or str(fault)
             raise OpsError(
                 f"The folder {self._folder} can't be made: {why}.",
-                hint="Name another place: a folder that this user may write into, or s3://bucket/prefix.",
+                hint=_ANOTHER,
+                done="Nothing was written.",
+            ) from None
+
+    def _begin_writing(self, partial: Path) -> None:
+        try:
+            partial.mkdir(mode=0o700)
+        except OSError as fault:
+            raise OpsError(
+                f"The folder {self._folder} can't be written into: {fault.strerror or fault}.",
+                hint=_ANOTHER,
                 done="Nothing was written.",
             ) from None
 
@@ -354,8 +370,15 @@ def _told(place: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise OpsError(f"{place} is not there.") from None
+    except PermissionError as fault:
+        raise OpsError(
+            f"{fault.filename or place} is closed to this user: {fault.strerror or fault}.",
+            hint="Run it as the user whose backups they are, or name another place by --store.",
+        ) from None
     except OSError as fault:
-        raise OpsError(f"{fault.filename or place}: {fault.strerror or fault}.") from None
+        raise OpsError(
+            f"{fault.filename or place} can't be read or written: {fault.strerror or fault}."
+        ) from None
 
 
 def _sync(folder: Path) -> None:
