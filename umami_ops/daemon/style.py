@@ -62,9 +62,9 @@ padding-top:.6rem}
 .past{fill:none;stroke:var(--main);stroke-width:2;stroke-linejoin:round}
 .ahead{fill:none;stroke:var(--main);stroke-width:2;stroke-dasharray:2 5;stroke-linecap:round}
 .level{stroke:var(--good);stroke-width:1.5;stroke-dasharray:7 5}
-.plot .y{text-shadow:0 0 3px var(--card),0 0 3px var(--card);position:absolute;left:0;
+.plot .y{background:var(--card);position:absolute;left:0;line-height:1.2;margin-top:-1px;
 transform:translateY(-100%);font-size:.75rem;color:var(--faint);
-padding-bottom:1px}
+padding-right:.35rem}
 .here{position:absolute;width:9px;height:9px;margin:-4.5px;border-radius:50%;background:var(--main);
 box-shadow:0 0 0 3px var(--card)}
 .x{position:relative;display:flex;justify-content:space-between;font-size:.78rem;color:var(--faint);
