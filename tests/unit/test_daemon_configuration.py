@@ -108,6 +108,10 @@ def test_a_mistake_is_named_with_line_and_key(tmp_path: Path, old: str, new: str
     ("name", "value", "message"),
     [
         ("UMAMI_OPS_PRUNE_DAYZ", "3", "UMAMI_OPS_PRUNE_DAYZ is no setting."),
+        ("UMAMI_OPS_PRUNE_DAYZ", "3", "Did you mean UMAMI_OPS_PRUNE_DAYS?"),
+        ("UMAMI_OPS_DAEMON_STATE_DIR", "/state", "Did you mean UMAMI_OPS_STATE_DIR?"),
+        ("UMAMI_OPS_BACKUP_ENCRYPT_TO", "age1", "Did you mean UMAMI_OPS_BACKUP_CREATE_ENCRYPT_TO?"),
+        ("UMAMI_OPS_ZEBRA", "1", "`umami-ops config show --all` lists them all."),
         ("UMAMI_OPS_PRUNE_DAYS", "many", "UMAMI_OPS_PRUNE_DAYS is not usable"),
         ("UMAMI_OPS_SCHEDULE_PRUNE", "0 4 * * *", "UMAMI_OPS_SCHEDULE_PRUNE: How much is to be kept?"),
         ("UMAMI_OPS_SCHEDULE_PRUME", "0 4 * * *", "UMAMI_OPS_SCHEDULE_PRUME schedules nothing"),
