@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -20,6 +21,13 @@ from umami_ops.errors import OpsError, Refused, UsageFault
 
 _PART_BYTES = 8 << 20
 _TIMEOUT = "30s"
+#: What a server of S3 answers → what it means.
+_CODES = {
+    "NoSuchBucket": "there is no such bucket.",
+    "AccessDenied": "the keys don't allow it.",
+    "InvalidAccessKeyId": "the server doesn't know the key in AWS_ACCESS_KEY_ID.",
+    "SignatureDoesNotMatch": "AWS_SECRET_ACCESS_KEY doesn't belong to AWS_ACCESS_KEY_ID.",
+}
 
 
 class BucketStore(Store):
@@ -138,7 +146,10 @@ class BucketStore(Store):
 
     @contextmanager
     def _told(self) -> Iterator[None]:
-        """Turn the library's errors into a sentence: their first line, which holds no secret."""
+        """Turn the library's errors into a sentence: what the server's code means, else their first line.
+
+        Neither holds a secret.
+        """
         try:
             yield
         except OpsError:
@@ -147,8 +158,9 @@ class BucketStore(Store):
             raise OpsError(f"{self._title}: what is asked for is not there.") from None
         except (self._obstore.exceptions.BaseError, OSError, ValueError) as fault:
             lines = str(fault).strip().splitlines() or [type(fault).__name__]
+            code = re.search(r"<Code>(\w+)</Code>", str(fault))
             raise OpsError(
-                f"{self._title}: {lines[0][:300]}",
+                f"{self._title}: {_CODES.get(code[1] if code else '') or lines[0][:300]}",
                 hint="Check the bucket, AWS_ENDPOINT_URL, AWS_REGION and the keys (AWS_ACCESS_KEY_ID …).",
             ) from None
 
