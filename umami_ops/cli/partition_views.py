@@ -181,6 +181,7 @@ def show_report(plan: Plan, report: Report, *, as_json: bool) -> None:
         render.print_json(plan_document(plan, report))
         return
     if report.changed:
+        render.print_line()
         render.print_table(
             [render.text("Done"), render.number("Time"), render.number("Locked for")],
             [
