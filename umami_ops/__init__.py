@@ -16,6 +16,8 @@ from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
+#: How the names of all our environment variables begin.
+VARIABLE_PREFIX = "UMAMI_OPS_"
 
 _FACE = {
     "DatabaseUrl": "umami_ops.databases.url",

@@ -6,11 +6,12 @@ that ends in _FILE and names a file which holds it.
 
 from __future__ import annotations
 
+import difflib
 import logging
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 
+from umami_ops import VARIABLE_PREFIX
 from umami_ops.errors import OpsError, UsageFault
 
 DEFAULT_FILE = Path("umami-ops.toml")
@@ -115,6 +117,40 @@ def in_words(variable: str, place: str) -> str:
     if place == "environment":
         return variable
     return place if place.startswith(variable) else f"{variable} in {place}"
+
+
+def check_names(names: Mapping[str, str], known: Collection[str]) -> None:
+    """Refuse a variable that is none of those known: it is misspelt, and what it was to do wouldn't be done.
+
+    `names` have their places. Raises UsageFault.
+    """
+    for name, place in sorted(names.items()):
+        if name not in known and not is_of_kubernetes(name):
+            near = _nearest(name, known)
+            where = "" if place == "environment" else f" in {place}"
+            raise UsageFault(
+                f"{name}{where} is no setting.",
+                hint=f"Did you mean {near}?" if near else "`umami-ops config show --all` lists them all.",
+            )
+
+
+def _nearest(name: str, known: Collection[str]) -> str | None:
+    """Return the variable that was probably meant: one with a word more or less, or with other letters.
+
+    Letters are compared behind the beginning that all have, by which any two were alike.
+    """
+    words = set(name.removeprefix(VARIABLE_PREFIX).split("_"))
+    ours = {
+        variable.removeprefix(VARIABLE_PREFIX): variable
+        for variable in known
+        if variable.startswith(VARIABLE_PREFIX)
+    }
+    for end, variable in sorted(ours.items()):
+        parts = set(end.split("_"))
+        if len(parts ^ words) == 1 and len(parts & words) > 1:
+            return variable
+    near = difflib.get_close_matches(name.removeprefix(VARIABLE_PREFIX), ours, n=1, cutoff=0.7)
+    return ours[near[0]] if near else None
 
 
 def is_of_kubernetes(variable: str) -> bool:

@@ -118,6 +118,12 @@ def test_below_a_command_too_and_without_any_its_help_is_on_stdout() -> None:
             "UMAMI_OPS_HEALTH_DEAD_ROWS",
             "UMAMI_OPS_HEALTH_DEAD_ROWS is not usable: it must be a whole",
         ),
+        # or the backup would lie there unencrypted
+        (
+            ("backup",),
+            "UMAMI_OPS_BACKUP_ENCRYPT_TO",
+            "is no setting.\nhint: Did you mean UMAMI_OPS_BACKUP_CREATE_ENCRYPT_TO?",
+        ),
     ],
 )
 def test_a_wrong_value_is_called_by_what_was_set(

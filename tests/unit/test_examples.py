@@ -16,7 +16,7 @@ import yaml
 from tests import image
 from umami_ops import __version__
 from umami_ops.cli import COMMANDS, variables
-from umami_ops.cli.sidecar import ABOUT_JOBS, all_commands, commands, prepared, read_configuration
+from umami_ops.cli.sidecar import all_commands, commands, prepared, read_configuration
 from umami_ops.daemon import metrics
 from umami_ops.daemon.jobs import Step
 from umami_ops.daemon.settings import SETTINGS
@@ -66,7 +66,7 @@ def check_line(words: list[str]) -> None:
     while rest and rest[0] in ("--config", "--url"):
         rest = rest[2:]
     assert rest, words
-    if rest[0] in ABOUT_JOBS:
+    if rest[0] in variables.ABOUT_JOBS:
         _check_about_jobs(rest)
     elif rest[0] not in ("--version", "--help"):
         prepared(Step(shlex.join(rest), tuple(rest)), NOWHERE)

@@ -198,16 +198,25 @@ def places_from_options() -> Places:
 
 
 def defaults_from_places(ctx: click.Context, name: str, command: click.Command | None) -> dict[str, Any]:
-    """Return what .env and umami-ops.toml give for a command's options, by the names of its parameters."""
+    """Return what .env and umami-ops.toml give for a command's options, by the names of its parameters.
+
+    Raises UsageFault for what is misspelt there, or among the environment's variables of this command.
+    """
+    if command is None:
+        return {}
+    from umami_ops.cli import variables
+
     config = ctx.meta.get(_CONFIG)
     is_open = os.access(".", os.X_OK)  # root's home isn't to `sudo -u postgres`
     here = is_open and (Path(".env").exists() or Path("umami-ops.toml").exists())
-    if command is None or not (config or here):
+    if not (config or here):
+        variables.check_names(dict.fromkeys(os.environ, "environment"), name, command)
         return {}
-    from umami_ops.cli import variables
     from umami_ops.places import gather
 
-    return variables.defaults(gather(config=config), name, command)
+    places = gather(config=config)
+    variables.check_names(places.names(), name, command)
+    return variables.defaults(places, name, command)
 
 
 def of_highest_rank(*names: str) -> set[str]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from umami_ops import VARIABLE_PREFIX
 from umami_ops.cli import COMMANDS, main, options, variables
 from umami_ops.errors import OpsError, UsageFault
 
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from umami_ops.databases.base import Database
     from umami_ops.places import Places
 
-#: Commands that are about jobs can't be steps of one.
-ABOUT_JOBS = ("daemon", "run", "schedule", "history", "config")
 #: What runs where nothing is configured; a step that needs more than is there, prune without a horizon say,
 #: is left out.
 _NIGHTLY = ("backup --verify", "backup prune", "prune", "partition maintain", "vacuum --if-needed")
@@ -89,12 +88,12 @@ def commands(places: Places) -> Commands:
     def prepare(step: Step) -> Step:
         return prepared(step, places)
 
-    known = {variables.PREFIX + name for name in _READ_ELSEWHERE}
+    known = {VARIABLE_PREFIX + name for name in _READ_ELSEWHERE}
     known |= {variables.variable(("health",), name) for name in variables.owned("health")}
     for _, command in all_commands():
         for option in variables.options_of(command).values():
             known |= {option.envvar} if isinstance(option.envvar, str) else set(option.envvar or ())
-    paths = [path for path, _ in all_commands() if path[0] not in ABOUT_JOBS]
+    paths = [path for path, _ in all_commands() if path[0] not in variables.ABOUT_JOBS]
     daemon = main.get_command(click.Context(main, **main.context_settings), "daemon")
     assert daemon is not None
     return Commands(
@@ -118,7 +117,7 @@ def prepared(step: Step, places: Places) -> Step:
         near = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.5)
         hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(COMMANDS)}."
         raise UsageFault(f"there is no command {name!r}.", hint=hint)
-    if name in ABOUT_JOBS:
+    if name in variables.ABOUT_JOBS:
         raise UsageFault(f"{name!r} can't be a step of a job.")
     if _HELP & set(words):
         raise UsageFault(f"{step.text!r} would only show help.")

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from umami_ops import VARIABLE_PREFIX
 from umami_ops.errors import UsageFault
 
 if TYPE_CHECKING:
     from umami_ops.places import Places
 
-PREFIX = "UMAMI_OPS_"
 #: `--url` is DATABASE_URL, in all its forms; the others say nothing about a run.
 _WITHOUT = {"url", "config", "help", "version"}
+#: Commands that are about jobs can't be steps of one, and read the variables of all commands.
+ABOUT_JOBS = ("daemon", "run", "schedule", "history", "config")
 #: Tables and variables whose names begin like a command's, and which settings of the daemon own.
 NO_COMMANDS = ("jobs", "notify")
 
@@ -42,7 +44,7 @@ def _key(option: click.Option) -> str:
 
 def variable(path: tuple[str, ...], key: str) -> str:
     """Return the name of the variable of an option: `("prune",), "days"` is UMAMI_OPS_PRUNE_DAYS."""
-    return PREFIX + "_".join((*path, key)).upper().replace("-", "_")
+    return VARIABLE_PREFIX + "_".join((*path, key)).upper().replace("-", "_")
 
 
 def owned(name: str) -> frozenset[str]:
@@ -78,6 +80,25 @@ def walk(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[tuple[
     if isinstance(command, click.Group):
         for name, below in command.commands.items():
             yield from walk(below, (*path, name))
+
+
+def check_names(names: Mapping[str, str], name: str, command: click.Command) -> None:
+    """Refuse a variable that begins like a command's and is none of its. Raises UsageFault.
+
+    `names` have their places. Commands about jobs hold all variables to what there is by themselves.
+    """
+    if name in ABOUT_JOBS:
+        return
+    beginning = variable((name,), "")
+    ours = {written: place for written, place in names.items() if written.startswith(beginning)}
+    if not ours:
+        return
+    from umami_ops.places import check_names as check
+
+    known = {variable((name,), key) for key in owned(name)}
+    for path, below in walk(command, (name,)):
+        known |= {variable(path, key) for key in options_of(below)}
+    check(ours, known)
 
 
 def defaults(places: Places, name: str, command: click.Command) -> dict[str, Any]:

@@ -13,15 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from umami_ops import VARIABLE_PREFIX
 from umami_ops.daemon.jobs import Job
 from umami_ops.daemon.notify import Channels
 from umami_ops.daemon.settings import SETTINGS, Found, found_in, keys
 from umami_ops.daemon.written import SCHEDULE, STEPS, Commands, WrittenJobs
 from umami_ops.errors import UsageFault
-from umami_ops.places import Places, is_of_kubernetes
+from umami_ops.places import Places, check_names
 from umami_ops.settings import check_keys
-
-_OURS = "UMAMI_OPS_"
 
 
 @dataclass(frozen=True)
@@ -88,30 +87,12 @@ def _check_variables(places: Places, commands: Commands) -> None:
     known = {*commands.variables}
     for setting in SETTINGS:
         known |= {setting.variable, f"{setting.variable}_FILE"} if setting.is_secret else {setting.variable}
-    for name, place in sorted(places.names().items()):
-        is_ours = name.startswith(_OURS) and not name.startswith((SCHEDULE, STEPS))
-        if is_ours and name not in known and not is_of_kubernetes(name):
-            near = _nearest(name, known)
-            where = "" if place == "environment" else f" in {place}"
-            raise UsageFault(
-                f"{name}{where} is no setting.",
-                hint=f"Did you mean {near[0]}?" if near else "`umami-ops config show --all` lists them all.",
-            )
-
-
-def _nearest(name: str, known: Iterable[str]) -> list[str]:
-    """Return the variable that was probably meant: one with a word more or less, or with other letters.
-
-    Letters are compared behind the beginning that all have, by which any two were alike.
-    """
-    words = set(name.removeprefix(_OURS).split("_"))
-    ours = {variable.removeprefix(_OURS): variable for variable in known if variable.startswith(_OURS)}
-    for end, variable in sorted(ours.items()):
-        parts = set(end.split("_"))
-        if len(parts ^ words) == 1 and len(parts & words) > 1:
-            return [variable]
-    near = difflib.get_close_matches(name.removeprefix(_OURS), ours, n=1, cutoff=0.7)
-    return [ours[end] for end in near]
+    ours = {
+        name: place
+        for name, place in places.names().items()
+        if name.startswith(VARIABLE_PREFIX) and not name.startswith((SCHEDULE, STEPS))
+    }
+    check_names(ours, known)
 
 
 def _check_keys(places: Places, commands: Commands) -> None:
