@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -413,6 +414,56 @@ def test_foreign_keys_of_one_name_and_to_other_schemas(
     for table in ("one", "two"):
         assert "FOREIGN KEY" in str(execute(target_url, f"SHOW CREATE TABLE {table}"))
     assert "FOREIGN KEY" not in str(execute(target_url, "SHOW CREATE TABLE `out`"))
+
+
+@pytest.mark.dialects("mysql", "postgresql")
+def test_rows_that_refer_to_none_are_found_before(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    """PostgreSQL makes no such foreign key; MySQL takes texts for the same that differ in case."""
+    source = source_at(13)
+    parent, site = "CREATE TABLE plan (code varchar(20) PRIMARY KEY, n int UNIQUE)", str(uuid4())
+    execute(
+        source,
+        f"{parent} COLLATE utf8mb4_unicode_ci",
+        "INSERT INTO plan VALUES ('Gold', 1), ('Silver', NULL)",
+        "CREATE TABLE billed (id bigint NOT NULL PRIMARY KEY, plan varchar(20), n int, site varchar(36),"
+        " CONSTRAINT plan_fk FOREIGN KEY (plan) REFERENCES plan (code),"
+        " CONSTRAINT n_fk FOREIGN KEY (n) REFERENCES plan (n),"
+        " CONSTRAINT site_fk FOREIGN KEY (site) REFERENCES website (website_id))"
+        " COLLATE utf8mb4_unicode_ci",
+        "INSERT INTO billed VALUES (1, 'Gold', 1, NULL), (2, 'GOLD', NULL, NULL), (3, NULL, 1, NULL)",
+        "SET foreign_key_checks = 0",
+        f"INSERT INTO billed VALUES (4, 'Silver', 7, '{site}'), (5, 'silver', 8, NULL)",
+    )
+    refused = run(source, target_url)
+    assert refused.code == 5, refused.said
+    told = {(item["column"], item["rows"], *item["examples"]) for item in refused.document["findings"]}
+    assert told == {("plan", 2, "GOLD"), ("n", 2, "7"), ("site", 1, site)}
+    assert is_empty(target_url)
+    execute(source, "UPDATE billed SET plan = NULL WHERE id IN (2, 5)", "DELETE FROM billed WHERE id = 5")
+    execute(source, "UPDATE billed SET n = NULL, site = NULL WHERE id = 4")
+    moved = run(source, target_url)
+    assert (moved.code, verify(source, target_url)) == (0, 0), moved.said
+
+
+@pytest.mark.dialects("postgresql", "postgresql")
+def test_rows_that_refer_to_none_by_a_key_that_is_not_valid(
+    direction: Direction, source_at: Callable[[int], str], target_url: str
+) -> None:
+    source = source_at(13)
+    execute(
+        source,
+        "CREATE TABLE billed (id bigint PRIMARY KEY, of bigint, site uuid)",
+        "INSERT INTO billed VALUES (1, 1, NULL), (2, 9, NULL), (3, NULL, gen_random_uuid())",
+        "ALTER TABLE billed ADD CONSTRAINT own FOREIGN KEY (of) REFERENCES billed NOT VALID",
+        "ALTER TABLE billed ADD CONSTRAINT ours FOREIGN KEY (site) REFERENCES website NOT VALID",
+    )
+    refused = run(source, target_url)
+    assert refused.code == 5, refused.said
+    found = [(item["column"], item["rows"]) for item in refused.document["findings"]]
+    assert sorted(found) == [("of", 1), ("site", 1)]
+    assert is_empty(target_url)
 
 
 # --- catching up ------------------------------------------------------------------------------------------

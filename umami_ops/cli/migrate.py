@@ -383,7 +383,8 @@ def _next_steps(facts: Mapping[str, Any], wish: Wish) -> Iterator[tuple[str, str
     """Yield what is left to a person, each with what to type."""
     if facts["target_state"] != "filled":
         yield (
-            "Is Umami still running on the source? Stop it, then bring over what has come since.",
+            "Is Umami still running on the source? Stop it, then bring over what has come since, with the "
+            "same addresses.",
             f"umami-ops migrate{''.join(_repeated(wish))} --catch-up",
         )
     dialect = facts["target"]["url"].partition(":")[0]

@@ -51,6 +51,8 @@ class Features:
     index_names_are_global: bool
     #: Must a foreign key's name differ from those of other tables' foreign keys, too?
     foreign_key_names_are_global: bool
+    #: Does making a foreign key, as a move does it, look at the rows that are there?
+    checks_foreign_keys: bool
     #: Do two sessions load one table faster than one? Not where rows are kept in the order of their key.
     loads_side_by_side: bool
     #: Does a look along the primary key spare the server the rows? Not where they lie in the key itself.

@@ -399,6 +399,10 @@ class Transit(ABC):
         """Return the expression by which keys of tables that we make compare a column's values."""
         return self.text(item)
 
+    def exact(self, item: Field) -> str:
+        """Return the expression by which values are the same that differ in nothing."""
+        return self.text(item)
+
     @abstractmethod
     def _hash(self, rows: Rows, *, ids_as_stored: bool = False) -> str:
         """Return the expression of a row's hash: the first 60 bits of the SHA-256 of its canonical text."""

@@ -6,9 +6,10 @@ Each kind of trouble has a policy: `fail`, or what the user has chosen to become
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from umami_ops.databases import kinds, types
 from umami_ops.databases.base import Connection
@@ -34,6 +35,13 @@ class Policies:
     long: str = "fail"
     blank: str = "fail"
     same_name: str = "fail"
+
+
+class Columns(NamedTuple):
+    """Some columns of one table, in an order that means something."""
+
+    table: str
+    fields: Sequence[Field]
 
 
 @dataclass(frozen=True)
@@ -205,6 +213,25 @@ class Crossing:
                 self._note(" and ".join(key), "the same in several rows, where it must be unique",
                            sum(found), (), None, None)  # fmt: skip
 
+    def find_orphans(self, connection: Connection, parents: Mapping[str, Crossing]) -> None:
+        """Find rows that refer to none, by a foreign key that the target would then refuse to make.
+
+        MySQL holds such rows, of a time when it was told not to look, and PostgreSQL those of a key that is
+        NOT VALID; and of texts MySQL takes some for the same that differ.
+        """
+        if not self.sides[1].features.checks_foreign_keys:
+            return
+        names = dict(zip(self.pair.target.names, self.pair.source.fields, strict=True))
+        for key in self.tables[1].foreign_keys:
+            parent = parents[key.references].pair
+            theirs = dict(zip(parent.target.names, parent.source.fields, strict=True))
+            own = Columns(self.pair.source.table, [names[column] for column in key.columns])
+            other = Columns(parent.source.table, [theirs[column] for column in key.referenced_columns])
+            for row in connection.rows(_orphans(connection, own, other)):
+                trouble = f"refers to no row of {key.references}, by foreign key {key.name}"
+                self._note(", ".join(key.columns), trouble, int(row["row_count"]), (str(row["example"]),),
+                           None, None)  # fmt: skip
+
     def find_long_rows(self, connection: Connection) -> None:
         """Find rows that are longer, as text, than one of the servers takes or sends."""
         here = self.tables[0]
@@ -259,6 +286,33 @@ def cross(sessions: Sequence[Connection], crossings: Sequence[Crossing], policie
         crossing.settle_names(sessions[0], policies)
         crossing.find_doubles(sessions[0])
         crossing.find_long_rows(sessions[0])
+    parents = {crossing.pair.target.table: crossing for crossing in crossings}
+    for crossing in crossings:
+        crossing.find_orphans(sessions[0], parents)
+
+
+def _orphans(connection: Connection, child: Columns, parent: Columns) -> Query:
+    """Return the question for rows whose columns, none of them NULL, are in no row of another table.
+
+    The answer is one of them and how many there are, or no row. A join of two hashes, wherever the server has
+    those: no index helps expressions.
+    """
+    quote, transit = connection.dialect.quote, connection.transit()
+    names = [f"k{place}" for place, _ in enumerate(child.fields)]
+    own, other = (
+        ", ".join(f"{transit.exact(item)} AS {name}" for item, name in zip(part.fields, names, strict=True))
+        for part in (child, parent)
+    )
+    same = " AND ".join(f"p.{name} = c.{name}" for name in names)
+    given = " AND ".join(f"c.{name} IS NOT NULL" for name in names)
+    return Query(
+        "migrate.orphans",
+        "",
+        "SELECT c.shown AS example, COUNT(*) OVER () AS row_count"  # noqa: S608
+        f" FROM (SELECT {own}, {transit.text(child.fields[0])} AS shown FROM {quote(child.table)}) AS c"
+        f" LEFT JOIN (SELECT DISTINCT {other} FROM {quote(parent.table)}) AS p ON {same}"
+        f" WHERE p.k0 IS NULL AND {given} ORDER BY c.k0 LIMIT 1",
+    )
 
 
 def _halves(crossing: Crossing) -> list[KeyRange]:

@@ -17,6 +17,7 @@ MYSQL = Dialect(
         rewrites_online=True,
         index_names_are_global=False,
         foreign_key_names_are_global=True,
+        checks_foreign_keys=False,
         loads_side_by_side=False,
         reads_keys_alone=False,
         dumps_side_by_side=False,

@@ -300,6 +300,11 @@ class MysqlTransit(Transit):
         is_text = item.kind is Kind.TEXT
         return f"CONVERT({text} USING utf8mb4) COLLATE utf8mb4_unicode_ci" if is_text else text
 
+    def exact(self, item: Field) -> str:
+        """Return text as bytes, whatever its collation takes for the same; ids are none for the target."""
+        text = self.text(item)
+        return f"CAST(CONVERT({text} USING utf8mb4) AS BINARY)" if item.kind is Kind.TEXT else text
+
     def _key_text(self, rows: Rows) -> str:
         return f"LOWER(CAST({self._key(rows)} AS CHAR))"  # as PostgreSQL writes an id in capitals
 

@@ -17,6 +17,7 @@ POSTGRESQL = Dialect(
         rewrites_online=False,
         index_names_are_global=True,
         foreign_key_names_are_global=False,
+        checks_foreign_keys=True,
         loads_side_by_side=True,
         reads_keys_alone=True,
         dumps_side_by_side=True,
