@@ -112,6 +112,27 @@ def test_bytes_are_inserted_as_they_are_loaded(
     assert connection.transit().prove(rows) == proven
 
 
+def test_rows_together_do_not_pass_the_longest_statement(mysql_server: Server, umami_database: str) -> None:
+    """Each goes into a megabyte, which a server's limit may be; the third would be more with the others."""
+    with moving.connect(mysql_server.as_admin(umami_database)) as admin:
+        was = {
+            name: admin.value(Query("test", "", f"SELECT @@global.{name} AS value"))
+            for name in ("local_infile", "max_allowed_packet")
+        }
+        admin.run(Query("test", "", "SET GLOBAL local_infile = 0"))
+        admin.run(Query("test", "", "SET GLOBAL max_allowed_packet = 1048576"))
+        try:
+            with moving.connect(umami_database) as small:
+                small.run(Query("test", "", "CREATE TABLE long_rows (id bigint PRIMARY KEY, doc longtext)"))
+                rows = moving.rows_in(small, "long_rows")
+                given = [b'%d,"%b"\n' % (key, b"x" * 450_000) for key in range(3)]
+                assert small.transit().write(rows, given) == 3
+                assert bytes_of(small, rows) == b"".join(given)
+        finally:
+            for name, value in was.items():
+                admin.run(Query("test", "", f"SET GLOBAL {name} = {value}"))
+
+
 def test_a_row_that_does_not_fit_is_refused_not_cut(connection: Connection) -> None:
     rows = fill(connection, 3)
     good = bytes_of(connection, rows)

@@ -383,14 +383,16 @@ def _with_literals(line: bytes, binary: Sequence[int]) -> bytes:
 
 
 def _in_batches(rows: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Yield rows for a statement each; one that is longer than a statement has one to itself."""
     batch: list[bytes] = []
     size_bytes = 0
     for line in rows:
-        batch.append(line)
-        size_bytes += len(line) + 3
-        if size_bytes >= _INSERT_BYTES:
+        line_bytes = len(line) + 3
+        if batch and size_bytes + line_bytes > _INSERT_BYTES:
             yield batch
             batch, size_bytes = [], 0
+        batch.append(line)
+        size_bytes += line_bytes
     if batch:
         yield batch
 
