@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -24,7 +25,14 @@ from testbed.umami import create_umami
 from tests import command, moving
 from tests.plugins.directions import Direction
 from umami_ops.databases.base import Connection
+from umami_ops.databases.registry import open_database
+from umami_ops.databases.url import DatabaseUrl
+from umami_ops.execute import RunLock
+from umami_ops.execute import execute as carry_out
+from umami_ops.execute.events import RowsMoved
+from umami_ops.operations.migrate import Wish, plan_migrate
 from umami_ops.sql import Query
+from umami_ops.transfer import comparison, ranges
 from umami_ops.umami.schema import schema_at
 
 START, END = datetime(2025, 1, 1, tzinfo=UTC), datetime(2025, 3, 1, tzinfo=UTC)
@@ -218,6 +226,53 @@ def test_a_session_that_is_cut_off_is_replaced(direction: Direction, both: tuple
     assert code == 0, err
     assert "connecting again" in err
     assert_equal(source, target)
+
+
+@pytest.mark.dialects("mysql", "postgresql")
+def test_a_later_moment_of_one_session_is_no_difference(
+    direction: Direction, both: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MySQL's snapshot goes with the session: what takes its place sees later rows, and the others don't."""
+    monkeypatch.setattr(ranges, "RANGE_ROWS", 100)
+    monkeypatch.setattr(comparison, "PROVEN_ROWS", 50)
+    url, target_url = both
+    source, target = (open_database(DatabaseUrl.parse(each)) for each in both)
+    cut: list[int] = []
+    first = threading.Lock()
+
+    def observe(event: object) -> None:
+        if not isinstance(event, RowsMoved) or not first.acquire(blocking=False):
+            return
+        with connect(direction.source.as_admin(url)) as admin:
+            found = admin.execute(
+                f"SELECT id FROM {PROCESSLIST} WHERE db = '{database_name(url)}' AND id <> CONNECTION_ID()"
+                " ORDER BY id DESC LIMIT 1"
+            )
+            cut.extend(int(session) for (session,) in found)
+            write_more(url)
+            end_sessions(admin, cut)
+
+    with source.connect() as here, target.connect() as there:
+        plan = plan_migrate(here, there, Wish())
+    with RunLock(target, "migrate") as lock:
+        carry_out(plan, target, lock=lock, source=source, observer=observe)
+    assert cut
+    assert_equal(url, target_url)
+
+
+def write_more(url: str, count: int = 300) -> None:
+    """Insert events all over the primary key."""
+    with connect(url) as loader:
+        ((site, session),) = loader.execute("SELECT website_id, session_id FROM website_event LIMIT 1")
+        rows = ", ".join(
+            f"('{uuid.uuid4()}', '{site}', '{session}', '{session}', '2025-02-01', '/later')"
+            for _ in range(count)
+        )
+        loader.execute(
+            "INSERT INTO website_event (event_id, website_id, session_id, visit_id, created_at, url_path)"
+            f" VALUES {rows}"
+        )
+        loader.commit()
 
 
 def cut_off(admin: str, name: str) -> int:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import TypeVar
@@ -66,9 +66,7 @@ class Mover:
         """
         self._patience = Patience(self.target, self.lock, self.stop, self.observer, "migrate")
         try:
-            names = [move.pair.source.table for move in self.step.tables]
-            with Snapshot(self.source, names, self.jobs, "migrate") as snapshot:
-                self._require_same_schema(snapshot.connections[0])
+            with self._snapshot("Nothing was changed.") as snapshot:
                 with self._phase("preparing"):
                     done = self._prepare()
                 if not snapshot.is_shared and self.jobs > 1:
@@ -84,6 +82,17 @@ class Mover:
                 self._conclude()
         except Ended:
             return
+
+    @contextmanager
+    def _snapshot(self, done: str) -> Iterator[Snapshot]:
+        """Hold one moment of the source's, in which its schema is the one that was planned for.
+
+        `done` says what has been done until then. Raises Refused where that is another schema.
+        """
+        names = [move.pair.source.table for move in self.step.tables]
+        with Snapshot(self.source, names, self.jobs, "migrate") as snapshot:
+            self._require_same_schema(snapshot.connections[0], done)
+            yield snapshot
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:
@@ -148,7 +157,7 @@ class Mover:
         title = "clearing the target as planned" if self.step.clear else "preparing the target"
         self.report.changed.append(Changed(title, seconds, seconds))
 
-    def _require_same_schema(self, source: Connection) -> None:
+    def _require_same_schema(self, source: Connection, done: str) -> None:
         """Raise Refused where Umami has migrated the source since it was planned, or is at it."""
         is_migrating = bool(source.value(source.dialect.queries["lock.prisma_held"]))
         if is_migrating or state_of(source) != self.step.source_state:
@@ -156,7 +165,7 @@ class Mover:
                 "The source's schema, or Prisma's records of it, have changed since this was planned: was "
                 "Umami upgraded meanwhile?",
                 hint="Wait until Umami has started, then run the same command again, which plans anew.",
-                done="Nothing was changed.",
+                done=done,
             )
 
     def _settled(self, connection: Connection, found: ledger.Begun) -> ledger.Begun:
@@ -296,7 +305,7 @@ class Mover:
     def _prove(self, snapshot: Snapshot, *, mends: bool) -> None:
         """Compare both sides; with `mends`, copy what differs first. Raises DatabaseFault if they differ.
 
-        Mends too where a session was lost, be it while indexes were built: the moment is a later one then.
+        Mends too where sessions were lost, be it while indexes were built: the moment is a later one then.
         """
         with self._sessions(snapshot) as sessions:
             mends = mends or self._moments > 1
@@ -358,23 +367,29 @@ class Mover:
 
     @contextmanager
     def _sessions(self, snapshot: Snapshot) -> Iterator[list[tuple[Connection, Connection]]]:
-        """Open a session of the target's beside each of the source's, which must still be there."""
-        sessions: list[tuple[Connection, Connection]] = []
-        try:
-            for source in list(snapshot.connections):
-                target = self.target.connect("umami-ops migrate")
-                sessions.append((self._alive(snapshot, source), target))
-            yield sessions
-        finally:
-            for _, target in sessions:
-                target.close()
+        """Open a session of the target's beside each of the source's, all of which see one moment.
 
-    def _alive(self, snapshot: Snapshot, source: Connection) -> Connection:
+        Where one was lost for which there is only a later moment, that is a new one for all: rows that have
+        come in between would be there to some and not to others.
+        """
+        for source in list(snapshot.connections):
+            self._keep_alive(snapshot, source)
+        with ExitStack() as stack:
+            if self._moments > 1:
+                snapshot = stack.enter_context(self._snapshot("Rows were copied, nothing else was done."))
+            sessions = []
+            for source in snapshot.connections:
+                target = self.target.connect("umami-ops migrate")
+                stack.callback(target.close)
+                sessions.append((source, target))
+            yield sessions
+
+    def _keep_alive(self, snapshot: Snapshot, source: Connection) -> None:
+        """Ask a session that was idle, maybe for long, whether it is still there; else replace it."""
         try:
             source.value(source.dialect.queries["lock.session"])
         except ConnectionLost:
-            return self.renewed(snapshot, source)
-        return source
+            self.renewed(snapshot, source)
 
     def _require_no_extra(self, comparison: Comparison, changed: Sequence[Found]) -> None:
         """Raise Refused where any table has rows of its own at the target: before the first is written to."""
@@ -433,6 +448,7 @@ class Mover:
         """Write Prisma's records, which open the door to Umami, and take the ledger away."""
         # One transaction where DDL allows that; else the ledger goes last, so that a rerun concludes.
         with self._patience.connect() as connection, connection.transaction():
+            self.lock.check(connection)
             for statement in self.step.conclude:
                 connection.run(statement)
             if not self.step.catch_up or ledger.entries(connection):

@@ -74,7 +74,7 @@ class Snapshot:
         lost.close()
         fresh = self._opened()
         fresh.transit().begin_at(self._moment)
-        self.connections = [fresh if held is lost else held for held in self.connections]
+        self.connections[self.connections.index(lost)] = fresh
         return fresh
 
     def __exit__(
