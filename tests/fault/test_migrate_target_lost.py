@@ -28,14 +28,22 @@ from tests.plugins.directions import Direction
 __all__ = ["both"]
 
 
-@pytest.mark.fault
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system takes root")
-@pytest.mark.parametrize(("origin", "name"), [("mariadb", "postgresql-18"), ("postgresql-18", "mariadb")])
-def test_the_targets_disk_is_full(origin: str, name: str, small_disk: Path) -> None:
-    settings = {"max_wal_size": "32MB", "min_wal_size": "32MB"} if name.startswith("postgresql") else {}
+@pytest.fixture
+def filled(origin: str) -> Iterator[str]:
+    """A filled source on a shared server, which is started before the next server's data has a small disk."""
     place = servers.get(origin)
     source = place.create_database()
     fill(source, events=20_000)
+    yield source
+    place.drop_database(source)
+
+
+@pytest.mark.fault
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system takes root")
+@pytest.mark.parametrize(("origin", "name"), [("mariadb", "postgresql-18"), ("postgresql-18", "mariadb")])
+def test_the_targets_disk_is_full(filled: str, name: str, small_disk: Path) -> None:
+    source = filled
+    settings = {"max_wal_size": "32MB", "min_wal_size": "32MB"} if name.startswith("postgresql") else {}
     with servers.start(name, settings=settings) as server:
         target = server.create_database()
         run = Run(source, target)
@@ -52,7 +60,6 @@ def test_the_targets_disk_is_full(origin: str, name: str, small_disk: Path) -> N
         code, _, err = Run(source, target).wait()
         assert code == 0, err
         assert_equal(source, target)
-    place.drop_database(source)
 
 
 def test_sessions_at_the_source_are_replaced(direction: Direction, both: tuple[str, str]) -> None:
