@@ -16,6 +16,7 @@ from testbed import servers
 from testbed.servers import Server
 from testbed.servers.certificate import write_certificates
 from tests.command import Outcome, run
+from tests.examining import undone
 from umami_ops.databases.registry import open_database
 from umami_ops.databases.url import DatabaseUrl
 from umami_ops.errors import OpsError
@@ -194,6 +195,28 @@ def test_the_session_is_in_utc(server: Server, database_url: str) -> None:
                                         if server.dialect == "mysql" else
                                         "SELECT TIMESTAMPTZ '2025-03-30 02:30:00'"))  # fmt: skip
     assert moment.isoformat() == "2025-03-30T02:30:00+00:00"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("autocommit", "0"), ("completion_type", "'CHAIN'"), ("max_join_size", "1"), ("sql_select_limit", "1")],
+)
+def test_what_a_server_gives_each_session_is_not_ours(
+    mysql_server: Server, database_url: str, name: str, value: str
+) -> None:
+    admin = mysql_server.as_admin(database_url)
+    usual = f"SET GLOBAL {name} = DEFAULT"
+    with undone(admin, f"SET GLOBAL {name} = {value}", usual):
+        database = open_database(DatabaseUrl.parse(database_url))
+        with database.connect() as connection, database.connect() as other:
+            connection.run(Query("test", "", "CREATE TABLE given (n int)"))
+            connection.run(Query("test", "", "INSERT INTO given VALUES (1), (2)"))
+            assert len(other.rows(Query("test", "", "SELECT a.n FROM given AS a JOIN given AS b"))) == 4
+            for rows in (3, 4):
+                with connection.transaction():
+                    connection.run(Query("test", "", "INSERT INTO given VALUES (3)"))
+                with other.transaction(read_only=True):
+                    assert other.value(Query("test", "", "SELECT COUNT(*) FROM given")) == rows
 
 
 # --- what answers is not what the URL promises -----------------------------------------------------------

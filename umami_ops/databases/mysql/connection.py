@@ -132,7 +132,9 @@ class MysqlConnection(Connection):
             f"SET time_zone = {_ZONE_OF_UMAMI}, sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION',"
             " innodb_lock_wait_timeout = 10, lock_wait_timeout = 10, wait_timeout = 86400,"
             # A limit of rows would cut every answer short without a word.
-            " sql_select_limit = 18446744073709551615, sql_safe_updates = 0"
+            " sql_select_limit = 18446744073709551615, sql_safe_updates = 0, sql_big_selects = 1,"
+            # PyMySQL takes every server for one that commits by itself; a chain would begin anew behind us.
+            " autocommit = 1, completion_type = 'NO_CHAIN'"
             # The server's limits of time are not meant for these. Each reads the comment that is for it.
             # MySQL's catalogue would else show sizes of up to a day ago.
             " /*!80000 , max_execution_time = 0, information_schema_stats_expiry = 0 */"
