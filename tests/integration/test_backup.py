@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pyrage
 import pytest
@@ -77,6 +77,26 @@ def _made(outcome: Outcome) -> str:
     name = outcome.document["name"]
     assert isinstance(name, str)
     return name
+
+
+@pytest.mark.usefixtures("postgresql_server")
+@pytest.mark.parametrize("how", [(), ("--jobs", "2"), ("--format", "portable")])
+def test_a_schema_of_any_name(server: Server, database_url: str, cli: Cli, how: tuple[str, ...]) -> None:
+    """Blanks and backslashes mean something to libpq, where they stand among options."""
+    backups.fill(server, database_url, events=50)
+    schema = 'Web "st\\ats of us'
+    quoted = schema.replace('"', '""')
+    execute(database_url, f'ALTER SCHEMA public RENAME TO "{quoted}"', "CREATE SCHEMA public")
+    url = f"{database_url}?schema={quote(schema)}"
+    before = rows_of(url)
+    name = _made(cli("backup", "--json", *how, url=url))
+    # The other server's URL names no schema, and needn't.
+    verified = cli("backup", "verify", name, "--scratch-url", server.as_admin(database_url), url=url)
+    assert verified.code == 0, verified.said
+    execute(url, 'DELETE FROM "user"')
+    restored = cli("restore", name, "--replace", "--yes", url=url)
+    assert restored.code == 0, restored.said
+    assert rows_of(url) == before
 
 
 def test_what_goes_in_comes_out(

@@ -420,9 +420,13 @@ class Database(ABC):
     def staging(self) -> Staging[Any]:
         """Return a place for tables that are being restored, beside those there are."""
 
-    def beside(self, name: str) -> Self:
-        """Return another database of the same server, by its name."""
-        return type(self)(replace(self.url, database=name))
+    def beside(self, name: str, schema: str = "") -> Self:
+        """Return another database of the same server, by its name.
+
+        `schema` is where its tables stand, if databases have schemas; without it, where this one's do.
+        """
+        parameters = {**self.url.parameters, **({"schema": schema} if schema else {})}
+        return type(self)(replace(self.url, database=name, parameters=parameters))
 
     def program_environment(self) -> dict[str, str]:
         """Return the variables by which the server's client programs find it, the password among them."""

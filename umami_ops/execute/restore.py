@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from umami_ops.archive.manifest import Manifest, TableFacts
+from umami_ops.archive.manifest import DUMP, Manifest, TableFacts
 from umami_ops.archive.source import Source
 from umami_ops.databases.base import Connection, Database, Introspector
 from umami_ops.databases.dumps import DumpPrograms, Peeked, Wanted
@@ -216,20 +216,21 @@ def scratch(database: Database, manifest: Manifest | None) -> Iterator[Database]
                 done="The backup's sums are right; it was not restored.",
             ) from None
         try:
-            empty = database.beside(name)
-            _make_schema(empty, manifest)
+            # A dump goes into no other schema than it is of, whatever the server's URL says.
+            schema = manifest.schema if manifest is not None and manifest.kind == DUMP else ""
+            empty = database.beside(name, schema)
+            _make_schema(empty)
             yield empty
         finally:
             _drop(connection, name)
 
 
-def _make_schema(empty: Database, manifest: Manifest | None) -> None:
-    """Give the scratch database the schema that the backup's tables stand in."""
+def _make_schema(empty: Database) -> None:
+    """Give the scratch database the schema that the backup's tables are to stand in."""
     with empty.connect("umami-ops verify") as connection:
-        if manifest is not None and not connection.server().schema:
-            connection.run(
-                Query("verify.schema", "", f"CREATE SCHEMA {connection.dialect.quote(manifest.schema)}")
-            )
+        if not connection.server().schema:
+            schema = connection.dialect.quote(empty.url.effective_schema)
+            connection.run(Query("verify.schema", "", f"CREATE SCHEMA {schema}"))
 
 
 def _drop(connection: Connection, name: str) -> None:

@@ -93,8 +93,9 @@ class PostgresqlDatabase(Database):
             VARIABLES.get(name, f"PG{name.upper()}"): str(value) for name, value in arguments.items()
         }
         if self.url.schema:
-            search_path = f"-c search_path={self.dialect.quote(self.url.schema)}"
-            variables["PGOPTIONS"] = f"{variables.get('PGOPTIONS', '')} {search_path}".strip()
+            # libpq takes a blank for the end of an option, unless a backslash stands before it.
+            schema = re.sub(r"([\\\s])", r"\\\1", self.dialect.quote(self.url.schema))
+            variables["PGOPTIONS"] = f"{variables.get('PGOPTIONS', '')} -c search_path={schema}".strip()
         return variables
 
     def staging(self) -> PostgresqlStaging:
