@@ -301,7 +301,7 @@ class MysqlTransit(Transit):
         return f"CONVERT({text} USING utf8mb4) COLLATE utf8mb4_unicode_ci" if is_text else text
 
     def exact(self, item: Field) -> str:
-        """Return text as bytes, whatever its collation takes for the same; ids are none for the target."""
+        """Return text as bytes: its collation takes texts for the same that differ. Ids become no text."""
         text = self.text(item)
         return f"CAST(CONVERT({text} USING utf8mb4) AS BINARY)" if item.kind is Kind.TEXT else text
 
